@@ -1,0 +1,75 @@
+#include "arrays.hpp"
+
+#include <string_view>
+#include <vector>
+
+namespace regard::bindings {
+namespace {
+
+// NumPy's type numbers (numpy/ndarraytypes.h), part of its stable ABI.
+DType from_type_number(int number) {
+  switch (number) {
+    case 0: return DType::boolean;
+    case 1: return DType::int8;
+    case 2: return DType::uint8;
+    case 3: return DType::int16;
+    case 4: return DType::uint16;
+    case 5: return DType::int32;
+    case 6: return DType::uint32;
+    case 7: return sizeof(long) == 8 ? DType::int64 : DType::int32;
+    case 8: return sizeof(long) == 8 ? DType::uint64 : DType::uint32;
+    case 9: return DType::int64;
+    case 10: return DType::uint64;
+    case 11: return DType::float32;
+    case 12: return DType::float64;
+    case 23: return DType::float16;
+    default: return DType::other;
+  }
+}
+
+DType dtype_of(const py::array& array) {
+  const py::dtype dtype = array.dtype();
+  const char order = dtype.byteorder();  // '=', '|', or the order itself when it is not the CPU's
+  if (order == '>' || order == '<') return DType::other;
+  return from_type_number(dtype.num());
+}
+
+bool is_floating(DType dtype) { return dtype == DType::float32 || dtype == DType::float64; }
+
+/// Whether the core takes an array of this type as it is, if only to refuse it by name.
+bool passes(DType dtype, std::string_view role) {
+  if (role == "mask" || role == "bias") return dtype != DType::other;
+  if (role == "lengths") return dtype == DType::int64;
+  return is_floating(dtype) || dtype == DType::float16;
+}
+
+}  // namespace
+
+py::array as_array(py::handle object, const char* argument, const char* role) {
+  if (py::isinstance<py::array>(object)) {
+    const auto array = py::reinterpret_borrow<py::array>(object);
+    if (passes(dtype_of(array), role)) return array;
+  }
+  return py::module_::import("regard._arrays").attr("coerce")(object, argument, role);
+}
+
+Array view(const py::array& array) {
+  Array result;
+  result.data = const_cast<void*>(array.data());
+  result.dtype = dtype_of(array);
+  result.writable = array.writeable();
+  result.rank = static_cast<int>(array.ndim());
+  for (int axis = 0; axis < result.rank; ++axis) {
+    result.shape[static_cast<std::size_t>(axis)] = array.shape(axis);
+    result.strides[static_cast<std::size_t>(axis)] = array.strides(axis);
+  }
+  return result;
+}
+
+py::array empty(std::span<const std::int64_t> shape, DType dtype) {
+  const std::vector<py::ssize_t> dims(shape.begin(), shape.end());
+  return dtype == DType::float32 ? py::array(py::dtype::of<float>(), dims)
+                                 : py::array(py::dtype::of<double>(), dims);
+}
+
+}  // namespace regard::bindings

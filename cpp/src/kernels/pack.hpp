@@ -1,0 +1,111 @@
+// Copies that put a tile where the products can read it: queries transposed and scaled; keys and
+// values only when their memory cannot be read in place. Strides are bytes of any sign; an element
+// may lie at any address.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernel_api.hpp"
+#include "unroll.hpp"
+
+namespace regard::kernels {
+namespace {
+
+template <class T>
+inline T read(const char* p) {
+  T x;
+  __builtin_memcpy(&x, p, sizeof x);  // no alignment is promised
+  return x;
+}
+
+/// Row r of a block: query (first + r) / group of head (first + r) % group.
+inline char* row_address(const Rows& rows, std::int64_t group, std::int64_t row) {
+  return rows.data + (row / group) * rows.row_stride + (row % group) * rows.head_stride;
+}
+
+template <class T>
+inline bool contiguous_columns(const Rows& rows) {
+  return rows.column_stride == static_cast<std::ptrdiff_t>(sizeof(T));
+}
+
+/// Rows that can be read in place as const T*: dense columns, aligned to T.
+template <class T>
+inline bool readable_in_place(const Rows& rows) {
+  return contiguous_columns<T>(rows) &&
+         rows.row_stride % static_cast<std::ptrdiff_t>(sizeof(T)) == 0 &&
+         reinterpret_cast<std::uintptr_t>(rows.data) % sizeof(T) == 0;
+}
+
+/// to[c][r] = factor * rows[r][column + c] for one vector of rows and `columns` columns; rows from
+/// `row_count` on are 0. `addresses` holds the first element of each row.
+template <class V>
+inline void transpose_rows(const char* const* addresses, std::int64_t row_count,
+                           std::ptrdiff_t column_stride, std::int64_t columns,
+                           typename V::scalar factor, typename V::scalar* to, std::ptrdiff_t ld) {
+  using T = typename V::scalar;
+  std::int64_t c = 0;
+  if (column_stride == static_cast<std::ptrdiff_t>(sizeof(T))) {
+    const typename V::reg scale = V::set1(factor);
+    for (; c + V::lanes <= columns; c += V::lanes) {
+      typename V::reg block[V::lanes];
+      REGARD_UNROLL
+      for (int r = 0; r < V::lanes; ++r) {
+        block[r] = r < row_count
+                       ? V::load(reinterpret_cast<const T*>(addresses[r]) + c)
+                       : V::zero();
+      }
+      V::transpose(block);
+      REGARD_UNROLL
+      for (int i = 0; i < V::lanes; ++i) V::store(to + (c + i) * ld, V::mul(block[i], scale));
+    }
+  }
+  for (; c < columns; ++c) {
+    for (std::int64_t r = 0; r < V::lanes; ++r) {
+      to[c * ld + r] = r < row_count ? factor * read<T>(addresses[r] + c * column_stride) : T(0);
+    }
+  }
+}
+
+/// to[j][0 .. ld) = the `columns` columns of row first + j, then zeros.
+template <class T>
+inline void copy_rows(const Rows& rows, std::int64_t first, std::int64_t count,
+                      std::int64_t columns, T* to, std::int64_t ld) {
+  for (std::int64_t j = 0; j < count; ++j) {
+    const char* from = rows.data + (first + j) * rows.row_stride;
+    T* row = to + j * ld;
+    if (contiguous_columns<T>(rows)) {
+      __builtin_memcpy(row, from, static_cast<std::size_t>(columns) * sizeof(T));
+    } else {
+      for (std::int64_t c = 0; c < columns; ++c) row[c] = read<T>(from + c * rows.column_stride);
+    }
+    for (std::int64_t c = columns; c < ld; ++c) row[c] = T(0);
+  }
+}
+
+/// to[j][r] = byte first_key + j of the mask row at addresses[r], for one vector of rows.
+template <class V>
+inline void transpose_mask(const char* const* addresses, std::int64_t row_count,
+                           std::ptrdiff_t column_stride, std::int64_t keys, std::uint8_t* to,
+                           std::ptrdiff_t ld) {
+  std::int64_t j = 0;
+  if constexpr (V::transposes_bytes) {
+    if (column_stride == 1) {
+      for (; j + 16 <= keys; j += 16) {
+        const std::uint8_t* rows[16];
+        for (std::int64_t r = 0; r < 16; ++r) {
+          rows[r] = reinterpret_cast<const std::uint8_t*>(addresses[r < row_count ? r : 0]) + j;
+        }
+        V::transpose_bytes(rows, to + j * ld, ld);  // may write past the vector: see mask_slack
+      }
+    }
+  }
+  for (; j < keys; ++j) {
+    for (std::int64_t r = 0; r < V::lanes; ++r) {
+      to[j * ld + r] = static_cast<std::uint8_t>(r < row_count && addresses[r][j * column_stride]);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace regard::kernels

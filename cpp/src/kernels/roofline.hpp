@@ -1,0 +1,35 @@
+// The FMA ceiling of an instruction set: independent FMAs that touch nothing but registers.
+#pragma once
+
+#include <cstdint>
+
+#include "unroll.hpp"
+
+namespace regard::kernels {
+namespace {
+
+template <class V>
+double fma_loop(std::int64_t steps) {
+  // 12 chains cover two FMA units with a latency of up to 6 cycles and fit in 16 registers.
+  constexpr int chains = 12;
+  typename V::reg sum[chains];
+  REGARD_UNROLL
+  for (int i = 0; i < chains; ++i) sum[i] = V::set1(static_cast<typename V::scalar>(i));
+  const typename V::reg a = V::set1(0.999f), b = V::set1(1e-3f);
+  for (std::int64_t step = 0; step < steps; ++step) {
+    REGARD_UNROLL
+    for (int i = 0; i < chains; ++i) sum[i] = V::fma(sum[i], a, b);
+    asm volatile("");  // keeps the rounds apart; each is wanted
+  }
+  typename V::reg total = sum[0];
+  REGARD_UNROLL
+  for (int i = 1; i < chains; ++i) total = V::add(total, sum[i]);
+  typename V::scalar lanes[V::lanes];
+  V::store(lanes, total);
+  volatile typename V::scalar keep = lanes[0];  // the sums are used, so they are computed
+  static_cast<void>(keep);
+  return static_cast<double>(steps) * chains * V::lanes * 2;
+}
+
+}  // namespace
+}  // namespace regard::kernels

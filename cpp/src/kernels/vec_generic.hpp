@@ -1,0 +1,84 @@
+// Vector types for any CPU, on fixed-size Eigen arrays: Eigen uses what the baseline target has
+// (SSE2, NEON, nothing) and the rest is plain loops. Compiled with the project's baseline flags
+// only; files compiled for an instruction set must not include this header.
+#pragma once
+
+#include <Eigen/Core>
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include "exp2.hpp"
+#include "unroll.hpp"
+
+namespace regard::kernels {
+namespace {
+
+/// N lanes of T. 4 x 2 accumulators and their operands fit in 16 registers of 16 bytes.
+template <class T, int N>
+struct Generic {
+  using scalar = T;
+  using reg = Eigen::Array<T, N, 1>;
+  using mask = Eigen::Array<bool, N, 1>;
+  static constexpr int lanes = N;
+  static constexpr int score_keys = 4, score_vectors = 2;
+  static constexpr int out_rows = 4, out_vectors = 2;
+  static constexpr int query_block = 6 * N, key_tile = 64;
+
+  static reg zero() { return reg::Zero(); }
+  static reg set1(T x) { return reg::Constant(x); }
+  static reg load(const T* p) { return Eigen::Map<const reg>(p); }
+  static void store(T* p, const reg& x) { Eigen::Map<reg> to(p); to = x; }
+  static reg add(const reg& a, const reg& b) { return a + b; }
+  static reg sub(const reg& a, const reg& b) { return a - b; }
+  static reg mul(const reg& a, const reg& b) { return a * b; }
+  static reg fma(const reg& a, const reg& b, const reg& c) { return a * b + c; }
+  /// The larger; b when either is NaN.
+  static reg max(const reg& a, const reg& b) {
+    reg larger;
+    for (int i = 0; i < N; ++i) larger[i] = a[i] > b[i] ? a[i] : b[i];
+    return larger;
+  }
+  static mask less(const reg& a, const reg& b) { return a < b; }
+  static mask less_equal(const reg& a, const reg& b) { return a <= b; }
+  static mask equal(const reg& a, const reg& b) { return a == b; }
+  static mask both(const mask& a, const mask& b) { return a && b; }
+  static bool any(const mask& m) { return m.any(); }
+  /// m ? a : b, lane by lane.
+  static reg select(const mask& m, const reg& a, const reg& b) { return m.select(a, b); }
+  static mask nonzero_bytes(const std::uint8_t* p) {
+    mask m;
+    for (int i = 0; i < N; ++i) m[i] = p[i] != 0;
+    return m;
+  }
+  static reg exp2(const reg& x) {
+    const reg smallest = set1(Exp2Polynomial<T>::smallest);
+    const reg clamped = max(smallest, x);  // x when x is NaN
+    const reg n = clamped.floor();
+    reg p = exp2_polynomial<Generic>(clamped - n);
+    for (int i = 0; i < N; ++i) p[i] = x[i] < smallest[i] ? T(0) : scale_by_power(p[i], n[i]);
+    return p;
+  }
+  static void transpose(reg (&r)[N]) {
+    Eigen::Array<T, N, N> block;
+    for (int i = 0; i < N; ++i) block.col(i) = r[i];
+    for (int i = 0; i < N; ++i) r[i] = block.row(i);
+  }
+  static constexpr bool transposes_bytes = false;
+
+ private:
+  /// x * 2^n for a normal result; n is integral. Rows that hold NaN can bring any n here.
+  static T scale_by_power(T x, T n) {
+    using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
+    if (!(n < 1024)) return n;
+    constexpr int mantissa = sizeof(T) == 4 ? 23 : 52;
+    Bits bits;
+    __builtin_memcpy(&bits, &x, sizeof bits);
+    bits += static_cast<Bits>(static_cast<std::int64_t>(n)) << mantissa;
+    __builtin_memcpy(&x, &bits, sizeof bits);
+    return x;
+  }
+};
+
+}  // namespace
+}  // namespace regard::kernels

@@ -1,0 +1,116 @@
+// Vector types for NEON on AArch64: 32 registers of 4 floats or 2 doubles.
+//
+// 8 keys x 2 vectors and 8 rows x 3 vectors: 16 and 24 accumulators beside their operands.
+#pragma once
+
+#include <arm_neon.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "exp2.hpp"
+#include "unroll.hpp"
+
+namespace regard::kernels {
+namespace {
+
+struct NeonF32 {
+  using scalar = float;
+  using reg = float32x4_t;
+  using mask = uint32x4_t;
+  static constexpr int lanes = 4;
+  static constexpr int score_keys = 8, score_vectors = 2;
+  static constexpr int out_rows = 8, out_vectors = 3;
+  static constexpr int query_block = 48, key_tile = 64;
+
+  static reg zero() { return vdupq_n_f32(0); }
+  static reg set1(float x) { return vdupq_n_f32(x); }
+  static reg load(const float* p) { return vld1q_f32(p); }
+  static void store(float* p, reg x) { vst1q_f32(p, x); }
+  static reg add(reg a, reg b) { return vaddq_f32(a, b); }
+  static reg sub(reg a, reg b) { return vsubq_f32(a, b); }
+  static reg mul(reg a, reg b) { return vmulq_f32(a, b); }
+  static reg fma(reg a, reg b, reg c) { return vfmaq_f32(c, a, b); }
+  /// The larger; b when either is NaN.
+  static reg max(reg a, reg b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
+  static mask less(reg a, reg b) { return vcltq_f32(a, b); }
+  static mask less_equal(reg a, reg b) { return vcleq_f32(a, b); }
+  static mask equal(reg a, reg b) { return vceqq_f32(a, b); }
+  static mask both(mask a, mask b) { return vandq_u32(a, b); }
+  static bool any(mask m) { return vmaxvq_u32(m) != 0; }
+  /// m ? a : b, lane by lane.
+  static reg select(mask m, reg a, reg b) { return vbslq_f32(m, a, b); }
+  static mask nonzero_bytes(const std::uint8_t* p) {
+    const std::uint32_t words[4] = {p[0], p[1], p[2], p[3]};
+    const uint32x4_t x = vld1q_u32(words);
+    return vtstq_u32(x, x);
+  }
+  static reg exp2(reg x) {
+    const reg smallest = set1(Exp2Polynomial<float>::smallest);
+    const mask tiny = vcltq_f32(x, smallest);  // false for NaN
+    const reg clamped = max(smallest, x);      // x when x is NaN
+    const reg n = vrndmq_f32(clamped);
+    const reg p = exp2_polynomial<NeonF32>(vsubq_f32(clamped, n));
+    const int32x4_t exponent = vshlq_n_s32(vcvtq_s32_f32(n), 23);
+    const int32x4_t scaled = vaddq_s32(vreinterpretq_s32_f32(p), exponent);
+    return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_s32(scaled), tiny));
+  }
+  static void transpose(reg (&r)[4]) {
+    const float32x4x2_t a = vtrnq_f32(r[0], r[1]), b = vtrnq_f32(r[2], r[3]);
+    r[0] = vcombine_f32(vget_low_f32(a.val[0]), vget_low_f32(b.val[0]));
+    r[1] = vcombine_f32(vget_low_f32(a.val[1]), vget_low_f32(b.val[1]));
+    r[2] = vcombine_f32(vget_high_f32(a.val[0]), vget_high_f32(b.val[0]));
+    r[3] = vcombine_f32(vget_high_f32(a.val[1]), vget_high_f32(b.val[1]));
+  }
+  static constexpr bool transposes_bytes = false;
+};
+
+struct NeonF64 {
+  using scalar = double;
+  using reg = float64x2_t;
+  using mask = uint64x2_t;
+  static constexpr int lanes = 2;
+  static constexpr int score_keys = 8, score_vectors = 2;
+  static constexpr int out_rows = 8, out_vectors = 3;
+  static constexpr int query_block = 24, key_tile = 64;
+
+  static reg zero() { return vdupq_n_f64(0); }
+  static reg set1(double x) { return vdupq_n_f64(x); }
+  static reg load(const double* p) { return vld1q_f64(p); }
+  static void store(double* p, reg x) { vst1q_f64(p, x); }
+  static reg add(reg a, reg b) { return vaddq_f64(a, b); }
+  static reg sub(reg a, reg b) { return vsubq_f64(a, b); }
+  static reg mul(reg a, reg b) { return vmulq_f64(a, b); }
+  static reg fma(reg a, reg b, reg c) { return vfmaq_f64(c, a, b); }
+  static reg max(reg a, reg b) { return vbslq_f64(vcgtq_f64(a, b), a, b); }
+  static mask less(reg a, reg b) { return vcltq_f64(a, b); }
+  static mask less_equal(reg a, reg b) { return vcleq_f64(a, b); }
+  static mask equal(reg a, reg b) { return vceqq_f64(a, b); }
+  static mask both(mask a, mask b) { return vandq_u64(a, b); }
+  static bool any(mask m) { return (vgetq_lane_u64(m, 0) | vgetq_lane_u64(m, 1)) != 0; }
+  static reg select(mask m, reg a, reg b) { return vbslq_f64(m, a, b); }
+  static mask nonzero_bytes(const std::uint8_t* p) {
+    const std::uint64_t words[2] = {p[0], p[1]};
+    const uint64x2_t x = vld1q_u64(words);
+    return vtstq_u64(x, x);
+  }
+  static reg exp2(reg x) {
+    const reg smallest = set1(Exp2Polynomial<double>::smallest);
+    const mask tiny = vcltq_f64(x, smallest);
+    const reg clamped = max(smallest, x);
+    const reg n = vrndmq_f64(clamped);
+    const reg p = exp2_polynomial<NeonF64>(vsubq_f64(clamped, n));
+    const int64x2_t exponent = vshlq_n_s64(vcvtq_s64_f64(n), 52);
+    const int64x2_t scaled = vaddq_s64(vreinterpretq_s64_f64(p), exponent);
+    return vreinterpretq_f64_u64(vbicq_u64(vreinterpretq_u64_s64(scaled), tiny));
+  }
+  static void transpose(reg (&r)[2]) {
+    const reg a = vzip1q_f64(r[0], r[1]), b = vzip2q_f64(r[0], r[1]);
+    r[0] = a;
+    r[1] = b;
+  }
+  static constexpr bool transposes_bytes = false;
+};
+
+}  // namespace
+}  // namespace regard::kernels

@@ -1,0 +1,48 @@
+#include "plan.hpp"
+
+#include <algorithm>
+
+#include "dispatch.hpp"
+
+namespace regard {
+namespace {
+
+std::int64_t ceil_div(std::int64_t x, std::int64_t y) { return (x + y - 1) / y; }
+
+/// Below this many multiply-adds a call stays on its thread: about 20 us at 100 GFLOP/s, and waking
+/// a second thread takes a few.
+constexpr double kSerialWork = 1e6;
+
+}  // namespace
+
+void plan(Geometry& g) {
+  g.table = &active_kernels();
+  g.kernel = g.dtype == DType::float32 ? &g.table->forward_f32 : &g.table->forward_f64;
+  // Scratch for a short sequence holds that sequence, not a whole tile.
+  g.key_tile = std::clamp<std::int64_t>(g.keys, 1, g.kernel->key_tile);
+
+  const std::int64_t rows = g.group * g.queries;
+  const std::int64_t vectors = ceil_div(rows, g.kernel->lanes);
+  g.blocks = ceil_div(vectors, g.kernel->query_block / g.kernel->lanes);
+  g.units = g.batch * g.kv_heads * g.blocks;
+  g.scratch_bytes = g.kernel->scratch_bytes(g.head_dim, g.value_dim, g.key_tile);
+
+  const double reach = static_cast<double>(std::min(
+      g.keys, std::min(g.left, kernels::kUnbounded / 4) + std::min(g.right, g.keys) + 1));
+  const double work = static_cast<double>(g.batch * g.kv_heads * rows) * std::max(reach, 1.0) *
+                      static_cast<double>(g.head_dim + g.value_dim);
+  if (work < kSerialWork) g.threads = 1;
+  g.threads = static_cast<int>(std::clamp<std::int64_t>(g.units, 1, g.threads));
+}
+
+RowRange block_rows(const Geometry& g, std::int64_t block) {
+  // Blocks start at whole vectors and differ by at most one: 13 vectors in blocks of up to 3 are
+  // 3 + 3 + 3 + 2 + 2 rather than 3 + 3 + 3 + 3 + 1.
+  const std::int64_t rows = g.group * g.queries, lanes = g.kernel->lanes;
+  const std::int64_t vectors = ceil_div(rows, lanes);
+  const std::int64_t first = block * vectors / g.blocks * lanes;
+  const std::int64_t end = std::min(rows, (block + 1) * vectors / g.blocks * lanes);
+  return {first, end - first};
+}
+
+}  // namespace regard

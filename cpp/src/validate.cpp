@@ -1,0 +1,338 @@
+#include "validate.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "message.hpp"
+#include "threads.hpp"
+
+namespace regard {
+namespace {
+
+constexpr const char* kKeyAxes[] = {"heads", "length", "head_dim"};
+constexpr const char* kValueAxes[] = {"heads", "length", "value_dim"};
+constexpr const char* kLseAxes[] = {"heads", "length"};
+constexpr const char* kScoreAxes[] = kScoreAxes;
+
+Shown show_query(const Problem& p) { return {"query", p.query, kKeyAxes}; }
+Shown show_key(const Problem& p) { return {"key", p.key, kKeyAxes}; }
+Shown show_value(const Problem& p) { return {"value", p.value, kValueAxes}; }
+
+std::string versus(std::int64_t a, std::int64_t b) {
+  return " (" + std::to_string(a) + " vs " + std::to_string(b) + ").";
+}
+
+/// Size of the axis `from_end` places before the last; 1 where there is none.
+std::int64_t axis(const Array& array, int from_end) {
+  const int at = array.rank - 1 - from_end;
+  return at < 0 ? 1 : array.shape[static_cast<std::size_t>(at)];
+}
+
+std::int64_t stride(const Array& array, int from_end) {
+  const int at = array.rank - 1 - from_end;
+  return at < 0 || array.shape[static_cast<std::size_t>(at)] == 1
+             ? 0
+             : array.strides[static_cast<std::size_t>(at)];
+}
+
+void check_dtypes(const Problem& p) {
+  const DType dtype = p.query.dtype;
+  if (dtype != DType::float32 && dtype != DType::float64) {
+    throw TypeError(message(std::string("query has dtype ") + name(dtype) + ".", {show_query(p)},
+                            "Use float32 or float64, e.g. query.astype(np.float32)."));
+  }
+  const auto same = [&](const char* which, const Array& array) {
+    if (array.dtype == dtype) return;
+    throw TypeError(message(std::string(which) + " has dtype " + name(array.dtype) +
+                                " but query has " + name(dtype) + ".",
+                            {show_query(p), show_key(p), show_value(p)},
+                            "query, key and value must share one dtype: convert with astype()."));
+  };
+  same("key", p.key);
+  same("value", p.value);
+}
+
+void check_ranks(const Problem& p) {
+  const auto at_least = [&](const Shown& shown, int rank, const char* advice) {
+    if (shown.array.rank >= rank) return;
+    throw ValueError(message(std::string(shown.name) + " has " + std::to_string(shown.array.rank) +
+                                 (shown.array.rank == 1 ? " axis." : " axes."),
+                             {shown}, advice));
+  };
+  at_least(show_query(p), 1, "It must be (..., heads, length, head_dim), or (head_dim,) for one "
+                             "query of one head.");
+  at_least(show_key(p), 2, "It must be (..., heads, length, head_dim), or (length, head_dim) for "
+                           "one head.");
+  at_least(show_value(p), 2, "It must be (..., heads, length, value_dim), or (length, value_dim) "
+                             "for one head.");
+}
+
+/// Axes of query, key and value that must agree.
+void check_shapes(const Problem& p, bool query_is_vector, Geometry& g) {
+  g.head_dim = axis(p.query, 0);
+  g.value_dim = axis(p.value, 0);
+  g.queries = query_is_vector ? 1 : axis(p.query, 1);
+  g.keys = axis(p.key, 1);
+  g.query_heads = query_is_vector ? 1 : axis(p.query, 2);
+  g.kv_heads = axis(p.key, 2);
+  if (axis(p.key, 0) != g.head_dim) {
+    throw ValueError(message("query and key disagree on head_dim" +
+                                 versus(g.head_dim, axis(p.key, 0)),
+                             {show_query(p), show_key(p)},
+                             "The last axis of query and key must match."));
+  }
+  if (g.head_dim == 0) {
+    throw ValueError(message("query and key have head_dim 0.", {show_query(p), show_key(p)},
+                             "The last axis of query and key must hold at least one number."));
+  }
+  if (axis(p.value, 1) != g.keys) {
+    throw ValueError(message("key and value disagree on length" + versus(g.keys, axis(p.value, 1)),
+                             {show_key(p), show_value(p)},
+                             "Every key needs one value: their second last axes must match."));
+  }
+  if (axis(p.value, 2) != g.kv_heads) {
+    throw ValueError(message("key and value disagree on heads" +
+                                 versus(g.kv_heads, axis(p.value, 2)),
+                             {show_key(p), show_value(p)},
+                             "key and value must have the same number of heads."));
+  }
+  if (g.kv_heads == 0 ? g.query_heads != 0 : g.query_heads % g.kv_heads != 0) {
+    throw ValueError(message("query has " + std::to_string(g.query_heads) + " heads and key has " +
+                                 std::to_string(g.kv_heads) + ".",
+                             {show_query(p), show_key(p), show_value(p)},
+                             "The heads of query must be a multiple of those of key and value "
+                             "(grouped-query attention)."));
+  }
+  g.group = g.kv_heads == 0 ? 0 : g.query_heads / g.kv_heads;
+}
+
+/// The batch axes of query, key and value broadcast against each other as in NumPy.
+void broadcast_batch(const Problem& p, Geometry& g) {
+  const auto batch_rank = [](const Array& a) { return std::max(0, a.rank - 3); };
+  g.batch_rank = std::max({batch_rank(p.query), batch_rank(p.key), batch_rank(p.value)});
+  g.batch = 1;
+  for (int i = 0; i < g.batch_rank; ++i) {  // from the last batch axis to the first
+    std::int64_t size = 1;
+    for (const Array* array : {&p.query, &p.key, &p.value}) {
+      const std::int64_t own = axis(*array, 3 + i);
+      if (own == 1 || own == size) continue;
+      if (size != 1) {
+        throw ValueError(message("the batch axes of query, key and value do not broadcast" +
+                                     versus(size, own),
+                                 {show_query(p), show_key(p), show_value(p)},
+                                 "Axes before the heads must be equal, or 1, as in NumPy."));
+      }
+      size = own;
+    }
+    g.batch_shape[static_cast<std::size_t>(g.batch_rank - 1 - i)] = size;
+    g.batch *= size;
+  }
+}
+
+/// Strides of an input seen along the problem's axes; `trailing` axes follow the heads.
+Operand align(const Array& array, const Geometry& g, int trailing) {
+  Operand operand;
+  operand.data = static_cast<char*>(array.data);
+  operand.column_stride = trailing > 1 ? stride(array, 0) : 0;
+  operand.row_stride = stride(array, trailing - 1);
+  operand.head_stride = stride(array, trailing);
+  for (int i = 0; i < g.batch_rank; ++i) {
+    operand.batch_strides[static_cast<std::size_t>(g.batch_rank - 1 - i)] =
+        stride(array, trailing + 1 + i);
+  }
+  return operand;
+}
+
+/// mask and bias: broadcast to (batch..., query heads, queries, keys).
+Operand broadcast_scores(const char* argument, const Array& array, const Problem& p,
+                         const Geometry& g) {
+  const Shown shown = {argument, array, kScoreAxes};
+  const auto wanted = [&](int from_end) {
+    if (from_end == 0) return g.keys;
+    if (from_end == 1) return g.queries;
+    if (from_end == 2) return g.query_heads;
+    const int at = g.batch_rank - 1 - (from_end - 3);
+    return at < 0 ? 1 : g.batch_shape[static_cast<std::size_t>(at)];
+  };
+  bool fits = array.rank <= g.batch_rank + 3;
+  for (int i = 0; i < array.rank && fits; ++i) fits = axis(array, i) == 1 || axis(array, i) == wanted(i);
+  if (!fits) {
+    std::vector<std::int64_t> target(g.batch_shape.begin(), g.batch_shape.begin() + g.batch_rank);
+    target.insert(target.end(), {g.query_heads, g.queries, g.keys});
+    throw ValueError(message(std::string(argument) + " does not broadcast to " + tuple(target) + ".",
+                             {shown, show_query(p), show_key(p)},
+                             "Its axes, from the last: keys, queries, heads of query, batch; each "
+                             "equal or 1."));
+  }
+  return align(array, g, 2);
+}
+
+void check_key_lengths(const Problem& p, Geometry& g) {
+  const Array& lengths = *p.key_lengths;
+  const Shown shown = {"key_lengths", lengths, {}};
+  if (lengths.dtype != DType::int64) {
+    throw TypeError(message(std::string("key_lengths has dtype ") + name(lengths.dtype) + ".",
+                            {shown}, "Use integers."));
+  }
+  bool fits = lengths.rank <= g.batch_rank;
+  for (int i = 0; i < lengths.rank && fits; ++i) {
+    const auto wanted = g.batch_shape[static_cast<std::size_t>(g.batch_rank - 1 - i)];
+    fits = axis(lengths, i) == 1 || axis(lengths, i) == wanted;
+  }
+  if (!fits) {
+    throw ValueError(message(
+        "key_lengths of shape " + tuple(lengths.dims()) + " does not broadcast to the batch axes " +
+            tuple({g.batch_shape.data(), static_cast<std::size_t>(g.batch_rank)}) + ".",
+        {show_query(p), show_key(p)}, "Give one length for each batch element, or one for all."));
+  }
+  g.key_lengths.resize(static_cast<std::size_t>(g.batch));
+  for (std::int64_t element = 0; element < g.batch; ++element) {
+    const char* at = static_cast<const char*>(lengths.data);
+    std::int64_t rest = element;
+    for (int i = 0; i < g.batch_rank; ++i) {
+      const std::int64_t extent = g.batch_shape[static_cast<std::size_t>(g.batch_rank - 1 - i)];
+      at += rest % extent * stride(lengths, i);
+      rest /= extent;
+    }
+    std::int64_t length;
+    __builtin_memcpy(&length, at, sizeof length);
+    if (length < 0 || length > g.keys) {
+      throw ValueError(message("key_lengths holds " + std::to_string(length) +
+                                   ", outside 0 .. " + std::to_string(g.keys) + ".",
+                               {show_key(p)},
+                               "A length counts the leading keys that exist: at least 0, at most "
+                               "the length of key."));
+    }
+    g.key_lengths[static_cast<std::size_t>(element)] = length;
+  }
+}
+
+/// Causal is a window with nothing to the right, so both end up in left and right.
+void check_positions(const Problem& p, Geometry& g) {
+  const auto reach = [](const char* side, std::optional<std::int64_t> given) {
+    if (!given) return kernels::kUnbounded;
+    if (*given < 0) {
+      throw ValueError(message(std::string("window is ") + std::to_string(*given) + " to the " +
+                                   side + ".",
+                               {}, "Give a number of keys of at least 0, or None for no limit."));
+    }
+    return std::min(*given, kernels::kUnbounded);
+  };
+  g.left = reach("left", p.window_left);
+  g.right = reach("right", p.window_right);
+  if (p.causal != Causal::none) g.right = std::min<std::int64_t>(g.right, 0);
+  g.upper_left = p.causal == Causal::upper_left;
+}
+
+void check_options(const Problem& p, Geometry& g) {
+  g.scale = p.scale.value_or(1.0 / std::sqrt(static_cast<double>(g.head_dim)));
+  if (!std::isfinite(g.scale)) {
+    throw ValueError(message("scale is not finite.", {},
+                             "Give any finite number, or None for 1 / sqrt(head_dim)."));
+  }
+  if (p.threads && *p.threads < 1) {
+    throw ValueError(message("num_threads is " + std::to_string(*p.threads) + ".", {},
+                             "Give at least 1, or None for OpenMP's own number."));
+  }
+  constexpr std::int64_t most = 1024;  // more than any machine has cores; OpenMP would try them all
+  g.threads = p.threads ? static_cast<int>(std::min(*p.threads, most)) : default_threads();
+}
+
+/// The output's shape: NumPy's matmul rule. A query without a length axis gives an output without.
+void set_out_shape(const Problem& p, Geometry& g) {
+  g.query_is_vector = p.query.rank == 1;
+  g.heads_axis = std::max({p.query.rank, p.key.rank, p.value.rank}) > 2;
+  int rank = 0;
+  const auto push = [&](std::int64_t extent) {
+    g.out_shape[static_cast<std::size_t>(rank++)] = extent;
+  };
+  for (int i = 0; i < g.batch_rank; ++i) push(g.batch_shape[static_cast<std::size_t>(i)]);
+  if (g.heads_axis) push(g.query_heads);
+  if (!g.query_is_vector) push(g.queries);
+  push(g.value_dim);
+  g.out_rank = rank;
+}
+
+}  // namespace
+
+Geometry validate(const Problem& p) {
+  Geometry g;
+  g.dtype = p.query.dtype;
+  check_ranks(p);
+  check_dtypes(p);
+  check_shapes(p, p.query.rank == 1, g);
+  broadcast_batch(p, g);
+  set_out_shape(p, g);
+  g.query = align(p.query, g, 2);  // a 1-D query has stride 0 where it has no axis
+  g.key = align(p.key, g, 2);
+  g.value = align(p.value, g, 2);
+  if (p.mask) {
+    if (p.mask->dtype != DType::boolean) {
+      throw TypeError(message(std::string("mask has dtype ") + name(p.mask->dtype) + ".",
+                              {{"mask", *p.mask, kScoreAxes}},
+                              "Use bool, True = attend; numbers to add to the scores are bias=."));
+    }
+    g.mask = broadcast_scores("mask", *p.mask, p, g);
+  }
+  if (p.bias) {
+    if (p.bias->dtype != g.dtype) {
+      throw TypeError(message(std::string("bias has dtype ") + name(p.bias->dtype) +
+                                  " but query has " + name(g.dtype) + ".",
+                              {{"bias", *p.bias, kScoreAxes}, show_query(p)},
+                              std::string("Convert it with bias.astype(np.") + name(g.dtype) +
+                                  "); a bool array goes in mask=."));
+    }
+    g.bias = broadcast_scores("bias", *p.bias, p, g);
+  }
+  if (p.key_lengths) check_key_lengths(p, g);
+  check_positions(p, g);
+  check_options(p, g);
+  return g;
+}
+
+Operand validate_output(const char* argument, const Array& array, const Geometry& g, int trailing) {
+  const int rank = g.out_rank - (trailing == 1 ? 1 : 0);
+  const std::span<const std::int64_t> wanted = {g.out_shape.data(), static_cast<std::size_t>(rank)};
+  const Shown shown = trailing == 1 ? Shown{argument, array, kLseAxes}
+                                    : Shown{argument, array, kValueAxes};
+  if (array.dtype != g.dtype) {
+    throw TypeError(message(std::string(argument) + " has dtype " + name(array.dtype) +
+                                "; the result is " + name(g.dtype) + ".",
+                            {shown}, "Give an array of the query's dtype."));
+  }
+  if (!std::ranges::equal(array.dims(), wanted)) {
+    throw ValueError(message(std::string(argument) + " has shape " + tuple(array.dims()) +
+                                 "; the result has " + tuple(wanted) + ".",
+                             {shown}, "Give an array of exactly that shape."));
+  }
+  if (!array.writable) {
+    throw ValueError(message(std::string(argument) + " is read-only.", {shown},
+                             "Give an array that can be written."));
+  }
+  for (int i = 0; i < array.rank; ++i) {
+    const auto at = static_cast<std::size_t>(i);
+    if (array.shape[at] > 1 && array.strides[at] == 0) {
+      throw ValueError(message(std::string(argument) + " is a broadcast view: axis " +
+                                   std::to_string(i) + " has stride 0.",
+                               {shown}, "Give an array in which every element has its own place."));
+    }
+  }
+  // Axes that the caller's output does not have are put back as axes of one.
+  Array full = array;
+  const auto insert = [&](int from_end) {
+    const int at = full.rank - from_end;
+    for (int i = full.rank; i > at; --i) {
+      full.shape[static_cast<std::size_t>(i)] = full.shape[static_cast<std::size_t>(i - 1)];
+      full.strides[static_cast<std::size_t>(i)] = full.strides[static_cast<std::size_t>(i - 1)];
+    }
+    full.shape[static_cast<std::size_t>(at)] = 1;
+    full.strides[static_cast<std::size_t>(at)] = 0;
+    ++full.rank;
+  };
+  if (g.query_is_vector) insert(trailing - 1);
+  if (!g.heads_axis) insert(trailing);
+  return align(full, g, trailing);
+}
+
+}  // namespace regard

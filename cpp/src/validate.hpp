@@ -1,0 +1,18 @@
+// Every check the library makes of its arguments, and every message about them.
+#pragma once
+
+#include "geometry.hpp"
+#include "regard/attention.hpp"
+
+namespace regard {
+
+/// Checks the inputs and options; reads no array but the lengths.
+/// @throws ValueError, TypeError
+Geometry validate(const Problem& problem);
+
+/// Checks an output against the shape wanted of it and aligns it with the problem's axes.
+/// `trailing` is how many of its axes follow the heads: 2 for out, 1 for the LSE.
+Operand validate_output(const char* argument, const Array& array, const Geometry& geometry,
+                        int trailing);
+
+}  // namespace regard

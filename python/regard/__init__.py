@@ -1,0 +1,36 @@
+"""Exact attention for NumPy arrays on the CPU.
+
+>>> import numpy as np
+>>> import regard
+>>> rng = np.random.default_rng(0)
+>>> query, key, value = rng.standard_normal((3, 8, 100, 64), dtype=np.float32)
+>>> regard.attention(query, key, value, causal=True).shape
+(8, 100, 64)
+"""
+
+try:
+    from regard._core import build as _build
+except ImportError as error:  # pragma: no cover - needs a broken installation
+    raise ImportError(
+        f"regard's compiled core could not be loaded: {error}\n"
+        "Install the package with `pip install .`; its source folder alone is not enough."
+    ) from error
+
+from regard import reference
+from regard._attention import Explanation, attention, explain
+from regard._config import show_config
+from regard._isa import active_isa, available_isas, set_isa
+
+__version__: str = _build()["version"]
+
+__all__ = [
+    "Explanation",
+    "__version__",
+    "active_isa",
+    "attention",
+    "available_isas",
+    "explain",
+    "reference",
+    "set_isa",
+    "show_config",
+]

@@ -1,0 +1,187 @@
+"""What happens to arguments that are not plain NumPy arrays of a supported type."""
+
+from __future__ import annotations
+
+import numbers
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def coerce(value: Any, argument: str, role: str) -> NDArray[Any]:
+    """Make an array of an argument, without copying where its memory can be used as it is.
+
+    Parameters
+    ----------
+    value : array_like
+        Anything NumPy can make an array of, or a CPU tensor that speaks DLPack.
+    argument : str
+        Name of the argument, for messages.
+    role : {"input", "mask", "bias", "lengths"}
+        What it is used for: integers and bools become float64 as an input or a bias.
+
+    Returns
+    -------
+    ndarray
+        An array of a type that the core knows by name.
+
+    Raises
+    ------
+    TypeError
+        The argument has no such type.
+    """
+    array = _to_numpy(value, argument)
+    kind = array.dtype.kind
+    if not array.dtype.isnative:
+        raise TypeError(
+            f"attention: {argument} has the other byte order (dtype {array.dtype.str}).\n"
+            f"  Convert it with {argument}.astype({argument}.dtype.newbyteorder('='))."
+        )
+    if role == "lengths":
+        if kind not in "iu":
+            raise TypeError(
+                f"attention: {argument} has dtype {array.dtype}.\n  Give integers: one length "
+                "for each batch element."
+            )
+        return array.astype(np.int64)
+    if role == "mask":
+        if kind != "b":
+            raise _unsupported(array, argument, "bool, True = attend")
+        return array
+    if kind in "iub":
+        if role == "bias" and kind == "b":
+            raise TypeError(
+                f"attention: {argument} has dtype bool.\n  A bool array goes in mask=; a bias is "
+                "added to the scores."
+            )
+        return array.astype(np.float64)
+    if array.dtype.char not in "efd":
+        raise _unsupported(array, argument, "float32 or float64")
+    return array
+
+
+def _to_numpy(value: Any, argument: str) -> NDArray[Any]:
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(
+            f"attention: {argument} is a masked array.\n  Give its data, and where it is valid "
+            "as mask=."
+        )
+    if isinstance(value, np.ndarray):
+        return value
+    if hasattr(value, "__dlpack__"):
+        try:
+            array: NDArray[Any] = np.from_dlpack(value)
+        except (BufferError, RuntimeError, TypeError) as error:
+            raise TypeError(
+                f"attention: {argument} is a {type(value).__name__} whose memory NumPy cannot "
+                f"use: {error}\n  Give a tensor on the CPU, detached from any graph, of a dtype "
+                "that NumPy has."
+            ) from error
+        return array
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise TypeError(
+            f"attention: {argument} cannot be made an array: {error}\n  Give an array or a nested "
+            "sequence of numbers."
+        ) from error
+
+
+def _unsupported(array: NDArray[Any], argument: str, wanted: str) -> TypeError:
+    return TypeError(
+        f"attention: {argument} has dtype {array.dtype}, shape {array.shape}.\n  Use {wanted}."
+    )
+
+
+def check_out(out: Any, inputs: tuple[tuple[str, NDArray[Any]], ...]) -> None:
+    """Refuse an ``out`` that is no array, or shares memory with itself or an input.
+
+    Parameters
+    ----------
+    out : object
+        What the caller gave.
+    inputs : tuple of (str, ndarray)
+        The arrays that are read while ``out`` is written, with their names.
+
+    Raises
+    ------
+    TypeError
+        ``out`` is not an array.
+    ValueError
+        Writing it would change an input, or one of its own elements twice.
+    """
+    if not isinstance(out, np.ndarray):
+        raise TypeError(
+            f"attention: out is a {type(out).__name__}.\n  Give a NumPy array to write into."
+        )
+    if _overlaps_itself(out):
+        raise ValueError(
+            f"attention: out overlaps itself (shape {out.shape}, strides {out.strides}).\n"
+            "  Give an array in which every element has its own place."
+        )
+    for name, array in inputs:
+        if np.may_share_memory(out, array) and _shares_memory(out, array):
+            raise ValueError(
+                f"attention: out shares memory with {name}.\n"
+                f"  out    {out.shape} {out.dtype}\n  {name}  {array.shape} {array.dtype}\n"
+                "  Inputs are read while out is written: give an array of its own."
+            )
+
+
+def _shares_memory(a: NDArray[Any], b: NDArray[Any]) -> bool:
+    try:
+        return np.shares_memory(a, b, max_work=100_000)
+    except np.exceptions.TooHardError:
+        return True  # not provably apart
+
+
+def _overlaps_itself(array: NDArray[Any]) -> bool:
+    """Whether strides fold elements onto each other, sorted from the innermost axis outwards."""
+    reach = array.itemsize
+    axes = sorted(
+        (abs(stride), size)
+        for stride, size in zip(array.strides, array.shape, strict=True)
+        if size > 1
+    )
+    for stride, size in axes:
+        if stride < reach:
+            return True
+        reach = stride * (size - 1) + reach
+    return False
+
+
+def window_sides(window: Any) -> tuple[int | None, int | None]:
+    """``(left, right)`` of the ``window`` option; None is unbounded.
+
+    Parameters
+    ----------
+    window : int or tuple of (int or None, int or None)
+        One number counts for both sides.
+
+    Returns
+    -------
+    tuple of (int or None, int or None)
+        How many keys before and after its own position a query sees.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It is neither.
+    """
+    sides = window if isinstance(window, (tuple, list)) else (window, window)
+    if len(sides) != 2:
+        raise ValueError(
+            f"attention: window has {len(sides)} sides.\n  Give (left, right), or one number for "
+            "both."
+        )
+    left, right = sides
+    for side in (left, right):
+        if side is not None and (
+            isinstance(side, bool) or not isinstance(side, (numbers.Integral, np.integer))
+        ):
+            raise TypeError(
+                f"attention: window is {window!r}.\n  Give a number of keys, (left, right), or "
+                "None on a side that has no limit."
+            )
+    return (None if left is None else int(left), None if right is None else int(right))
