@@ -13,7 +13,7 @@ namespace {
 constexpr const char* kKeyAxes[] = {"heads", "length", "head_dim"};
 constexpr const char* kValueAxes[] = {"heads", "length", "value_dim"};
 constexpr const char* kLseAxes[] = {"heads", "length"};
-constexpr const char* kScoreAxes[] = kScoreAxes;
+constexpr const char* kScoreAxes[] = {"heads", "queries", "keys"};
 
 Shown show_query(const Problem& p) { return {"query", p.query, kKeyAxes}; }
 Shown show_key(const Problem& p) { return {"key", p.key, kKeyAxes}; }

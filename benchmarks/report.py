@@ -1,0 +1,284 @@
+"""Makes the tables and the plot of the documentation from the committed results.
+
+    python benchmarks/report.py            # rewrites README.md, docs/performance.md, docs/speed.svg
+    python benchmarks/report.py --check    # exits with 1 when the text is out of date
+
+The text between ``<!-- results:begin -->`` and ``<!-- results:end -->`` is replaced.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from regard.bench.report import OWN, Report, Row, threads_text, time_text
+from regard.bench.rivals import RIVALS
+
+ROOT = Path(__file__).resolve().parent.parent
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything that was committed: runs of the benchmark, and findings about the package."""
+
+    runs: dict[str, Report]
+    package: dict[str, Any] | None
+
+    @property
+    def headline(self) -> Report:
+        """The run with the most rivals, and among those the most threads."""
+        return max(self.runs.values(), key=lambda run: (len(run.rivals), run.threads, run.date))
+
+
+def load(folder: Path) -> Results:
+    """Read all results in a folder."""
+    runs: dict[str, Report] = {}
+    package = None
+    for path in sorted(folder.glob("*.json")):
+        text = path.read_text(encoding="utf-8")
+        data = json.loads(text)
+        if data.get("kind") == "package":
+            package = data
+        elif data.get("kind") == "bench":
+            runs[path.stem] = Report.from_json(text)
+    if not runs:
+        raise SystemExit(f"report: no results in {folder}")
+    return Results(runs, package)
+
+
+def readme_text(results: Results) -> str:
+    """Say what the README shows: the headline run, each case against its best rival."""
+    run = results.headline
+    return "\n".join(
+        [
+            *machine_lines(run),
+            "",
+            *headline_table(run),
+            "",
+            *summary_lines(run),
+            *(["", *package_lines(results.package)] if results.package else []),
+            "",
+            "Repeat it:",
+            "",
+            "```sh",
+            *repeat_lines(run),
+            "```",
+        ]
+    )
+
+
+def performance_text(results: Results) -> str:
+    """Say what docs/performance.md shows: every run, every contender."""
+    lines: list[str] = []
+    for name, run in results.runs.items():
+        lines += [f"### {run.isa}, {threads_text(run.threads)} (`{name}.json`)", ""]
+        lines += [*machine_lines(run), "", *full_table(run), ""]
+        lines += [*summary_lines(run), *unsupported_lines(run), ""]
+    if results.package:
+        lines += ["### Memory, threads, package", "", *package_lines(results.package), ""]
+    return "\n".join(lines).rstrip()
+
+
+def machine_lines(run: Report) -> Iterator[str]:
+    """Where, when, with what."""
+    machine = run.machine
+    caches = ", ".join(f"{level} {size}" for level, size in machine["caches"].items())
+    ceilings = ", ".join(f"{gf:.0f} GFLOP/s in {dtype}" for dtype, gf in run.ceilings().items())
+    yield (
+        f"Measured {run.date} on {machine['cpu']}, {machine['cores']} cores ({caches}), "
+        f"{machine['system']}, with {run.isa} and {threads_text(run.threads)}. "
+        f"Ceiling (FMA in registers, measured in the same run): {ceilings}."
+    )
+    versions = [f"{title(name)} {run.contenders[name]}" for name in run.rivals]
+    yield f"regard {run.contenders[OWN]}" + (f"; {', '.join(versions)}." if versions else ".")
+
+
+def headline_table(run: Report) -> Iterator[str]:
+    """Speed and error of each case beside those of its best rival."""
+    yield (
+        "| batch x heads x length x head_dim | regard | of the ceiling | error "
+        "| best rival | its error | rival's time / regard's | target |"
+    )
+    yield "|---|--:|--:|--:|---|--:|--:|---|"
+    for row in run.rows:
+        best = row.best_rival()
+        cells = [row.case.title, *own_cells(row)]
+        if best is None:
+            cells += ["none", "", ""]
+        else:
+            result = row.results[best]
+            rival = f"{title(best)} {time_text(result.seconds)}"
+            cells += [rival, error_text(result.error), ratio_text(row, best)]
+        yield cells_line([*cells, verdict_text(row, run.isa)])
+
+
+def full_table(run: Report) -> Iterator[str]:
+    """Speed and error of every contender."""
+    names = run.rivals
+    head = ["batch x heads x length x head_dim", "regard", "of the ceiling", "error"]
+    yield cells_line([*head, *(title(name) for name in names), "target"])
+    yield cells_line(["---", "--:", "--:", "--:", *("--:" for _ in names), "---"])
+    for row in run.rows:
+        rivals = (rival_cell(row, name) for name in names)
+        cells = [row.case.title, *own_cells(row), *rivals, verdict_text(row, run.isa)]
+        yield cells_line(cells)
+
+
+def own_cells(row: Row) -> list[str]:
+    """Time, per cent of the ceiling and error of regard."""
+    if row.case.group == "call":
+        return [time_text(row.own.seconds), "", error_text(row.own.error)]
+    speed = f"{time_text(row.own.seconds)} ({row.gflops():.0f} GFLOP/s)"
+    return [speed, f"{row.percent():.1f} %", error_text(row.own.error)]
+
+
+def rival_cell(row: Row, name: str) -> str:
+    """Give a rival's time, how it compares and its error, also where it is not exact."""
+    if name not in row.results:
+        return "-"
+    result = row.results[name]
+    note = "" if row.trusted(name) else ", not exact"
+    ratio = ratio_text(row, name) if row.trusted(name) else f"{row.ratio(name):.2f}x"
+    return f"{time_text(result.seconds)}, {ratio}, {error_text(result.error)}{note}"
+
+
+def ratio_text(row: Row, name: str) -> str:
+    """Give a rival's time over regard's, with a word when the row is lost."""
+    ratio = row.ratio(name)
+    return f"{ratio:.2f}x" if ratio >= 1 else f"**{ratio:.2f}x, lost**"
+
+
+def verdict_text(row: Row, isa: str) -> str:
+    """Put a target and its outcome into words."""
+    verdict = row.verdict(isa)
+    if verdict is None:
+        return "none"
+    outcome = "met" if verdict.met else f"**missed {verdict.missed}**"
+    reached = "" if verdict.reached.endswith("%") else f" ({verdict.reached})"
+    return f"{verdict.target}: {outcome}{reached}"
+
+
+def summary_lines(run: Report) -> Iterator[str]:
+    """How many targets were met, how many rows were won."""
+    verdicts = [verdict for row in run.rows if (verdict := row.verdict(run.isa))]
+    met = sum(verdict.met for verdict in verdicts)
+    line = f"Targets met: {met} of {len(verdicts)}." if verdicts else "No targets for this run."
+    best = [(row, name) for row in run.rows if (name := row.best_rival())]
+    if best:
+        lost = [row.case.title for row, name in best if row.ratio(name) < 1]
+        line += f" Faster than every rival in {len(best) - len(lost)} of {len(best)} rows"
+        line += f"; lost: {', '.join(lost)}." if lost else "."
+    yield line
+    yield (
+        "Error: largest absolute difference from the float64 oracle. Times are medians of at "
+        f"least {run.settings['minimum']} calls after 2 warm-ups, contenders in turn."
+    )
+
+
+def unsupported_lines(run: Report) -> Iterator[str]:
+    """Why a rival has no number in a row."""
+    reasons = {
+        f"{title(name)}: {row.case.title}: {reason}"
+        for row in run.rows
+        for name, reason in row.unsupported.items()
+    }
+    if reasons:
+        yield ""
+        yield "Not measured:"
+        yield ""
+        yield from (f"- {reason}" for reason in sorted(reasons))
+
+
+def package_lines(package: dict[str, Any]) -> list[str]:
+    """Memory, threads, import, size."""
+    lines = ["| | measured | target |", "|---|--:|---|"]
+    for finding in package["findings"]:
+        outcome = f"**missed {finding['missed']}**" if finding["missed"] else "met"
+        target = f"{finding['target']}: {outcome}"
+        lines.append(cells_line([finding["name"], finding["reached"], target]))
+    return lines
+
+
+def repeat_lines(run: Report) -> Iterator[str]:
+    """Give the commands that repeat a run."""
+    pins = (f"{RIVALS[name].packages[0]}=={base_version(run, name)}" for name in run.rivals)
+    extras = (package for name in run.rivals for package in RIVALS[name].packages[1:])
+    if run.rivals:
+        yield f"pip install {' '.join([*pins, *extras])}"
+    command = f"regard bench --isa {run.isa} --threads {run.threads}"
+    yield command + (f" --rivals {','.join(run.rivals)}" if run.rivals else "")
+
+
+def base_version(run: Report, name: str) -> str:
+    """Give a version without the local part, which an index does not know."""
+    return run.contenders[name].partition("+")[0]
+
+
+def title(name: str) -> str:
+    """How a rival writes its own name."""
+    return RIVALS[name].title if name in RIVALS else name
+
+
+def error_text(error: float | None) -> str:
+    """Write an error with two digits."""
+    return "" if error is None else f"{error:.1e}"
+
+
+def cells_line(cells: list[str]) -> str:
+    """One line of a Markdown table."""
+    return f"| {' | '.join(cells)} |"
+
+
+def replaced(path: Path, block: str) -> str:
+    """Return a page's text with the part between the markers replaced."""
+    text = path.read_text(encoding="utf-8")
+    if text.count(BEGIN) != 1 or text.count(END) != 1:
+        raise SystemExit(f"report: {path.name} needs one {BEGIN} and one {END}")
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    return f"{before}{BEGIN}\n{block}\n{END}{after}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Rewrite the pages, or check that they are up to date."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 if stale")
+    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
+    parser.add_argument("--root", type=Path, default=ROOT, help="where README.md and docs/ are")
+    parser.add_argument("--no-plot", action="store_true", help="text only")
+    args = parser.parse_args(arguments)
+
+    results = load(args.results)
+    pages = {
+        args.root / "README.md": readme_text(results),
+        args.root / "docs" / "performance.md": performance_text(results),
+    }
+    stale = []
+    for path, block in pages.items():
+        text = replaced(path, block)
+        if text != path.read_text(encoding="utf-8"):
+            stale.append(path)
+            if not args.check:
+                path.write_text(text, encoding="utf-8")
+    names = ", ".join(path.name for path in stale)
+    if args.check:
+        print(f"out of date: {names}; run benchmarks/report.py" if stale else "up to date")
+        return 1 if stale else 0
+    print(f"rewritten: {names}" if stale else "nothing to rewrite")
+    if not args.no_plot:
+        from regard.bench.plot import save_plot
+
+        picture = args.root / "docs" / "speed.svg"
+        save_plot(results.headline, picture)
+        print(f"drawn: {picture.name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

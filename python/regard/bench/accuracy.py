@@ -1,0 +1,92 @@
+"""How far a result is from the float64 oracle, on rows enough to trust and few enough to wait for.
+
+The oracle materialises its scores, so whole large problems would take longer to check than to
+measure. A contiguous block of query rows is a smaller problem of its own: with the keys cut
+after the last one the block may see, bottom-right alignment gives each row the position it had.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from regard import reference
+from regard.bench.cases import Array, Case, Inputs, options_of
+
+# Scores the oracle may materialise for one check.
+WHOLE_PROBLEM = 1 << 20
+BLOCK_ROWS = 24
+
+# Above this a result is not of the stated precision: half the digits are gone.
+TOLERANCE = {"float32": 1e-4, "float64": 1e-10}
+
+
+def largest_error(case: Case, inputs: Inputs, output: Array) -> float:
+    """Largest absolute difference from the oracle, over all or chosen rows.
+
+    Parameters
+    ----------
+    case : Case
+    inputs : Inputs
+    output : ndarray, (batch, heads, length, head_dim)
+
+    Returns
+    -------
+    float
+        NaN where the output has one, or has the wrong shape.
+    """
+    if output.shape != inputs.query.shape:
+        return float("nan")
+    whole = case.batch * case.heads * case.length * case.key_length <= WHOLE_PROBLEM
+    if whole:
+        batches = heads = None
+        blocks = [(0, case.length)]
+    else:
+        batches, heads = _ends(case.batch), _ends(case.heads)
+        rows = min(BLOCK_ROWS, case.length)
+        middle = (case.length - rows) // 2
+        blocks = sorted({(start, start + rows) for start in (0, middle, case.length - rows)})
+    return max(_block_error(case, inputs, output, block, batches, heads) for block in blocks)
+
+
+def acceptable(case: Case, error: float) -> bool:
+    """Whether an error is one that the case's dtype explains."""
+    return error <= TOLERANCE[case.dtype]
+
+
+def _ends(count: int) -> list[int]:
+    return sorted({0, count // 2, count - 1})
+
+
+def _block_error(
+    case: Case,
+    inputs: Inputs,
+    output: Array,
+    block: tuple[int, int],
+    batches: list[int] | None,
+    heads: list[int] | None,
+) -> float:
+    first, last = block
+    keys = last if case.causal else case.key_length
+    b = np.arange(case.batch) if batches is None else np.array(batches)
+    h = np.arange(case.heads) if heads is None else np.array(heads)
+    kv = h // (case.heads // case.kv_heads)
+
+    def scores(array: Array | None) -> Array | None:
+        """Cut out the block's part of a mask or bias, whose axes may be 1."""
+        if array is None:
+            return None
+        array = array[b] if array.shape[0] > 1 else array
+        array = array[:, h] if array.shape[1] > 1 else array
+        array = array[:, :, first:last] if array.shape[2] > 1 else array
+        return array[..., :keys]
+
+    part = Inputs(
+        query=inputs.query[b][:, h, first:last],
+        key=inputs.key[b][:, kv, :keys],
+        value=inputs.value[b][:, kv, :keys],
+        mask=scores(inputs.mask),
+        bias=scores(inputs.bias),
+    )
+    expected = reference.attention(part.query, part.key, part.value, **options_of(case, part))
+    got = np.asarray(output[b][:, h, first:last], dtype=np.float64)
+    return float(np.max(np.abs(got - expected)))

@@ -1,0 +1,200 @@
+"""The problems that are measured: shapes that people run, and what each one costs.
+
+A case is a shape and its options, no arrays; :func:`make_inputs` draws the arrays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One problem: a shape (batch, heads, length, head_dim) and its options.
+
+    `model` names a model that runs the shape. `window` counts keys as most models do: a causal
+    query sees itself and the ``window - 1`` keys before it. A causal case is square, because
+    libraries disagree about what any other means. `mask` is ``"random"``, a full
+    (batch, heads, length, key_length) array, or ``"key_padding"``, a (batch, 1, 1, key_length)
+    array that is broadcast.
+    """
+
+    name: str
+    group: str
+    batch: int
+    heads: int
+    kv_heads: int
+    length: int
+    key_length: int
+    head_dim: int
+    dtype: str = "float32"
+    causal: bool = False
+    window: int | None = None
+    mask: str | None = None
+    bias: bool = False
+    layout: str = "bhnd"
+    model: str = ""
+    quick: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what the counts and the rivals do not cover."""
+        if self.causal and self.length != self.key_length:
+            raise ValueError(f"case {self.name}: a causal case must be square")
+
+    @property
+    def shape(self) -> str:
+        """The shape as it is usually written, for example ``1x16/4x2048x128``."""
+        heads = str(self.heads)
+        if self.kv_heads != self.heads:
+            heads += f"/{self.kv_heads}"
+        length = str(self.length)
+        if self.key_length != self.length:
+            length += f":{self.key_length}"
+        return f"{self.batch}x{heads}x{length}x{self.head_dim}"
+
+    @property
+    def title(self) -> str:
+        """A line for tables: the shape and everything that is not the default."""
+        words = [self.model, self.shape] if self.model else [self.shape]
+        if self.window is not None:
+            words.append(f"window {self.window}")
+        elif self.causal:
+            words.append("causal")
+        if self.mask is not None:
+            words.append(f"{self.mask.replace('_', '-')} mask")
+        if self.bias:
+            words.append("bias")
+        if self.layout != "bhnd":
+            words.append(f"{self.layout.upper()} strides")
+        if self.dtype != "float32":
+            words.append(self.dtype)
+        return " ".join(words)
+
+    @property
+    def pairs(self) -> float:
+        """(query, key) pairs per head whose score is useful.
+
+        A square causal problem counts as half of the full one, as everybody counts it; a window
+        is counted exactly. Masks and biases are data: no pair is known to be useless before it
+        is read, so all of them count.
+        """
+        if self.window is not None:
+            width = min(self.window, self.length)
+            return width * self.length - width * (width - 1) / 2
+        if self.causal:
+            return self.length * self.key_length / 2
+        return float(self.length * self.key_length)
+
+    @property
+    def flops(self) -> float:
+        """Useful floating-point operations: two products, a multiply and an add each."""
+        return 4.0 * self.batch * self.heads * self.pairs * self.head_dim
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values, for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The arrays of one case, query, key and value as (batch, heads, length, head_dim)."""
+
+    query: Array
+    key: Array
+    value: Array
+    mask: Array | None = None
+    bias: Array | None = None
+
+
+def make_inputs(case: Case, rng: np.random.Generator) -> Inputs:
+    """Draw random arrays for a case.
+
+    Parameters
+    ----------
+    case : Case
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    Inputs
+        Standard normal query, key and value (and bias), of the case's dtype and layout.
+    """
+    dtype = np.dtype(case.dtype)
+
+    def draw(heads: int, length: int) -> Array:
+        stored = (case.batch, heads, length, case.head_dim)
+        if case.layout == "bnhd":
+            stored = (case.batch, length, heads, case.head_dim)
+        array: Array = rng.standard_normal(stored, dtype=dtype.type)
+        return array.transpose(0, 2, 1, 3) if case.layout == "bnhd" else array
+
+    full = (case.batch, case.heads, case.length, case.key_length)
+    mask: Array | None = None
+    if case.mask == "random":
+        mask = rng.random(full, dtype=np.float32) < 0.5
+    elif case.mask == "key_padding":
+        mask = np.arange(case.key_length) < case.key_length * 3 // 4
+        mask = np.broadcast_to(mask, (case.batch, 1, 1, case.key_length)).copy()
+    bias = rng.standard_normal(full, dtype=dtype.type) if case.bias else None
+    return Inputs(
+        query=draw(case.heads, case.length),
+        key=draw(case.kv_heads, case.key_length),
+        value=draw(case.kv_heads, case.key_length),
+        mask=mask,
+        bias=bias,
+    )
+
+
+def options_of(case: Case, inputs: Inputs) -> dict[str, Any]:
+    """Return the keyword arguments with which ``regard.attention`` computes this case."""
+    options: dict[str, Any] = {}
+    if case.causal:
+        options["causal"] = True
+    if case.window is not None:
+        options["window"] = (case.window - 1, 0)
+    if inputs.mask is not None:
+        options["mask"] = inputs.mask
+    if inputs.bias is not None:
+        options["bias"] = inputs.bias
+    return options
+
+
+def _square(name: str, group: str, heads: int, length: int, head_dim: int, **more: Any) -> Case:
+    more = {"batch": 1, "kv_heads": heads, **more}
+    return Case(
+        name, group, heads=heads, length=length, key_length=length, head_dim=head_dim, **more
+    )
+
+
+CASES: tuple[Case, ...] = (
+    _square("full-1k-d64", "full", 8, 1024, 64, quick=True),
+    _square("full-4k-d64", "full", 8, 4096, 64),
+    _square("full-2k-d128-gqa4", "full", 16, 2048, 128, kv_heads=4),
+    _square("full-1k-d80", "full", 8, 1024, 80),
+    _square("full-1k-d96", "full", 8, 1024, 96),
+    _square("full-1021-d64", "full", 8, 1021, 64, quick=True),
+    _square("full-1k-d64-bnhd", "full", 8, 1024, 64, layout="bnhd"),
+    _square("causal-256-d64", "causal", 8, 256, 64, causal=True),
+    _square("causal-1k-d64", "causal", 8, 1024, 64, causal=True, quick=True),
+    _square("causal-4k-d64", "causal", 8, 4096, 64, causal=True),
+    _square("causal-2k-d128-gqa4", "causal", 16, 2048, 128, kv_heads=4, causal=True),
+    _square("bert-8x12x128", "short", 12, 128, 64, batch=8, model="BERT", quick=True),
+    _square("vit-8x12x197", "short", 12, 197, 64, batch=8, model="ViT", quick=True),
+    _square("minilm-32x12x64", "short", 12, 64, 32, batch=32, model="MiniLM", quick=True),
+    _square("full-1k-d64-float64", "float64", 8, 1024, 64, dtype="float64", quick=True),
+    _square("mask-random-1k-d64", "mask", 8, 1024, 64, mask="random", quick=True),
+    _square("mask-padding-1k-d64", "mask", 8, 1024, 64, mask="key_padding"),
+    _square("bias-1k-d64", "mask", 8, 1024, 64, bias=True, quick=True),
+    _square("window-128-of-4k", "window", 8, 4096, 64, causal=True, window=128),
+    _square("window-256-of-4k", "window", 8, 4096, 64, causal=True, window=256, quick=True),
+    _square("window-512-of-4k", "window", 8, 4096, 64, causal=True, window=512),
+    Case("decode-4k-d128-gqa4", "decode", 1, 32, 8, 1, 4096, 128, quick=True),
+    Case("decode-8x12-1k-d64", "decode", 8, 12, 12, 1, 1024, 64),
+    _square("smallest-call", "call", 1, 4, 2, quick=True),
+)

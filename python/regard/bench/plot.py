@@ -1,0 +1,111 @@
+"""One picture of a report: how much of the machine each library uses, case by case."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from regard.bench.report import OWN, Report, Row, threads_text
+from regard.bench.rivals import RIVALS
+
+# Okabe and Ito's palette, told apart by every kind of colour vision; markers differ as well.
+_OWN_COLOUR = "#0072B2"
+_RIVAL_STYLES = {
+    "torch": ("#D55E00", "o"),
+    "onnxruntime": ("#009E73", "s"),
+    "openvino": ("#CC79A7", "^"),
+    "jax": ("#E69F00", "D"),
+    "numpy": ("#000000", "X"),
+}
+# Enough to see the pattern, few enough to read; the tables have the rest.
+_SHOWN = (
+    "full-1k-d64", "full-4k-d64", "full-2k-d128-gqa4", "full-1k-d80",
+    "causal-1k-d64", "causal-4k-d64", "causal-2k-d128-gqa4",
+    "bert-8x12x128", "vit-8x12x197", "minilm-32x12x64", "full-1k-d64-float64",
+    "mask-random-1k-d64", "bias-1k-d64", "window-256-of-4k",
+)  # fmt: skip
+
+
+def require_matplotlib() -> Any:
+    """Import matplotlib's figure module.
+
+    Raises
+    ------
+    ImportError
+        With the command that installs it.
+    """
+    try:
+        return importlib.import_module("matplotlib.figure")
+    except ImportError as error:
+        raise ImportError(
+            'plots need matplotlib: install it with  pip install "regard[plot]"'
+        ) from error
+
+
+def save_plot(report: Report, path: str | Path) -> None:
+    """Draw per cent of the ceiling for every case, regard as bars and rivals as markers.
+
+    Parameters
+    ----------
+    report : Report
+    path : str or Path
+        Where to; the suffix (``.svg``, ``.png``, ``.pdf``) chooses the format.
+
+    Raises
+    ------
+    ImportError
+        When matplotlib is not installed.
+    """
+    figures = require_matplotlib()
+    matplotlib = importlib.import_module("matplotlib")
+    measured = [row for row in report.rows if row.case.group != "call"]
+    rows = [row for row in measured if row.case.name in _SHOWN] or measured
+    # A fixed salt and no date: the same numbers give the same file.
+    with matplotlib.rc_context({"svg.hashsalt": "regard", "font.size": 11}):
+        figure = figures.Figure(figsize=(8, 1.5 + 0.3 * len(rows)), layout="constrained")
+        axes = figure.add_subplot()
+        _draw(axes, rows, report)
+        handles, labels = axes.get_legend_handles_labels()
+        first = labels.index(OWN)  # matplotlib puts bars last
+        order = [first, *(i for i in range(len(labels)) if i != first)]
+        figure.legend(
+            [handles[i] for i in order], [labels[i] for i in order], loc="outside upper center",
+            ncols=len(order), frameon=False, handletextpad=0.3, columnspacing=1.2,
+        )  # fmt: skip
+        metadata = {"Date": None} if str(path).endswith(".svg") else {}
+        figure.savefig(path, dpi=150, facecolor="white", metadata=metadata)
+
+
+def _draw(axes: Any, rows: list[Row], report: Report) -> None:
+    heights = [-float(index) for index in range(len(rows))]
+    own = [row.percent() for row in rows]
+    axes.barh(heights, own, height=0.62, color=_OWN_COLOUR, alpha=0.85, label=OWN)
+    for height, percent in zip(heights, own, strict=True):
+        # Beside the axes, where no marker can lie on it.
+        axes.text(102, height, f"{percent:.0f} %", color=_OWN_COLOUR, va="center", weight="bold")
+    for name in report.rivals:
+        colour, marker = _RIVAL_STYLES[name]
+        points = [
+            (row.percent(name), height)
+            for row, height in zip(rows, heights, strict=True)
+            if name in row.results and row.trusted(name)
+        ]
+        if points:
+            x, y = zip(*points, strict=True)
+            axes.scatter(
+                x, y, s=46, color=colour, marker=marker, edgecolors="white", linewidths=0.8,
+                zorder=3, label=RIVALS[name].title,
+            )  # fmt: skip
+    axes.set_yticks(heights, [row.case.title for row in rows])
+    axes.set_ylim(-len(rows) + 0.4, 0.6)
+    axes.set_xlim(0, 100)
+    axes.set_xlabel(
+        f"per cent of the FMA ceiling, {report.isa}, {threads_text(report.threads)} "
+        "(right is faster)"
+    )
+    axes.grid(axis="x", color="#d0d0d0", linewidth=0.6)
+    axes.set_axisbelow(True)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(axis="y", length=0)

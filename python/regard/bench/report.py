@@ -1,0 +1,231 @@
+"""What a run of the benchmark found: plain data, its JSON and its text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from regard.bench import accuracy, targets
+from regard.bench.cases import Case
+
+SCHEMA = 1
+KIND = "bench"
+OWN = "regard"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One contender on one case: seconds a call (median and quartiles) and its error.
+
+    `way` names the operator or formula that was used, `error` is the largest absolute difference
+    from the float64 oracle, `cores` the CPU time per elapsed time.
+    """
+
+    seconds: float
+    low: float
+    high: float
+    samples: int
+    cores: float
+    error: float | None = None
+    way: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One case: everybody's results, and the ceiling measured while they were.
+
+    `ceiling` is in GFLOP/s; `baseline` is what masks, windows and the smallest call are compared
+    with, and its `way` says what that is; `unsupported` maps a rival to its reason.
+    """
+
+    case: Case
+    ceiling: float
+    results: dict[str, Result]
+    baseline: Result | None = None
+    unsupported: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def own(self) -> Result:
+        """The result of regard itself."""
+        return self.results[OWN]
+
+    def gflops(self, name: str = OWN) -> float:
+        """Return the useful GFLOP/s of a contender."""
+        return self.case.flops / self.results[name].seconds / 1e9
+
+    def percent(self, name: str = OWN) -> float:
+        """Return the useful GFLOP/s of a contender as per cent of the ceiling."""
+        return 100 * self.gflops(name) / self.ceiling
+
+    def trusted(self, name: str) -> bool:
+        """Whether a contender's error is one that the case's dtype explains."""
+        error = self.results[name].error
+        return error is not None and accuracy.acceptable(self.case, error)
+
+    def best_rival(self) -> str | None:
+        """Name the fastest rival whose result can be trusted."""
+        names = [name for name in self.results if name != OWN and self.trusted(name)]
+        return min(names, key=lambda name: self.results[name].seconds, default=None)
+
+    def ratio(self, name: str) -> float:
+        """Divide a rival's time by regard's: above one, regard is faster."""
+        return self.results[name].seconds / self.own.seconds
+
+    def verdict(self, isa: str) -> targets.Verdict | None:
+        """Judge the result by the case's target, where it has one."""
+        baseline = None if self.baseline is None else self.baseline.seconds
+        return targets.judge(self.case, isa, self.own.seconds, baseline, self.percent())
+
+
+@dataclass(frozen=True)
+class Report:
+    """A whole run.
+
+    `contenders` maps each to its version, `missing` each rival that was asked for and could not
+    be had to the reason, `settings` tells how it was measured.
+    """
+
+    date: str
+    isa: str
+    threads: int
+    machine: dict[str, Any]
+    contenders: dict[str, str]
+    missing: dict[str, str]
+    settings: dict[str, Any]
+    rows: list[Row]
+
+    @property
+    def rivals(self) -> list[str]:
+        """Names of the rivals that took part."""
+        return [name for name in self.contenders if name != OWN]
+
+    def ceilings(self) -> dict[str, float]:
+        """Return the best ceiling seen for each dtype, in GFLOP/s."""
+        best: dict[str, float] = {}
+        for row in self.rows:
+            best[row.case.dtype] = max(best.get(row.case.dtype, 0.0), row.ceiling)
+        return best
+
+    def wrong(self) -> list[Row]:
+        """Rows in which regard's own error is too large."""
+        return [row for row in self.rows if not row.trusted(OWN)]
+
+    def to_json(self) -> str:
+        """Return the report as JSON text."""
+        return (
+            json.dumps(
+                {"schema": SCHEMA, "kind": KIND, **asdict(self)}, indent=1, ensure_ascii=False
+            )
+            + "\n"
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Report:
+        """Read back what :meth:`to_json` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the text is not such a report.
+        """
+        data = json.loads(text)
+        what = (data.pop("schema", None), data.pop("kind", None)) if isinstance(data, dict) else ()
+        if what != (SCHEMA, KIND):
+            raise ValueError(f"not a {KIND} report of schema {SCHEMA}")
+        data["rows"] = [
+            Row(
+                case=Case(**row["case"]),
+                ceiling=row["ceiling"],
+                results={name: Result(**result) for name, result in row["results"].items()},
+                baseline=None if row["baseline"] is None else Result(**row["baseline"]),
+                unsupported=row["unsupported"],
+            )
+            for row in data["rows"]
+        ]
+        return cls(**data)
+
+    def save(self, path: str | Path) -> None:
+        """Write :meth:`to_json` to a file."""
+        Path(path).write_text(self.to_json(), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Report:
+        """Read a file that :meth:`save` wrote."""
+        return cls.from_json(Path(path).read_text(encoding="utf-8"))
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        yield f"regard {self.contenders[OWN]}, {self.isa}, {threads_text(self.threads)}"
+        yield f"machine: {self.machine['cpu']}, {self.machine['cores']} cores"
+        ceilings = ", ".join(f"{dtype} {gf:.0f} GFLOP/s" for dtype, gf in self.ceilings().items())
+        yield f"ceiling (FMA in registers): {ceilings}"
+        if self.rivals:
+            versions = (f"{name} {self.contenders[name]}" for name in self.rivals)
+            yield f"rivals: {', '.join(versions)}"
+            yield "their columns: time over regard's, so above 1 regard is faster"
+        for name, reason in self.missing.items():
+            yield f"missing: {name}: {reason}"
+        yield ""
+        head = ["case", "time", "GFLOP/s", "ceiling", "error", *self.rivals, "target"]
+        yield from aligned([head, *(self._cells(row) for row in self.rows)])
+        yield ""
+        verdicts = [v for row in self.rows if (v := row.verdict(self.isa)) is not None]
+        if verdicts:
+            yield f"targets met: {sum(v.met for v in verdicts)} of {len(verdicts)}"
+        if any(not row.trusted(name) for row in self.rows for name in row.results):
+            yield "! after a number: the result is less exact than its dtype allows"
+        for row in self.wrong():
+            yield f"WRONG RESULT: {row.case.title}: error {row.own.error}"
+
+    def _cells(self, row: Row) -> list[str]:
+        verdict = row.verdict(self.isa)
+        if verdict is None:
+            target = ""
+        elif verdict.met:
+            target = f"met: {verdict.reached}"
+        else:
+            target = f"missed {verdict.missed}: {verdict.reached}"
+        return [
+            row.case.title,
+            time_text(row.own.seconds),
+            f"{row.gflops():.0f}" if row.case.group != "call" else "",
+            f"{row.percent():.1f} %" if row.case.group != "call" else "",
+            f"{row.own.error:.1e}",
+            *(self._rival_cell(row, name) for name in self.rivals),
+            target,
+        ]
+
+    def _rival_cell(self, row: Row, name: str) -> str:
+        if name not in row.results:
+            return "-"
+        return f"{row.ratio(name):.2f}" + ("" if row.trusted(name) else "!")
+
+
+def threads_text(threads: int) -> str:
+    """``1 thread`` or ``2 threads``."""
+    return f"{threads} thread" + ("" if threads == 1 else "s")
+
+
+def time_text(seconds: float) -> str:
+    """Write a time with three digits and its unit."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= size:
+            return f"{seconds / size:#.3g} {unit}".replace(". ", " ")
+    return f"{seconds * 1e6:#.3g} µs".replace(". ", " ")
+
+
+def aligned(rows: list[list[str]]) -> Iterator[str]:
+    """Lines of a text table; the first and last columns to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    last = len(widths) - 1
+    for row in rows:
+        cells = (
+            text.ljust(width) if index in (0, last) else text.rjust(width)
+            for index, (text, width) in enumerate(zip(row, widths, strict=True))
+        )
+        yield "  ".join(cells).rstrip()

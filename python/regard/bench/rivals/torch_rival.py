@@ -1,0 +1,91 @@
+"""PyTorch: scaled_dot_product_attention, and FlexAttention where blocks can be skipped."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from regard.bench.cases import Array, Case, Inputs
+from regard.bench.rivals.base import Prepared, Rival, Unsupported, additive_mask, allowed_pairs
+
+
+class Torch(Rival):
+    """``torch.nn.functional.scaled_dot_product_attention`` and compiled ``flex_attention``."""
+
+    name = "torch"
+    title = "PyTorch"
+    packages = ("torch",)
+    modules = ("torch",)
+
+    def __init__(self, threads: int) -> None:
+        super().__init__(threads)
+        self._torch: Any = importlib.import_module("torch")
+        self._torch.set_num_threads(threads)
+
+    @classmethod
+    def version(cls) -> str:
+        """PyTorch's own version string, which names the build."""
+        return str(importlib.import_module("torch").__version__)
+
+    def ways(self, case: Case, inputs: Inputs) -> Iterator[tuple[str, Callable[[], Prepared]]]:
+        """SDPA always; FlexAttention for windows and decode, where it is PyTorch's best."""
+        yield "SDPA", lambda: self._sdpa(case, inputs)
+        if case.window is not None or case.group == "decode":
+            yield "FlexAttention", lambda: self._flex(case, inputs)
+
+    def _sdpa(self, case: Case, inputs: Inputs) -> Prepared:
+        torch = self._torch
+        query, key, value = (
+            torch.from_numpy(array) for array in (inputs.query, inputs.key, inputs.value)
+        )
+        # Without a bias a bool mask is the smaller of the two forms it takes.
+        mask = additive_mask(case, inputs) if case.bias else allowed_pairs(case, inputs)
+        options = {
+            "attn_mask": None if mask is None else torch.from_numpy(mask),
+            "is_causal": case.causal and case.window is None,
+            "enable_gqa": case.heads != case.kv_heads,
+        }
+        attend = torch.nn.functional.scaled_dot_product_attention
+
+        def call() -> Any:
+            with torch.inference_mode():
+                return attend(query, key, value, **options)
+
+        return Prepared("SDPA", call, lambda: _array(call()))
+
+    def _flex(self, case: Case, inputs: Inputs) -> Prepared:
+        torch = self._torch
+        if case.mask is not None or case.bias or case.dtype != "float32":
+            raise Unsupported("FlexAttention is tried for windows and decode only")
+        flex = importlib.import_module("torch.nn.attention.flex_attention")
+        query, key, value = (
+            torch.from_numpy(array) for array in (inputs.query, inputs.key, inputs.value)
+        )
+        blocks = None
+        if case.window is not None:
+            width = case.window
+
+            def sees(b: Any, h: Any, q: Any, kv: Any) -> Any:
+                return (kv <= q) & (q - kv < width)
+
+            blocks = flex.create_block_mask(
+                sees, None, None, case.length, case.key_length, device="cpu"
+            )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            compiled = torch.compile(flex.flex_attention, fullgraph=True)
+            options = {"block_mask": blocks, "enable_gqa": case.heads != case.kv_heads}
+
+            def call() -> Any:
+                with torch.no_grad():
+                    return compiled(query, key, value, **options)
+
+            call()  # compiles
+        return Prepared("FlexAttention", call, lambda: _array(call()))
+
+
+def _array(tensor: Any) -> Array:
+    array: Array = tensor.numpy()
+    return array

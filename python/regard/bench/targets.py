@@ -1,0 +1,104 @@
+"""What each case is meant to reach, and whether it did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from regard.bench.cases import Case
+
+# Per cent of the FMA ceiling, by case, on the widest ISA. Products of the usual sizes are held
+# to what a probe of the algorithm reached; odd shapes to a little less; causal and short ones
+# to what is left after the parts of a tile that are thrown away.
+_WIDEST = {
+    "full-1k-d64": 90,
+    "full-4k-d64": 90,
+    "full-2k-d128-gqa4": 90,
+    "full-1k-d80": 80,
+    "full-1k-d96": 80,
+    "full-1021-d64": 80,
+    "full-1k-d64-bnhd": 80,
+    "causal-256-d64": 60,
+    "causal-1k-d64": 78,
+    "causal-4k-d64": 85,
+    "causal-2k-d128-gqa4": 78,
+    "bert-8x12x128": 75,
+    "vit-8x12x197": 75,
+    "minilm-32x12x64": 55,
+    "full-1k-d64-float64": 80,
+}
+_AVX2 = {"full-1k-d64": 85, "full-4k-d64": 85, "full-2k-d128-gqa4": 85}
+
+MASK_LIMIT = 1.15  # times the same call without mask or bias
+WINDOW_LIMIT = 1.2  # times the cost of a useful (query, key) pair without the window
+CALL_LIMIT = 3e-6  # seconds, smallest call
+CALL_OVER_FLOOR_LIMIT = 1.5e-6  # seconds over an empty call with three arrays
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A target in words, what was reached, and by how much it was missed (empty when met)."""
+
+    target: str
+    reached: str
+    missed: str
+
+    @property
+    def met(self) -> bool:
+        """Whether the target was met."""
+        return not self.missed
+
+
+def percent_target(case: Case, isa: str) -> float | None:
+    """Per cent of the ceiling that a case should reach on an ISA; None where there is no target."""
+    if isa.startswith("avx512"):
+        return _WIDEST.get(case.name)
+    if isa == "avx2":
+        return _AVX2.get(case.name)
+    return None
+
+
+def judge(
+    case: Case, isa: str, seconds: float, baseline: float | None, percent: float
+) -> Verdict | None:
+    """Compare a measurement with its target.
+
+    Parameters
+    ----------
+    case : Case
+    isa : str
+        The ISA it ran on.
+    seconds : float
+        Median time of a call.
+    baseline : float or None
+        Median time of what a mask, a window or the smallest call is compared with.
+    percent : float
+        Useful GFLOP/s as per cent of the ceiling.
+
+    Returns
+    -------
+    Verdict or None
+        None when the case has no target, so that it only informs.
+    """
+    wanted = percent_target(case, isa)
+    if wanted is not None:
+        missed = "" if percent >= wanted else f"by {wanted - percent:.1f} points"
+        return Verdict(f">= {wanted:.0f} % of the ceiling", f"{percent:.1f} %", missed)
+    if baseline is None:
+        return None
+    if case.group == "mask":
+        return _factor("the unmasked time", seconds / baseline, MASK_LIMIT)
+    if case.group == "window":
+        per_pair = seconds / baseline * (case.key_length / 2 * case.length) / case.pairs
+        return _factor("the time per visible pair without it", per_pair, WINDOW_LIMIT)
+    if case.group == "call":
+        over = seconds - baseline
+        excess = max(seconds - CALL_LIMIT, over - CALL_OVER_FLOOR_LIMIT)
+        missed = "" if excess <= 0 else f"by {excess * 1e6:.2f} µs"
+        reached = f"{seconds * 1e6:.2f} µs, {over * 1e6:.2f} µs over"
+        return Verdict("<= 3 µs and <= 1.5 µs over an empty call", reached, missed)
+    return None
+
+
+def _factor(what: str, factor: float, limit: float) -> Verdict:
+    missed = "" if factor <= limit else f"by {(factor / limit - 1) * 100:.0f} %"
+    return Verdict(f"<= {limit:g}x {what}", f"{factor:.2f}x", missed)

@@ -1,0 +1,157 @@
+"""``regard check``: every ISA of this machine against the oracle, on random problems."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+
+import regard
+from regard._progress import progress
+from regard.cli.problems import Array, Problem, draw, magnitude
+
+SHOWN_FAILURES = 3  # of each ISA; the first ones tell most of what there is to tell
+
+
+@dataclass
+class Tally:
+    """What one ISA has done so far."""
+
+    problems: int = 0
+    seconds: float = 0.0
+    largest: dict[str, float] = field(default_factory=dict)  # error by dtype
+    share: float = 0.0  # largest error as a part of its bound
+    failures: list[tuple[int, str]] = field(default_factory=list)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``regard check``."""
+    parser.add_argument(
+        "--count", type=_count, default=300, metavar="N", help="problems for each ISA (default 300)"
+    )
+    parser.add_argument(
+        "--seed", type=_count, default=0, metavar="N", help="which series of problems (default 0)"
+    )
+    parser.add_argument(
+        "--isa", action="append", metavar="NAME", help="only this one; may be given repeatedly"
+    )
+    parser.add_argument("--problem", type=_count, metavar="N", help="only problem N of the series")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run ``regard check``.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        Parsed from what :func:`add_arguments` declared.
+
+    Returns
+    -------
+    int
+        0; 1 when a result is wrong; 2 when an ISA is unknown or not supported here.
+    """
+    available = regard.available_isas()
+    isas = list(dict.fromkeys(args.isa or available))
+    for isa in isas:
+        if isa not in available:
+            names = ", ".join(available)
+            print(f"regard check: no ISA {isa!r} on this machine; it has {names}", file=sys.stderr)
+            return 2
+    indices = range(args.count) if args.problem is None else [args.problem]
+    what = f"{len(indices)} random problems" if args.problem is None else f"problem {args.problem}"
+    print(f"{what} of seed {args.seed} on each ISA, against the float64 oracle\n")
+
+    tallies = {isa: Tally() for isa in isas}
+    for index in progress(indices, total=len(indices), label="regard check"):
+        problem = draw(args.seed, index)
+        for isa, tally in tallies.items():
+            with regard.set_isa(isa):
+                run(problem, index, tally)
+    print_summary(tallies)
+    for isa, tally in tallies.items():
+        print_failures(isa, tally, args.seed)
+    if any(tally.failures for tally in tallies.values()):
+        return 1
+    print("\nEvery result is within its error bound.")
+    return 0
+
+
+def run(problem: Problem, index: int, tally: Tally) -> None:
+    """Compute one problem by the active ISA and add the outcome to its tally."""
+    start = time.perf_counter()
+    try:
+        output, lse = problem.run()
+    except Exception as raised:
+        # The problem is a legal one: whatever is raised is a finding, and no reason to stop.
+        fault: str | None = f"raised {type(raised).__name__}: {raised}"
+    else:
+        tally.seconds += time.perf_counter() - start
+        fault = wrong(problem, output, lse)
+        if fault is None:
+            name, error = str(problem.query.dtype), distance(output, problem.expected[0])
+            tally.largest[name] = max(tally.largest.get(name, 0.0), error)
+            tally.share = max(tally.share, error / (problem.bounds[0] or 1.0))
+    tally.problems += 1
+    if fault is not None:
+        tally.failures.append((index, f"{fault}\n{problem}"))
+
+
+def wrong(problem: Problem, output: Array, lse: Array) -> str | None:
+    """What is wrong with a result, or None."""
+    expected_output, expected_lse = problem.expected
+    bound, lse_bound = problem.bounds
+    # An LSE has the size of the scores, and is rounded itself.
+    largest_lse = float(magnitude(expected_lse).max(initial=0))
+    lse_bound += 2 * float(np.finfo(problem.query.dtype).eps) * largest_lse
+    for name, got, expected, limit in (
+        ("output", output, expected_output, bound),
+        ("LSE", lse, expected_lse, lse_bound),
+    ):
+        if got.shape != expected.shape or got.dtype != problem.query.dtype:
+            return f"{name} is {got.dtype} {got.shape}, not {problem.query.dtype} {expected.shape}"
+        error = distance(got, expected)
+        if not error <= limit:
+            return f"{name} is off by {error:.2g}, the bound is {limit:.2g}"
+    return None
+
+
+def distance(got: Array, expected: Array) -> float:
+    """Largest absolute difference; equal infinities are 0 apart, NaN from anything NaN."""
+    with np.errstate(invalid="ignore"):
+        difference = np.where(got == expected, 0, np.abs(got - expected))
+    return float(difference.max(initial=0))
+
+
+def print_summary(tallies: dict[str, Tally]) -> None:
+    """Print one line for each ISA."""
+    print("ISA           problems  wrong   max error float32   float64   of bound      time")
+    for isa, tally in tallies.items():
+        float32, float64 = (
+            f"{tally.largest[name]:.1e}" if name in tally.largest else "-"
+            for name in ("float32", "float64")
+        )
+        print(
+            f"{isa:12}  {tally.problems:8}  {len(tally.failures):5}   {float32:>17}  {float64:>8}"
+            f"  {tally.share:9.0%}  {tally.seconds:6.1f} s"
+        )
+
+
+def print_failures(isa: str, tally: Tally, seed: int) -> None:
+    """Print the first failures of an ISA, and how to repeat them."""
+    for index, description in tally.failures[:SHOWN_FAILURES]:
+        print(f"\nWRONG: problem {index} on {isa}: " + description.replace("\n", "\n  "))
+        print(f"  Repeat it: python -m regard check --isa {isa} --seed {seed} --problem {index}")
+    if len(tally.failures) > SHOWN_FAILURES:
+        others = ", ".join(str(index) for index, _ in tally.failures[SHOWN_FAILURES:])
+        print(f"\nalso wrong on {isa}: {others}")
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError("must not be negative")
+    return number

@@ -1,0 +1,39 @@
+"""Fixtures and the Hypothesis profile."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import hypothesis
+import numpy as np
+import pytest
+
+import regard
+
+hypothesis.settings.register_profile(
+    "regard",
+    max_examples=int(os.environ.get("REGARD_EXAMPLES", "60")),
+    # The same examples on every run of CI; elsewhere a new run may find what the last one missed.
+    derandomize="CI" in os.environ,
+    deadline=None,
+    print_blob=True,
+)
+hypothesis.settings.load_profile("regard")
+
+
+@pytest.fixture(params=regard.available_isas())
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Run the test once for each ISA of this machine."""
+    with regard.set_isa(request.param):
+        yield request.param
+
+
+@pytest.fixture(params=[np.float32, np.float64], ids=["float32", "float64"])
+def dtype(request: pytest.FixtureRequest) -> type:
+    return request.param
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20170612)

@@ -1,0 +1,298 @@
+"""The benchmark's own machinery: what it counts, checks, writes and draws. Nothing is timed."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import regard
+from regard import reference
+from regard.bench import accuracy, runner, targets, timing
+from regard.bench.cases import CASES, Case, Inputs, make_inputs, options_of
+from regard.bench.report import OWN, Report
+from regard.bench.rivals import RIVALS, Unsupported
+from regard.bench.rivals.torch_rival import Torch
+
+FULL = Case("full", "full", 2, 4, 2, 40, 40, 8)
+SMALL = {
+    "full": FULL,
+    "causal": replace(FULL, causal=True, kv_heads=4),
+    "causal grouped": replace(FULL, causal=True),
+    "window": replace(FULL, group="window", causal=True, window=7),
+    "random mask": replace(FULL, group="mask", mask="random", kv_heads=4),
+    "padding mask": replace(FULL, group="mask", mask="key_padding", kv_heads=4),
+    "bias": replace(FULL, group="mask", bias=True, kv_heads=4),
+    "strides": replace(FULL, layout="bnhd"),
+    "decode": replace(FULL, length=1),
+    "float64": replace(FULL, dtype="float64", kv_heads=4),
+}
+FAST = timing.Effort(seconds=0.0, rounds=2, minimum=3)
+
+
+def draw(case: Case) -> Inputs:
+    return make_inputs(case, np.random.default_rng(3))
+
+
+def oracle(case: Case, inputs: Inputs) -> np.ndarray:
+    options = options_of(case, inputs)
+    output: np.ndarray = reference.attention(inputs.query, inputs.key, inputs.value, **options)
+    return output
+
+
+# --- what is counted
+
+
+def test_flops_of_a_full_problem() -> None:
+    assert FULL.flops == 4 * 2 * 4 * 40 * 40 * 8
+
+
+def test_causal_is_half_of_full() -> None:
+    assert replace(FULL, causal=True).flops == FULL.flops / 2
+
+
+@pytest.mark.parametrize("width", [1, 7, 39, 40, 100])
+def test_window_is_counted_exactly(width: int) -> None:
+    i, j = np.indices((40, 40))
+    seen = np.count_nonzero((j <= i) & (j > i - width))
+    assert replace(FULL, causal=True, window=width).pairs == seen
+
+
+def test_causal_cases_are_square() -> None:
+    with pytest.raises(ValueError, match="must be square"):
+        replace(FULL, causal=True, length=10)
+
+
+def test_case_names_are_unique_and_all_have_a_shape() -> None:
+    assert len({case.name for case in CASES}) == len(CASES)
+    assert {case.title for case in CASES} >= {
+        "1x8x1024x64",
+        "1x16/4x2048x128 causal",
+        "1x8x1024x64 BNHD strides",
+        "1x8x4096x64 window 128",
+        "1x32/8x1:4096x128",
+        "1x1x4x2",
+    }
+
+
+def test_every_target_belongs_to_a_case() -> None:
+    names = {case.name for case in CASES}
+    assert set(targets._WIDEST) <= names
+    assert set(targets._AVX2) <= names
+
+
+def test_inputs_have_the_layout_and_dtype_of_the_case() -> None:
+    strided = draw(SMALL["strides"]).query
+    assert strided.shape == (2, 4, 40, 8)
+    assert strided.transpose(0, 2, 1, 3).flags.c_contiguous
+    assert draw(SMALL["float64"]).query.dtype == np.float64
+    assert draw(FULL).key.shape == (2, 2, 40, 8)
+    padding = draw(SMALL["padding mask"]).mask
+    assert padding is not None
+    assert padding.shape == (2, 1, 1, 40)
+
+
+# --- the check against the oracle
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("sampled", [False, True])
+def test_oracle_rows_agree_with_the_whole_oracle(
+    name: str, sampled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = SMALL[name]
+    inputs = draw(case)
+    if sampled:
+        monkeypatch.setattr(accuracy, "WHOLE_PROBLEM", 0)
+        monkeypatch.setattr(accuracy, "BLOCK_ROWS", 5)
+    output = oracle(case, inputs)
+    assert accuracy.largest_error(case, inputs, output) < 1e-14
+    output[-1, -1, -1, -1] += 0.5  # the last row is always among the checked ones
+    assert accuracy.largest_error(case, inputs, output) == pytest.approx(0.5)
+
+
+def test_oracle_rows_notice_a_forgotten_causal_mask(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accuracy, "WHOLE_PROBLEM", 0)
+    case = SMALL["causal"]
+    inputs = draw(case)
+    output = oracle(replace(case, causal=False), inputs)
+    assert not accuracy.acceptable(case, accuracy.largest_error(case, inputs, output))
+
+
+def test_nan_and_wrong_shape_are_not_acceptable() -> None:
+    inputs = draw(FULL)
+    for output in (np.full(inputs.query.shape, np.nan), np.zeros((1, 1, 1, 1))):
+        assert not accuracy.acceptable(FULL, accuracy.largest_error(FULL, inputs, output))
+
+
+# --- timing
+
+
+def test_contenders_take_turns_by_block() -> None:
+    order: list[str] = []
+    timings = timing.interleave(
+        {name: partial(order.append, name) for name in "ab"},
+        replace(FAST, minimum=4),
+        between=lambda: order.append("-"),
+    )
+    blocks = "".join(name for name, _ in itertools.groupby(order))
+    assert blocks == "ab-ab-ab"  # warm-ups, then two rounds
+    assert {t.samples for t in timings.values()} == {4}
+
+
+def test_short_calls_are_timed_in_loops_and_long_ones_alone() -> None:
+    assert timing._plan(1e-6, FAST)[1] == pytest.approx(200, abs=1)
+    assert timing._plan(1e-3, FAST)[1] == 1
+    assert timing._plan(1e-3, timing.Effort(1.0, 4, 7))[0] == 75  # 300 samples are enough
+    assert timing._plan(10.0, timing.Effort(1.0, 4, 7))[0] == 2  # 8 samples, at least 7
+
+
+# --- a run
+
+
+@pytest.fixture(scope="module")
+def report() -> Report:
+    cases = (
+        replace(FULL, name="tiny"),
+        replace(SMALL["bias"], name="tiny-bias"),
+        CASES[-1],
+    )
+    options = runner.Options(rivals=("numpy",), seconds=0.001, seed=1)
+    with pytest.MonkeyPatch.context() as patch:
+        # Whether BLAS can be held to so many threads does not matter to what is tested here.
+        patch.setattr("regard.bench.rivals.numpy_rival._limit_blas", lambda threads: True)
+        return runner.run(options, cases)
+
+
+def test_run_measures_regard_and_its_rival(report: Report) -> None:
+    tiny, bias, call = report.rows
+    assert report.isa == regard.active_isa()
+    assert report.contenders == {OWN: regard.__version__, "numpy": np.__version__}
+    for row in (tiny, bias):
+        assert set(row.results) == {OWN, "numpy"}
+        assert all(row.trusted(name) and row.results[name].seconds > 0 for name in row.results)
+        assert row.ceiling > 0
+    assert tiny.baseline is None
+    assert bias.baseline is not None
+    assert bias.baseline.way == "without mask or bias"
+    assert call.baseline is not None
+    assert call.baseline.way == "empty call"
+    assert report.wrong() == []
+
+
+def test_report_survives_json(report: Report, tmp_path: Path) -> None:
+    report.save(tmp_path / "report.json")
+    assert Report.load(tmp_path / "report.json") == report
+    with pytest.raises(ValueError, match="not a bench report"):
+        Report.from_json("[]")
+    with pytest.raises(ValueError, match="not a bench report"):
+        Report.from_json('{"schema": 0, "kind": "bench"}')
+
+
+def test_report_names_the_machine_and_every_case(report: Report) -> None:
+    text = str(report)
+    assert report.machine["cpu"] in text
+    assert all(row.case.title in text for row in report.rows)
+    assert "numpy " + np.__version__ in text
+
+
+def test_wrong_result_is_said_loudly(report: Report) -> None:
+    row = report.rows[0]
+    bad = replace(row, results={**row.results, OWN: replace(row.own, error=0.5)})
+    text = str(replace(report, rows=[bad]))
+    assert "WRONG RESULT: 2x4/2x40x8" in text
+
+
+def test_missing_rival_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Torch, "available", classmethod(lambda cls: False))
+    started, missing = runner.start_rivals(("torch", "numpy"), 1)
+    assert [rival.name for rival in started] == ["numpy"]
+    assert missing == {"torch": "not installed (pip install torch)"}
+
+
+def test_unknown_names_are_errors() -> None:
+    with pytest.raises(ValueError, match="unknown rival 'tensorflow'; there are torch, onnx"):
+        runner.run(runner.Options(rivals=("tensorflow",)))
+    with pytest.raises(ValueError, match="no case matches 'nothing'; there are full-1k-d64"):
+        runner.run(runner.Options(pattern="nothing"))
+
+
+def test_pattern_matches_names_and_groups() -> None:
+    chosen = runner.select(CASES, runner.Options(pattern="causal*"))
+    assert {case.name for case in chosen} >= {"causal-256-d64", "causal-4k-d64"}
+    assert all(case.group == "causal" for case in chosen)
+    assert len(runner.select(CASES, runner.Options(quick=True))) < len(CASES)
+
+
+# --- rivals
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("rival", RIVALS)
+def test_rivals_agree_with_the_oracle(rival: str, name: str) -> None:
+    kind = RIVALS[rival]
+    if rival != "numpy" and not kind.available():
+        pytest.skip(f"{rival} is not installed")
+    case, started = SMALL[name], kind(1)
+    if rival == "numpy":
+        started._limit = True  # type: ignore[attr-defined]
+    inputs = draw(case)
+    ways = 0
+    for way, build in started.ways(case, inputs):
+        if way == "FlexAttention":
+            continue  # compiling it takes longer than all other tests together
+        try:
+            result = build().result()
+        except Unsupported:
+            continue
+        ways += 1
+        error = accuracy.largest_error(case, inputs, result)
+        # ONNX Runtime takes float64 and computes part of it in float32; a run says so.
+        assert error < (1e-12 if case.dtype == "float64" and rival != "onnxruntime" else 2e-5)
+    assert ways or case.dtype == "float64"
+
+
+# --- targets
+
+
+def case_named(name: str) -> Case:
+    return next(case for case in CASES if case.name == name)
+
+
+@pytest.mark.parametrize(
+    ("name", "isa", "seconds", "baseline", "percent", "missed"),
+    [
+        ("full-1k-d64", "avx512", 1e-3, None, 90.0, ""),
+        ("full-1k-d64", "avx512", 1e-3, None, 88.5, "by 1.5 points"),
+        ("full-1k-d64", "avx2", 1e-3, None, 88.5, ""),
+        ("mask-random-1k-d64", "avx512", 1.15e-3, 1e-3, 50.0, ""),
+        ("mask-random-1k-d64", "avx512", 2.30e-3, 1e-3, 50.0, "by 100 %"),
+        ("smallest-call", "avx2", 2.0e-6, 0.6e-6, 0.0, ""),
+        ("smallest-call", "avx2", 2.5e-6, 0.6e-6, 0.0, "by 0.40 µs"),
+        ("smallest-call", "avx2", 4.0e-6, 3.0e-6, 0.0, "by 1.00 µs"),
+    ],
+)
+def test_targets(
+    name: str, isa: str, seconds: float, baseline: float | None, percent: float, missed: str
+) -> None:
+    verdict = targets.judge(case_named(name), isa, seconds, baseline, percent)
+    assert verdict is not None
+    assert verdict.missed == missed
+    assert verdict.met == (missed == "")
+
+
+def test_window_is_judged_by_the_pairs_it_sees() -> None:
+    case = case_named("window-512-of-4k")
+    share = case.pairs / (4096 * 4096 / 2)
+    for factor, met in ((1.19, True), (1.21, False)):
+        verdict = targets.judge(case, "avx512", share * factor, 1.0, 50.0)
+        assert verdict is not None
+        assert verdict.met == met
+
+
+def test_cases_without_a_target_only_inform() -> None:
+    assert targets.judge(case_named("decode-4k-d128-gqa4"), "avx512", 1.0, None, 1.0) is None
+    assert targets.judge(case_named("full-1k-d64"), "generic", 1.0, None, 1.0) is None

@@ -1,0 +1,208 @@
+"""What becomes of a benchmark's results: text, tables, plot, and the command around them."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import io
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from regard import _progress
+from regard.bench import command, plot
+from regard.bench.cases import CASES, Case
+from regard.bench.report import OWN, Report, Result, Row
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULT = Result(seconds=1e-3, low=1e-3, high=1e-3, samples=7, cores=1.0, error=1e-7)
+
+
+def case_named(name: str) -> Case:
+    return next(case for case in CASES if case.name == name)
+
+
+# --- tables and plot of the documentation
+
+
+def load_script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(
+        f"benchmarks_{name}", ROOT / "benchmarks" / f"{name}.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up by name
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def fixture_run() -> Report:
+    full, window = case_named("full-1k-d64"), case_named("window-256-of-4k")
+    slow = replace(RESULT, seconds=6e-3, way="SDPA")
+    inexact = replace(RESULT, seconds=1e-3, error=1e-2)
+    return Report(
+        date="2026-01-01 00:00 UTC",
+        isa="avx512",
+        threads=2,
+        machine={"cpu": "A CPU", "cores": 2, "caches": {"L1d": "48K"}, "system": "Linux x86_64"},
+        contenders={OWN: "1.0", "torch": "2.13.0+cpu", "jax": "0.9", "numpy": "2.0"},
+        missing={},
+        settings={"minimum": 7, "seconds": 1.0, "rounds": 4, "seed": 1, "quick": False},
+        rows=[
+            Row(
+                full,
+                ceiling=1000.0,
+                results={OWN: replace(RESULT, seconds=2.5e-3), "torch": slow, "numpy": inexact},
+                unsupported={"jax": "no"},
+            ),
+            Row(
+                window,
+                ceiling=1000.0,
+                results={OWN: replace(RESULT, seconds=12e-3), "torch": slow},
+                baseline=replace(RESULT, seconds=90e-3),
+            ),
+        ],
+    )
+
+
+@pytest.fixture
+def pages(tmp_path: Path, fixture_run: Report) -> Path:
+    script = load_script("report")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "results").mkdir()
+    for page in ("README.md", "docs/performance.md"):
+        text = f"before\n{script.BEGIN}\nold\n{script.END}\nafter\n"
+        (tmp_path / page).write_text(text, encoding="utf-8")
+    fixture_run.save(tmp_path / "results" / "two.json")
+    alone = replace(fixture_run, threads=1, contenders={OWN: "1.0"})
+    alone.save(tmp_path / "results" / "one.json")
+    package = {
+        "schema": 1,
+        "kind": "package",
+        "findings": [
+            {"name": "wheel", "target": "<= 2 MB", "reached": "3 MB", "missed": "by 1 MB"}
+        ],
+    }
+    (tmp_path / "results" / "package.json").write_text(json.dumps(package), encoding="utf-8")
+    return tmp_path
+
+
+def write_pages(pages: Path, *more: str) -> int:
+    words = ["--root", str(pages), "--results", str(pages / "results"), "--no-plot", *more]
+    status: int = load_script("report").main(words)
+    return status
+
+
+def test_readme_shows_best_rival_losses_and_misses(pages: Path) -> None:
+    assert write_pages(pages) == 0
+    text = (pages / "README.md").read_text(encoding="utf-8")
+    assert text.startswith("before\n<!-- results:begin -->\nMeasured 2026-01-01")
+    assert text.endswith("<!-- results:end -->\nafter\n")
+    assert "old" not in text
+    full, window = (line for line in text.splitlines() if line.startswith("| 1x8x"))
+    # NumPy's made-up result is faster and wrong, so PyTorch is the best rival.
+    assert (
+        "| 2.50 ms (859 GFLOP/s) | 85.9 % | 1.0e-07 | PyTorch 6.00 ms | 1.0e-07 | 2.40x |" in full
+    )
+    assert "**missed by 4.1 points**" in full
+    assert "**0.50x, lost**" in window
+    assert "Targets met: 1 of 2. Faster than every rival in 1 of 2 rows; lost: 1x8x4096x64" in text
+    assert "| wheel | 3 MB | <= 2 MB: **missed by 1 MB** |" in text
+    assert "pip install torch==2.13.0 jax==0.9 numpy==2.0 jaxlib" in text
+    assert "regard bench --isa avx512 --threads 2 --rivals torch,jax,numpy" in text
+
+
+def test_performance_page_shows_every_run_and_contender(pages: Path) -> None:
+    write_pages(pages)
+    text = (pages / "docs" / "performance.md").read_text(encoding="utf-8")
+    assert "### avx512, 1 thread (`one.json`)" in text
+    assert "### avx512, 2 threads (`two.json`)" in text
+    assert "1.00 ms, 0.40x, 1.0e-02, not exact" in text
+    assert "- JAX: 1x8x1024x64: no" in text
+
+
+def test_check_notices_stale_pages(pages: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert write_pages(pages, "--check") == 1
+    assert "out of date: README.md, performance.md" in capsys.readouterr().out
+    write_pages(pages)
+    assert write_pages(pages, "--check") == 0
+    page = pages / "README.md"
+    page.write_text(page.read_text(encoding="utf-8").replace("85.9", "95.9"), encoding="utf-8")
+    assert write_pages(pages, "--check") == 1
+
+
+def test_page_without_markers_is_an_error(pages: Path) -> None:
+    (pages / "README.md").write_text("no markers", encoding="utf-8")
+    with pytest.raises(SystemExit, match=r"README\.md needs one <!-- results:begin -->"):
+        write_pages(pages)
+
+
+def test_plot_of_the_same_numbers_is_the_same_file(fixture_run: Report, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    for name in ("a.svg", "b.svg", "c.png"):
+        plot.save_plot(fixture_run, tmp_path / name)
+    drawn = (tmp_path / "a.svg").read_bytes()
+    assert drawn == (tmp_path / "b.svg").read_bytes()
+    assert (tmp_path / "c.png").stat().st_size > 10_000
+
+
+# --- the command
+
+
+def parsed(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    return parser.parse_args(words)
+
+
+def test_command_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "out.json"
+    words = ("--cases", "smallest-call", "--seconds", "0.001", "--json", str(path))
+    assert command.main(parsed(*words)) == 0
+    assert "1x1x4x2" in capsys.readouterr().out
+    assert Report.load(path).rows[0].case == CASES[-1]
+
+
+def test_plot_without_matplotlib_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert command.main(parsed("--plot", "x.svg")) == 2
+    assert 'pip install "regard[plot]"' in capsys.readouterr().err
+
+
+def test_bad_options_end_with_two(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(parsed("--isa", "mmx", "--cases", "smallest-call")) == 2
+    assert "mmx" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        parsed("--threads", "0")
+
+
+# --- progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_is_silent_off_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(_progress.progress(range(3), label="x")) == [0, 1, 2]
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("total", [None, 3])
+def test_progress_has_a_bar_of_its_own(total: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("tqdm", "rich.progress"):
+        monkeypatch.setitem(sys.modules, module, None)
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert list(_progress.progress(iter("abc"), total=total, label="work")) == ["a", "b", "c"]
+    drawn = terminal.getvalue()
+    assert ("2/3" if total else "2 done") in drawn
+    assert drawn.endswith("\r")

@@ -1,0 +1,351 @@
+"""The command line: what it prints, its exit status, and that it notices what is wrong."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import unicodedata
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import regard
+from regard import cli
+from regard.cli import demo, problems
+
+Array = NDArray[Any]
+Capture = pytest.CaptureFixture[str]
+Patch = pytest.MonkeyPatch
+
+SMALL = (
+    demo.Workload("small and causal", (1, 2, 60, 16), causal=True),
+    demo.Workload("small", (2, 2, 17, 16), causal=False),
+)
+
+
+@pytest.fixture
+def small_demo(monkeypatch: Patch) -> None:
+    monkeypatch.setattr(demo, "WORKLOADS", SMALL)
+    monkeypatch.setattr(demo, "ROUNDS", 1)
+
+
+def patch_attention(monkeypatch: Patch, change: Callable[[Array, Array], Any]) -> None:
+    """Let regard.attention return what `change` makes of the right (output, LSE)."""
+    right = regard.attention
+
+    def attention(*arrays: Any, return_lse: bool = False, **options: Any) -> Any:
+        output, lse = change(*right(*arrays, return_lse=True, **options))
+        return (output, lse) if return_lse else output
+
+    monkeypatch.setattr(regard, "attention", attention)
+
+
+def status_of(*argv: str) -> int:
+    """Exit status, whether returned or raised by argparse."""
+    try:
+        return cli.main(argv)
+    except SystemExit as leave:
+        return leave.code if isinstance(leave.code, int) else 1
+
+
+def columns(line: str) -> int:
+    """Columns of a terminal that a line takes."""
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in line)
+
+
+# The program
+
+
+def test_version(capsys: Capture) -> None:
+    assert status_of("--version") == 0
+    assert capsys.readouterr().out == f"regard {regard.__version__}\n"
+
+
+def test_help_names_every_command_and_shows_examples(capsys: Capture) -> None:
+    assert status_of("--help") == 0
+    text = capsys.readouterr().out
+    for command in ("info", "demo", "bench", "check"):
+        assert re.search(rf"^    {command} ", text, re.MULTILINE)
+    assert "regard demo " in text.split("examples:")[1]
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [("info", "--json"), ("demo", "--help"), ("bench", "--rivals"), ("check", "--seed")],
+)
+def test_help_of_a_command_has_its_options_and_examples(
+    command: str, option: str, capsys: Capture
+) -> None:
+    assert status_of(command, "--help") == 0
+    text = capsys.readouterr().out
+    assert option in text
+    assert f"regard {command}" in text.split("examples:")[1]
+
+
+def test_without_a_command_there_is_help(capsys: Capture) -> None:
+    assert status_of() == 2
+    assert "examples:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("argv", [("nonsense",), ("check", "--count", "-1"), ("info", "more")])
+def test_nonsense_is_refused(argv: tuple[str, ...], capsys: Capture) -> None:
+    assert status_of(*argv) == 2
+    assert "usage: regard" in capsys.readouterr().err
+
+
+def test_an_interrupt_is_not_a_traceback(monkeypatch: Patch, capsys: Capture) -> None:
+    def interrupted(args: Any) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "main", interrupted)
+    assert status_of("demo") == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_python_m_regard_is_the_command() -> None:
+    isa = regard.available_isas()[-1]
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "regard", "check", "--count", "3"],
+        env={**os.environ, "REGARD_ISA": isa},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.stderr == ""
+    assert result.returncode == 0
+    assert result.stdout.splitlines()[-1] == "Every result is within its error bound."
+
+
+# regard info
+
+
+def test_info_tells_what_there_is(capsys: Capture) -> None:
+    assert status_of("info") == 0
+    text = capsys.readouterr().out
+    assert regard.__version__ in text
+    for isa in regard.available_isas():
+        assert isa in text
+    for topic in ("compiler", "openmp", "threads", "cache", "active", "compiled", "supported"):
+        assert topic in text.lower()
+
+
+def test_info_as_json(capsys: Capture) -> None:
+    assert status_of("info", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == regard.show_config(mode="dicts")
+
+
+# regard demo
+
+# By hand: scores are 0, 1 and 2, so weights are 1, e and e^2 over their sum. The rows of 我 and
+# 喜欢 sum to 2e + 2, that of 吃 to e^2 + 2e + 1 = (e + 1)^2, and that of 苹果 to 4.
+BY_HAND = {
+    "scores": [[1, 0, 1, 0], [0, 1, 1, 0], [1, 1, 2, 0], [0, 0, 0, 0]],
+    "weights": [
+        [0.366, 0.134, 0.366, 0.134],
+        [0.134, 0.366, 0.366, 0.134],
+        [0.197, 0.197, 0.534, 0.072],
+        [0.250, 0.250, 0.250, 0.250],
+    ],
+    "output": [[0.731, 0.500], [0.500, 0.731], [0.731, 0.731], [0.500, 0.500]],
+}
+
+
+@pytest.mark.usefixtures("small_demo")
+def test_demo_prints_the_numbers_of_a_hand(isa: str, capsys: Capture) -> None:
+    assert status_of("demo") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"regard {regard.__version__} on {isa}"
+    for name, expected in BY_HAND.items():
+        title = next(i for i, line in enumerate(lines) if line.startswith(f"   {name} "))
+        rows = [line.split() for line in lines[title + 2 : title + 6]]
+        assert [row[0] for row in rows] == list(demo.WORDS)
+        assert [[float(number) for number in row[1:]] for row in rows] == expected
+        # Chinese characters take two columns: the numbers must end below their heading.
+        assert len({columns(line) for line in lines[title + 1 : title + 6]}) == 1
+
+
+@pytest.mark.usefixtures("small_demo")
+def test_demo_says_that_the_article_is_wrong_and_fits_a_terminal(capsys: Capture) -> None:
+    assert status_of("demo") == 0
+    text = capsys.readouterr().out
+    assert "article" in text
+    assert "wrong scores" in text
+    assert max(columns(line) for line in text.splitlines()) <= 80
+
+
+@pytest.mark.usefixtures("small_demo")
+def test_demo_times_and_checks_each_workload(capsys: Capture) -> None:
+    assert status_of("demo") == 0
+    text = capsys.readouterr().out
+    for name in ("regard", "NumPy"):
+        row = rf"^   {name} +\d+\.\d\d ms +\d+\.\d x +\d\.\de-\d\d$"
+        assert len(re.findall(row, text, re.MULTILINE)) == len(SMALL)
+    assert text.count("ok: off the float64 oracle by") == 1 + len(SMALL)
+
+
+@pytest.mark.usefixtures("small_demo")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("change", [1e-3, np.nan])
+def test_demo_fails_if_a_result_is_wrong(
+    dtype: Any, change: float, monkeypatch: Patch, capsys: Capture
+) -> None:
+    """Float64 are the four words, float32 the workloads: each must be noticed."""
+    patch_attention(
+        monkeypatch, lambda out, lse: (out + dtype(change) if out.dtype == dtype else out, lse)
+    )
+    assert status_of("demo") == 1
+    text = capsys.readouterr().out
+    assert text.count("   WRONG: off") == (1 if dtype == np.float64 else len(SMALL))
+    assert text.splitlines()[-1].startswith("WRONG RESULTS")
+
+
+@pytest.mark.usefixtures("small_demo")
+def test_demo_survives_a_terminal_without_chinese(monkeypatch: Patch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    assert status_of("demo") == 0
+    sys.stdout.flush()
+    assert b"1. Four words: ? ?? ? ??" in written.getvalue()
+
+
+def test_the_demo_compares_with_a_right_numpy() -> None:
+    rng = np.random.default_rng(0)
+    query, key, value = rng.standard_normal((3, 2, 3, 9, 4))
+    for causal in (False, True):
+        expected = regard.reference.attention(query, key[..., :7, :], value[..., :7, :])
+        got = demo.plain_numpy(query, key[..., :7, :], value[..., :7, :], False)
+        np.testing.assert_allclose(got, expected, rtol=1e-13)
+        expected = regard.reference.attention(query, key, value, causal=causal)
+        np.testing.assert_allclose(demo.plain_numpy(query, key, value, causal), expected, 1e-13)
+
+
+# regard check
+
+
+def test_check_counts_problems_of_every_isa(capsys: Capture) -> None:
+    before = regard.active_isa()
+    assert status_of("check", "--count", "40") == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    for isa in regard.available_isas():
+        assert [isa, "40", "0"] in [row[:3] for row in rows]
+    assert regard.active_isa() == before
+
+
+def test_check_of_one_isa(isa: str, capsys: Capture) -> None:
+    assert status_of("check", "--count", "5", "--isa", isa, "--seed", "9") == 0
+    words = capsys.readouterr().out.split()
+    assert [name for name in regard.available_isas() if name in words] == [isa]
+
+
+def test_check_of_an_unknown_isa(capsys: Capture) -> None:
+    assert status_of("check", "--isa", "mmx") == 2
+    error = capsys.readouterr().err
+    assert "'mmx'" in error
+    assert ", ".join(regard.available_isas()) in error
+
+
+def failing(output: Array, lse: Array) -> Any:
+    raise RuntimeError("no luck")
+
+
+FAULTS: dict[str, tuple[Callable[[Array, Array], Any], str]] = {
+    "output": (lambda out, lse: (out * out.dtype.type(1.001), lse), "output is off by"),
+    "lse": (lambda out, lse: (out, lse + lse.dtype.type(0.01)), "LSE is off by"),
+    "nan": (lambda out, lse: (out * out.dtype.type(np.nan), lse), "output is off by nan"),
+    "dtype": (lambda out, lse: (out.astype(np.longdouble), lse), "output is"),
+    "shape": (lambda out, lse: (out, lse[..., np.newaxis]), "LSE is"),
+    "raises": (failing, "raised RuntimeError: no luck"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_check_fails_if_a_result_is_wrong(fault: str, monkeypatch: Patch, capsys: Capture) -> None:
+    change, message = FAULTS[fault]
+    patch_attention(monkeypatch, change)
+    assert status_of("check", "--count", "20", "--isa", regard.active_isa()) == 1
+    text = capsys.readouterr().out
+    assert message in text
+    assert "Every result" not in text
+
+
+def test_check_says_how_to_repeat_a_failure(monkeypatch: Patch, capsys: Capture) -> None:
+    """A fault of one ISA under one option: it is named with that ISA, and can be repeated."""
+    right, faulty = regard.attention, regard.available_isas()[-1]
+
+    def attention(*arrays: Any, **options: Any) -> Any:
+        output, lse = right(*arrays, **options)
+        wrong = regard.active_isa() == faulty and options.get("causal") == "upper_left"
+        return output + wrong, lse
+
+    with monkeypatch.context() as patch:
+        patch.setattr(regard, "attention", attention)
+        assert status_of("check", "--count", "60", "--seed", "3") == 1
+        text = capsys.readouterr().out
+        commands = re.findall(r"Repeat it: python -m regard (.*)", text)
+        assert commands
+        assert all(f"--isa {faulty} --seed 3" in command for command in commands)
+        assert text.count("causal = 'upper_left'") == len(commands)
+        assert status_of(*shlex.split(commands[0])) == 1
+        again = capsys.readouterr().out
+        assert again.partition("WRONG")[2] in text
+    assert status_of(*shlex.split(commands[0])) == 0
+
+
+@pytest.mark.parametrize(("dtype", "lower"), [("float32", "float16"), ("float64", "float32")])
+def test_bounds_notice_a_lower_precision(dtype: str, lower: str) -> None:
+    """Rounding the inputs to the next lower precision must break the bound, nearly always."""
+    broken = total = 0
+    for index in range(60):
+        problem = problems.draw(1, index)
+        output, _ = problem.expected
+        if problem.query.dtype != dtype or not output.any() or problem.poisoned:
+            continue
+        query, key, value = (
+            x.astype(lower).astype(dtype) for x in (problem.query, problem.key, problem.value)
+        )
+        rounded = regard.reference.attention(query, key, value, **problem.options)
+        total += 1
+        broken += bool(np.abs(rounded - output).max() > problem.bounds[0])
+    assert total > 10
+    assert broken >= 0.9 * total
+
+
+def test_problems_cover_the_options() -> None:
+    drawn = [problems.draw(0, index) for index in range(300)]
+    for option in ("causal", "window", "mask", "bias", "key_lengths", "scale", "num_threads"):
+        share = sum(option in problem.options for problem in drawn) / len(drawn)
+        assert 0.1 < share < 0.6
+    assert {problem.layout for problem in drawn} == set(problems.LAYOUTS)
+    assert {str(problem.query.dtype) for problem in drawn} == {"float32", "float64"}
+    assert {problem.query.ndim for problem in drawn} == {3, 4, 5}
+
+    def some(condition: Callable[[problems.Problem], Any]) -> bool:
+        return sum(bool(condition(problem)) for problem in drawn) >= 3
+
+    assert some(lambda p: p.query.shape[-3] > p.key.shape[-3] > 1)
+    assert some(lambda p: p.query.shape[:-3] != p.key.shape[:-3])
+    assert some(lambda p: p.value.shape[-1] != p.query.shape[-1])
+    assert some(lambda p: p.query.shape[-2] > p.key.shape[-2])
+    assert some(lambda p: p.query.shape[-2] == 1)
+    assert some(lambda p: p.query.shape[-2] == 0)
+    assert some(lambda p: p.key.shape[-2] == 0)
+    assert some(lambda p: p.query.shape[0] == 0)
+    assert some(lambda p: p.poisoned and np.isnan(p.key).any() and p.expected[0].any())
+    assert some(lambda p: np.isneginf(p.expected[1]).any() and np.isfinite(p.expected[1]).any())
+    assert all(np.isfinite(problem.expected[0]).all() for problem in drawn)
+
+
+@pytest.mark.parametrize("layout", problems.LAYOUTS)
+def test_a_layout_changes_no_number(layout: str) -> None:
+    x = np.random.default_rng(0).standard_normal((2, 3, 5, 7))
+    laid_out = problems.LAYOUTS[layout](x)
+    np.testing.assert_array_equal(laid_out, x)
+    assert (laid_out.strides == x.strides) == (layout == "contiguous")
