@@ -13,6 +13,10 @@ std::int64_t ceil_div(std::int64_t x, std::int64_t y) { return (x + y - 1) / y; 
 /// a second thread takes a few.
 constexpr double kSerialWork = 1e6;
 
+/// Enough for dynamic scheduling to even out the units of a causal mask: the last ones to finish
+/// are then a small part of a thread's share.
+constexpr std::int64_t kUnitsPerThread = 16;
+
 }  // namespace
 
 void plan(Geometry& g) {
@@ -22,17 +26,23 @@ void plan(Geometry& g) {
   g.key_tile = std::clamp<std::int64_t>(g.keys, 1, g.kernel->key_tile);
 
   const std::int64_t rows = g.group * g.queries;
-  const std::int64_t vectors = ceil_div(rows, g.kernel->lanes);
-  g.blocks = ceil_div(vectors, g.kernel->query_block / g.kernel->lanes);
-  g.units = g.batch * g.kv_heads * g.blocks;
-  g.scratch_bytes = g.kernel->scratch_bytes(g.head_dim, g.value_dim, g.key_tile);
-
   const double reach = static_cast<double>(std::min(
       g.keys, std::min(g.left, kernels::kUnbounded / 4) + std::min(g.right, g.keys) + 1));
   const double work = static_cast<double>(g.batch * g.kv_heads * rows) * std::max(reach, 1.0) *
                       static_cast<double>(g.head_dim + g.value_dim);
   if (work < kSerialWork) g.threads = 1;
+
+  // A block of several panels fetches each tile of keys once for all of them; but the threads need
+  // enough units to share. A row's result does not depend on its block, so threads may matter here.
+  const std::int64_t vectors = ceil_div(rows, g.kernel->lanes);
+  std::int64_t block_rows = g.kernel->query_block;
+  do {
+    g.blocks = ceil_div(vectors, block_rows / g.kernel->lanes);
+    g.units = g.batch * g.kv_heads * g.blocks;
+    block_rows -= g.kernel->panel_rows;
+  } while (block_rows > 0 && g.units < kUnitsPerThread * g.threads);
   g.threads = static_cast<int>(std::clamp<std::int64_t>(g.units, 1, g.threads));
+  g.scratch_bytes = g.kernel->scratch_bytes(g.head_dim, g.value_dim, g.key_tile);
 }
 
 RowRange block_rows(const Geometry& g, std::int64_t block) {

@@ -5,8 +5,8 @@
 
 namespace regard {
 
-/// Fills in the planned part of a checked geometry. Tile sizes depend on shapes alone, never on the
-/// number of threads, so that results do not.
+/// Fills in the planned part of a checked geometry. The tiles of keys depend on shapes alone, never
+/// on the number of threads, so that results do not.
 void plan(Geometry& geometry);
 
 /// The rows [first, first + count) of a kv head that block `block` covers.

@@ -2,11 +2,15 @@
 //
 //   pack Q' (head_dim x rows), times scale * log2(e)
 //   for each tile of keys the block can reach (boundaries at absolute multiples of key_tile):
-//       S' = K Q'                     (keys x rows)    queries in the lanes
-//       add the bias, mask; m follows the maximum
-//       P' = 2^(S' - m),  l += sum P'
-//       O += P V
+//       for each panel of query rows:
+//           S' = K Q'                     (keys x rows)    queries in the lanes
+//           add the bias, mask; m follows the maximum
+//           P' = 2^(S' - m),  l += sum P'
+//           O += P V
 //   out = O / l,  lse = ln 2 (m + log2 l)
+//
+// A panel is what the register tiles and the L1 cache want; a block is several panels, so that a
+// tile of keys and values is fetched (or gathered, when it cannot be read in place) once for all.
 //
 // Every lane goes through the same operations in the same order whatever the other lanes hold, and
 // tiles start at absolute key positions, so a row's result does not depend on its block.
@@ -15,8 +19,10 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "forward_scratch.hpp"
 #include "gemm.hpp"
 #include "kernel_api.hpp"
+#include "output.hpp"
 #include "pack.hpp"
 #include "score.hpp"
 #include "softmax.hpp"
@@ -25,190 +31,218 @@
 namespace regard::kernels {
 namespace {
 
-inline std::int64_t round_up(std::int64_t x, std::int64_t step) {
-  return (x + step - 1) / step * step;
-}
-
-/// The scratch of a block, carved from one allocation; every array starts on a cache line.
-template <class V>
-struct ForwardScratch {
-  using T = typename V::scalar;
-  static constexpr std::int64_t block = V::query_block;
-  T *Qt, *St, *O, *K, *V_, *bias;
-  std::uint8_t* mask;
-
-  /// Returns the bytes used; with a null `memory` only counts them.
-  std::size_t carve(void* memory, std::int64_t head_dim, std::int64_t value_dim,
-                    std::int64_t key_tile) {
-    std::size_t used = 0;
-    const auto take = [&](std::int64_t bytes) {
-      char* at = static_cast<char*>(memory) + used;
-      used += static_cast<std::size_t>(round_up(bytes, 64));
-      return at;
-    };
-    const std::int64_t size = sizeof(T), columns = round_up(value_dim, V::lanes);
-    Qt = reinterpret_cast<T*>(take(head_dim * block * size));
-    St = reinterpret_cast<T*>(take(key_tile * block * size));
-    O = reinterpret_cast<T*>(take(block * columns * size));
-    K = reinterpret_cast<T*>(take(key_tile * head_dim * size));
-    V_ = reinterpret_cast<T*>(take(key_tile * columns * size));
-    bias = reinterpret_cast<T*>(take(key_tile * block * size));
-    mask = reinterpret_cast<std::uint8_t*>(take(key_tile * (block + mask_slack)));
-    return used;
-  }
-
-  /// transpose_bytes stores 16 rows at a time, more than a vector may have.
-  static constexpr std::int64_t mask_slack = 16;
-};
-
 template <class V>
 class ForwardBlock {
   using T = typename V::scalar;
   using reg = typename V::reg;
 
+  /// Rows [row, row + rows) of the block, in `ld` lanes.
+  struct Panel {
+    std::int64_t row, rows, ld;
+    T *Qt, *O, *m, *l;
+    const char* const* mask;
+    const char* const* bias;
+  };
+
+  /// Keys [begin, begin + count) of a tile, for one panel.
+  struct Keys {
+    std::int64_t begin, count;
+    const T *K, *Vt;
+    std::ptrdiff_t ldk, ldv;
+    bool edged;  ///< some row of the panel does not see some of them
+    bool first;  ///< the panel's first: O is written rather than added to
+  };
+
  public:
   explicit ForwardBlock(const ForwardUnit& unit) : u(unit) {
     scratch.carve(u.scratch, u.head_dim, u.value_dim, u.key_tile);
-    vectors = (u.row_count + V::lanes - 1) / V::lanes;
-    ld = vectors * V::lanes;
     columns = round_up(u.value_dim, V::lanes);
     key_in_place = readable_in_place<T>(u.key);
     value_in_place = readable_in_place<T>(u.value) && columns == u.value_dim;
+    split_panels();
   }
 
   void run() {
-    pack_queries();
+    for (int i = 0; i < panel_count; ++i) pack_panel(panels[i]);
     attend(false);
     // 0 * NaN is NaN: a non-finite value at a masked position shows in O. That is rare, so it is
     // looked for in the result and the block done again with masked values left out.
-    if (masked && !finite_output()) attend(true);
-    write_output();
-  }
+    if (masked && !all_finite<V>(scratch.O, u.row_count * columns)) attend(true);
+    write_output<V>(u, scratch.O, columns, m, l);  }
 
  private:
+  static constexpr int most_panels = V::query_block / V::panel_rows;
+
   const ForwardUnit& u;
   ForwardScratch<V> scratch;
-  std::int64_t vectors, ld, columns;
-  bool key_in_place, value_in_place;
-  bool first_tile, masked;
+  std::int64_t columns;
+  bool key_in_place, value_in_place, masked;
+  int panel_count;
+  Panel panels[most_panels];
+  bool started[most_panels];
   const char* mask_rows[V::query_block];
   const char* bias_rows[V::query_block];
   alignas(64) T m[V::query_block];
   alignas(64) T l[V::query_block];
   TileEdge<V> edge;
 
-  void pack_queries() {
-    const char* rows[V::query_block];
-    for (std::int64_t r = 0; r < u.row_count; ++r) {
-      rows[r] = row_address(u.query, u.group, u.first_row + r);
-      if (u.mask.data) mask_rows[r] = row_address(u.mask, u.group, u.first_row + r);
-      if (u.bias.data) bias_rows[r] = row_address(u.bias, u.group, u.first_row + r);
+  /// Panels of whole vectors that differ by at most one vector.
+  void split_panels() {
+    const std::int64_t vectors = (u.row_count + V::lanes - 1) / V::lanes;
+    constexpr std::int64_t most = V::panel_rows / V::lanes;
+    panel_count = static_cast<int>((vectors + most - 1) / most);
+    for (int i = 0; i < panel_count; ++i) {
+      const std::int64_t from = i * vectors / panel_count * V::lanes;
+      const std::int64_t to = (i + 1) * vectors / panel_count * V::lanes;
+      panels[i] = {from,
+                   (to < u.row_count ? to : u.row_count) - from,
+                   to - from,
+                   scratch.Qt + from * u.head_dim,
+                   scratch.O + from * columns,
+                   m + from,
+                   l + from,
+                   mask_rows + from,
+                   bias_rows + from};
+    }
+  }
+
+  void pack_panel(const Panel& panel) {
+    const char* rows[V::panel_rows];
+    for (std::int64_t r = 0; r < panel.rows; ++r) {
+      const std::int64_t row = u.first_row + panel.row + r;
+      rows[r] = row_address(u.query, u.group, row);
+      if (u.mask.data) mask_rows[panel.row + r] = row_address(u.mask, u.group, row);
+      if (u.bias.data) bias_rows[panel.row + r] = row_address(u.bias, u.group, row);
     }
     const T factor = static_cast<T>(u.scale * kLog2E);
-    for (std::int64_t r = 0; r < u.row_count; r += V::lanes) {
-      transpose_rows<V>(rows + r, u.row_count - r, u.query.column_stride, u.head_dim, factor,
-                        scratch.Qt + r, ld);
+    for (std::int64_t r = 0; r < panel.rows; r += V::lanes) {
+      transpose_rows<V>(rows + r, panel.rows - r, u.query.column_stride, u.head_dim, factor,
+                        panel.Qt + r, panel.ld);
     }
   }
 
   void attend(bool careful) {
-    for (std::int64_t r = 0; r < ld; ++r) {
-      m[r] = minus_infinity<V>();
-      l[r] = 0;
-    }
-    first_tile = true;
     masked = false;
+    for (int i = 0; i < panel_count; ++i) {
+      started[i] = false;
+      for (std::int64_t r = 0; r < panels[i].ld; ++r) {
+        panels[i].m[r] = minus_infinity<V>();
+        panels[i].l[r] = 0;
+      }
+    }
     const std::int64_t last_row = u.first_row + u.row_count - 1;
     const std::int64_t begin = reachable(u, u.first_row).begin, end = reachable(u, last_row).end;
-    // Every row of the block sees all of [full_begin, full_end).
-    const std::int64_t full_begin = reachable(u, last_row).begin;
-    const std::int64_t full_end = reachable(u, u.first_row).end;
-    for (std::int64_t start = begin / u.key_tile * u.key_tile; start < end; start += u.key_tile) {
-      const std::int64_t from = start < begin ? begin : start;
-      const std::int64_t to = start + u.key_tile < end ? start + u.key_tile : end;
-      tile(from, to, from < full_begin || to > full_end, careful);
+    for (std::int64_t tile = begin / u.key_tile * u.key_tile; tile < end; tile += u.key_tile) {
+      attend_tile(tile < begin ? begin : tile,
+                  tile + u.key_tile < end ? tile + u.key_tile : end, careful);
     }
-    if (first_tile) {  // nothing reachable
-      for (std::int64_t i = 0; i < u.row_count * columns; ++i) scratch.O[i] = 0;
+    for (int i = 0; i < panel_count; ++i) {
+      if (started[i]) continue;  // nothing reachable
+      for (std::int64_t j = 0; j < panels[i].rows * columns; ++j) panels[i].O[j] = 0;
     }
   }
 
-  void tile(std::int64_t begin, std::int64_t end, bool edged, bool careful) {
+  void attend_tile(std::int64_t begin, std::int64_t end, bool careful) {
+    const Rows key = key_in_place ? u.key : gather(u.key, begin, end, u.head_dim, scratch.K);
+    const Rows value =
+        value_in_place ? u.value : gather(u.value, begin, end, u.value_dim, scratch.V_);
+    for (int i = 0; i < panel_count; ++i) {
+      const std::int64_t first_row = u.first_row + panels[i].row;
+      const std::int64_t last_row = first_row + panels[i].rows - 1;
+      const KeyRange first = reachable(u, first_row), last = reachable(u, last_row);
+      const std::int64_t from = clamp(first.begin, begin, end), to = clamp(last.end, begin, end);
+      if (from >= to) continue;
+      const bool edged = from < last.begin || to > first.end;  // not seen by all rows
+      const Keys keys = {from,
+                         to - from,
+                         reinterpret_cast<const T*>(key.data + from * key.row_stride),
+                         reinterpret_cast<const T*>(value.data + from * value.row_stride),
+                         key.row_stride / static_cast<std::ptrdiff_t>(sizeof(T)),
+                         value.row_stride / static_cast<std::ptrdiff_t>(sizeof(T)),
+                         edged,
+                         !started[i]};
+      if (attend_panel(panels[i], keys, careful)) started[i] = true;
+    }
+  }
+
+  /// Keys or values [begin, end) copied to where they can be read, addressed as before.
+  Rows gather(const Rows& rows, std::int64_t begin, std::int64_t end, std::int64_t width, T* to) {
+    const std::int64_t ld = round_up(width, V::lanes);
+    copy_rows<T>(rows, begin, end - begin, width, to, ld);
+    const std::ptrdiff_t stride = ld * static_cast<std::ptrdiff_t>(sizeof(T));
+    return {reinterpret_cast<char*>(to) - begin * stride, 0, stride, sizeof(T)};
+  }
+
+  /// False if the mask hides every key from every row, so that nothing was done.
+  bool attend_panel(const Panel& panel, const Keys& keys, bool careful) {
     bool mixed = false;
     if (u.mask.data) {
-      const MaskTile seen =
-          inspect_mask(mask_rows, u.row_count, u.mask.column_stride, begin, end);
+      const MaskTile seen = inspect_mask(panel.mask, panel.rows, u.mask.column_stride, keys.begin,
+                                         keys.begin + keys.count);
       if (seen != MaskTile::all) masked = true;
-      if (seen == MaskTile::none) return;
+      if (seen == MaskTile::none) return false;
       mixed = seen == MaskTile::mixed;
     }
-    if (edged) edge.set(u, ld, begin, end);
-    masked |= edged || u.bias.data;
-
-    const std::int64_t keys = end - begin;
-    alignas(64) T maximum[V::query_block];
-    if (!edged && !mixed && !u.bias.data) {
-      scores<true>(begin, keys, false, maximum);
+    if (keys.edged) edge.set(u, panel.row, panel.rows, panel.ld, keys.begin, keys.count);
+    alignas(64) T maximum[V::panel_rows];
+    if (!keys.edged && !mixed && !u.bias.data) {
+      scores<true>(panel, keys, maximum);
     } else {
-      scores<false>(begin, keys, edged, maximum);
-      transform_scores(begin, keys, edged, mixed, maximum);
+      masked = true;
+      scores<false>(panel, keys, maximum);
+      transform_scores(panel, keys, mixed, maximum);
     }
-    softmax(keys, careful, maximum);
-    values(begin, keys, edged, careful);
-    first_tile = false;
+    softmax(panel, keys, careful, maximum);
+    values(panel, keys, careful);
+    return true;
   }
 
   /// S' = K Q'; with Track, also the maximum over the keys.
   template <bool Track>
-  void scores(std::int64_t begin, std::int64_t keys, bool edged, T* maximum) {
-    const T* K = reinterpret_cast<const T*>(u.key.data + begin * u.key.row_stride);
-    std::ptrdiff_t ldk = u.key.row_stride / static_cast<std::ptrdiff_t>(sizeof(T));
-    if (!key_in_place) {
-      copy_rows<T>(u.key, begin, keys, u.head_dim, scratch.K, u.head_dim);
-      K = scratch.K;
-      ldk = u.head_dim;
-    }
-    reg running[V::query_block / V::lanes];
-    for (std::int64_t v = 0; v < vectors; ++v) running[v] = V::set1(minus_infinity<V>());
-    for_row_blocks<V::score_keys>(0, keys, [&]<int KEYS>(std::int64_t j) {
+  void scores(const Panel& panel, const Keys& keys, T* maximum) {
+    const std::int64_t vectors = panel.ld / V::lanes;
+    for (std::int64_t r = 0; r < panel.ld; ++r) maximum[r] = minus_infinity<V>();
+    for_row_blocks<V::score_keys>(0, keys.count, [&]<int KEYS>(std::int64_t j) {
       std::int64_t from = 0, to = vectors;
-      if (edged) visible_vectors(j, j + KEYS, from, to);
+      if (keys.edged) edge.visible_vectors(j, j + KEYS, from, to);
       for (std::int64_t v = from; v < to; v += V::score_vectors) {
-        score_vectors<V, KEYS, Track>(static_cast<int>(to - v), K + j * ldk, ldk,
-                                      scratch.Qt + v * V::lanes, ld, u.head_dim,
-                                      scratch.St + j * ld + v * V::lanes, running + v);
+        const std::int64_t r = v * V::lanes;
+        score_vectors<V, KEYS, Track>(static_cast<int>(to - v), keys.K + j * keys.ldk, keys.ldk,
+                                      panel.Qt + r, panel.ld, u.head_dim,
+                                      scratch.St + j * panel.ld + r, maximum + r);
       }
     });
-    if constexpr (Track) {
-      for (std::int64_t v = 0; v < vectors; ++v) V::store(maximum + v * V::lanes, running[v]);
-    }
-  }
-
-  /// The vectors [from, to) with a row that sees one of the keys [begin, end) of the tile; the
-  /// others are not computed, and masked by transform_scores whatever S' holds there.
-  void visible_vectors(std::int64_t begin, std::int64_t end, std::int64_t& from,
-                       std::int64_t& to) const {
-    while (from < to && edge.last[(from + 1) * V::lanes - 1] < static_cast<T>(begin)) ++from;
-    while (from < to && edge.first[(to - 1) * V::lanes] >= static_cast<T>(end)) --to;
   }
 
   /// Bias and masks on S', and the maximum of what is left.
-  void transform_scores(std::int64_t begin, std::int64_t keys, bool edged, bool mixed, T* maximum) {
-    const std::int64_t ldm = ld + ForwardScratch<V>::mask_slack;
-    for (std::int64_t r = 0; r < u.row_count; r += V::lanes) {
-      const std::int64_t rows = u.row_count - r;
-      if (u.bias.data) gather_bias(r, rows, begin, keys);
-      if (mixed) gather_mask(r, rows, begin, keys, ldm);
+  void transform_scores(const Panel& panel, const Keys& keys, bool mixed, T* maximum) {
+    const std::int64_t ldm = panel.ld + ForwardScratch<V>::mask_slack;
+    for (std::int64_t r = 0; r < panel.rows; r += V::lanes) {
+      const std::int64_t rows = panel.rows - r < V::lanes ? panel.rows - r : V::lanes;
+      const char* addresses[V::lanes];
+      if (u.bias.data) {
+        for (std::int64_t i = 0; i < rows; ++i) {
+          addresses[i] = panel.bias[r + i] + keys.begin * u.bias.column_stride;
+        }
+        transpose_rows<V>(addresses, rows, u.bias.column_stride, keys.count, T(1),
+                          scratch.bias + r, panel.ld);
+      }
+      if (mixed) {
+        for (std::int64_t i = 0; i < rows; ++i) {
+          addresses[i] = panel.mask[r + i] + keys.begin * u.mask.column_stride;
+        }
+        transpose_mask<V>(addresses, rows, u.mask.column_stride, keys.count, scratch.mask + r, ldm);
+      }
     }
     const reg minus_inf = V::set1(minus_infinity<V>());
-    for (std::int64_t r = 0; r < ld; r += V::lanes) {
+    for (std::int64_t r = 0; r < panel.ld; r += V::lanes) {
       reg running = minus_inf;
-      for (std::int64_t j = 0; j < keys; ++j) {
-        T* at = scratch.St + j * ld + r;
+      for (std::int64_t j = 0; j < keys.count; ++j) {
+        T* at = scratch.St + j * panel.ld + r;
         reg s = V::load(at);
-        if (u.bias.data) s = add_bias<V>(s, V::load(scratch.bias + j * ld + r));
+        if (u.bias.data) s = add_bias<V>(s, V::load(scratch.bias + j * panel.ld + r));
         if (mixed) s = V::select(V::nonzero_bytes(scratch.mask + j * ldm + r), s, minus_inf);
-        if (edged) s = mask_edge<V>(s, edge, r, static_cast<T>(j));
+        if (keys.edged) s = edge.mask(s, r, j);
         V::store(at, s);
         running = V::max(running, s);
       }
@@ -216,62 +250,37 @@ class ForwardBlock {
     }
   }
 
-  /// bias[j][r] of the scratch = bias row r at key begin + j, read where it lies.
-  void gather_bias(std::int64_t r, std::int64_t rows, std::int64_t begin, std::int64_t keys) {
-    const char* addresses[V::lanes];
-    const std::int64_t count = rows < V::lanes ? rows : V::lanes;
-    for (std::int64_t i = 0; i < count; ++i) {
-      addresses[i] = bias_rows[r + i] + begin * u.bias.column_stride;
-    }
-    transpose_rows<V>(addresses, rows, u.bias.column_stride, keys, T(1), scratch.bias + r, ld);
-  }
-
-  void gather_mask(std::int64_t r, std::int64_t rows, std::int64_t begin, std::int64_t keys,
-                   std::int64_t ldm) {
-    const char* addresses[V::lanes];
-    const std::int64_t count = rows < V::lanes ? rows : V::lanes;
-    for (std::int64_t i = 0; i < count; ++i) {
-      addresses[i] = mask_rows[r + i] + begin * u.mask.column_stride;
-    }
-    transpose_mask<V>(addresses, count, u.mask.column_stride, keys, scratch.mask + r, ldm);
-  }
-
   /// S' becomes P'; m, l and O follow.
-  void softmax(std::int64_t keys, bool careful, const T* maximum) {
-    alignas(64) T alpha[V::query_block];
+  void softmax(const Panel& panel, const Keys& keys, bool careful, const T* maximum) {
+    alignas(64) T alpha[V::panel_rows];
     bool moved = false;
-    for (std::int64_t r = 0; r < ld; r += V::lanes) {
-      moved |= raise_reference<V>(V::load(maximum + r), m + r, alpha + r);
+    for (std::int64_t r = 0; r < panel.ld; r += V::lanes) {
+      moved |= raise_reference<V>(V::load(maximum + r), panel.m + r, alpha + r);
     }
-    if (moved && !first_tile) {
-      for (std::int64_t r = 0; r < ld; r += V::lanes) {
-        V::store(l + r, V::mul(V::load(l + r), V::load(alpha + r)));
+    if (moved && !keys.first) {
+      for (std::int64_t r = 0; r < panel.ld; r += V::lanes) {
+        V::store(panel.l + r, V::mul(V::load(panel.l + r), V::load(alpha + r)));
       }
-      rescale_rows<V>(scratch.O, columns, u.row_count, alpha);
+      rescale_rows<V>(panel.O, columns, panel.rows, alpha);
     }
+    const std::int64_t vectors = panel.ld / V::lanes;
     if (careful) {
-      tile_weights<V, true>(vectors, scratch.St, ld, keys, m, l);
+      tile_weights<V, true>(vectors, scratch.St, panel.ld, keys.count, panel.m, panel.l);
     } else {
-      tile_weights<V, false>(vectors, scratch.St, ld, keys, m, l);
+      tile_weights<V, false>(vectors, scratch.St, panel.ld, keys.count, panel.m, panel.l);
     }
   }
 
   /// O += P V over the keys that the rows can see.
-  void values(std::int64_t begin, std::int64_t keys, bool edged, bool careful) {
-    const T* Vt = reinterpret_cast<const T*>(u.value.data + begin * u.value.row_stride);
-    std::ptrdiff_t ldv = u.value.row_stride / static_cast<std::ptrdiff_t>(sizeof(T));
-    if (!value_in_place) {
-      copy_rows<T>(u.value, begin, keys, u.value_dim, scratch.V_, columns);
-      Vt = scratch.V_;
-      ldv = columns;
-    }
+  void values(const Panel& panel, const Keys& keys, bool careful) {
     if (careful) {
-      careful_values<V>(scratch.St, ld, Vt, ldv, keys, u.row_count, first_tile, scratch.O, columns);
+      careful_values<V>(scratch.St, panel.ld, keys.Vt, keys.ldv, keys.count, panel.rows,
+                        keys.first, panel.O, columns);
       return;
     }
     for (std::int64_t c = 0; c < columns;) {
       const int width = column_block((columns - c) / V::lanes, V::out_vectors);
-      value_columns(width, Vt + c, ldv, keys, edged, scratch.O + c);
+      value_columns(width, panel, keys, c);
       c += width * V::lanes;
     }
   }
@@ -279,68 +288,19 @@ class ForwardBlock {
   /// One block of columns of O, `width` vectors wide. Narrower blocks take more rows, so that as
   /// many accumulators stay in flight.
   template <int VECTORS = V::out_vectors>
-  void value_columns(int width, const T* Vt, std::ptrdiff_t ldv, std::int64_t keys, bool edged,
-                     T* O) {
+  void value_columns(int width, const Panel& panel, const Keys& keys, std::int64_t c) {
     if constexpr (VECTORS > 1) {
-      if (width < VECTORS) return value_columns<VECTORS - 1>(width, Vt, ldv, keys, edged, O);
+      if (width < VECTORS) return value_columns<VECTORS - 1>(width, panel, keys, c);
     }
     constexpr int rows = V::out_rows * V::out_vectors / VECTORS;
     constexpr int most_rows = rows < 12 ? rows : 12;
-    for_row_blocks<most_rows>(0, u.row_count, [&]<int ROWS>(std::int64_t r) {
-      std::int64_t from = 0, to = keys;
-      if (edged) {
-        from = static_cast<std::int64_t>(edge.first[r]);
-        to = static_cast<std::int64_t>(edge.last[r + ROWS - 1]) + 1;
-      }
-      value_block<V, ROWS, VECTORS>(scratch.St + from * ld + r, ld, Vt + from * ldv, ldv, to - from,
-                                    first_tile, O + r * columns, columns);
+    for_row_blocks<most_rows>(0, panel.rows, [&]<int ROWS>(std::int64_t r) {
+      std::int64_t from = 0, to = keys.count;
+      if (keys.edged) edge.visible_keys(r, r + ROWS - 1, from, to);
+      value_block<V, ROWS, VECTORS>(scratch.St + from * panel.ld + r, panel.ld,
+                                    keys.Vt + from * keys.ldv + c, keys.ldv, to - from, keys.first,
+                                    panel.O + r * columns + c, columns);
     });
-  }
-
-  /// False if a NaN or an Inf is among the unnormalised outputs: 0 * x is NaN for both.
-  bool finite_output() const {
-    reg sum = V::zero();
-    for (std::int64_t i = 0; i < u.row_count * columns; i += V::lanes) {
-      sum = V::fma(V::load(scratch.O + i), V::zero(), sum);
-    }
-    T lanes[V::lanes];
-    V::store(lanes, sum);
-    bool finite = true;
-    for (const T x : lanes) finite &= x == 0;
-    return finite;
-  }
-
-  void write_output() {
-    for (std::int64_t r = 0; r < u.row_count; ++r) {
-      const std::int64_t row = u.first_row + r;
-      T* O = scratch.O + r * columns;
-      T factor = 1 / l[r];
-      if (l[r] == 0) {
-        // Nothing weighed anything: 0 if the masks say so, NaN if the scores were -inf.
-        factor = sees_a_key<T>(u, row) ? static_cast<T>(__builtin_nan("")) : 0;
-        for (std::int64_t c = 0; c < columns; ++c) O[c] = 0;
-      }
-      const reg inverse = V::set1(factor);
-      for (std::int64_t c = 0; c < columns; c += V::lanes) {
-        V::store(O + c, V::mul(V::load(O + c), inverse));
-      }
-      char* to = row_address(u.out, u.group, row);
-      if (contiguous_columns<T>(u.out)) {
-        __builtin_memcpy(to, O, static_cast<std::size_t>(u.value_dim) * sizeof(T));
-      } else {
-        for (std::int64_t c = 0; c < u.value_dim; ++c) {
-          __builtin_memcpy(to + c * u.out.column_stride, O + c, sizeof(T));
-        }
-      }
-      if (u.lse.data) write_lse(row, m[r], l[r], factor);
-    }
-  }
-
-  void write_lse(std::int64_t row, T reference, T sum, T factor) const {
-    double lse = kLn2 * static_cast<double>(reference) + __builtin_log(static_cast<double>(sum));
-    if (sum == 0) lse = factor == 0 ? -__builtin_inf() : __builtin_nan("");
-    const T rounded = static_cast<T>(lse);
-    __builtin_memcpy(row_address(u.lse, u.group, row), &rounded, sizeof rounded);
   }
 };
 
@@ -350,15 +310,9 @@ void forward(const ForwardUnit& unit) {
 }
 
 template <class V>
-std::size_t forward_scratch_bytes(std::int64_t head_dim, std::int64_t value_dim,
-                                  std::int64_t key_tile) {
-  ForwardScratch<V> scratch;
-  return scratch.carve(nullptr, head_dim, value_dim, key_tile);
-}
-
-template <class V>
 constexpr ForwardKernel forward_kernel() {
-  return {forward<V>, forward_scratch_bytes<V>, V::lanes, V::query_block, V::key_tile};
+  return {forward<V>,    forward_scratch_bytes<V>, V::lanes,
+          V::panel_rows, V::query_block,           V::key_tile};
 }
 
 }  // namespace

@@ -14,19 +14,25 @@
 namespace regard::kernels {
 namespace {
 
-/// KEYS rows of S' for VECTORS vectors of queries. With Track, also the running lane-wise maximum.
+/// KEYS rows of S' for VECTORS vectors of queries. With Track, `maximum` follows, lane by lane.
 template <class V, int KEYS, int VECTORS, bool Track>
 REGARD_NOINLINE void score_block(const typename V::scalar* K, std::ptrdiff_t ldk,
                         const typename V::scalar* Qt, std::ptrdiff_t ld, std::int64_t head_dim,
-                        typename V::scalar* St, typename V::reg* maximum) {
+                        typename V::scalar* St, typename V::scalar* maximum) {
   using reg = typename V::reg;
   reg s[KEYS][VECTORS];
-  REGARD_UNROLL
-  for (int j = 0; j < KEYS; ++j) {
+  {  // the first step starts the sums
+    reg q[VECTORS];
     REGARD_UNROLL
-    for (int v = 0; v < VECTORS; ++v) s[j][v] = V::zero();
+    for (int v = 0; v < VECTORS; ++v) q[v] = V::load(Qt + v * V::lanes);
+    REGARD_UNROLL
+    for (int j = 0; j < KEYS; ++j) {
+      const reg k = V::set1(K[j * ldk]);
+      REGARD_UNROLL
+      for (int v = 0; v < VECTORS; ++v) s[j][v] = V::mul(k, q[v]);
+    }
   }
-  for (std::int64_t d = 0; d < head_dim; ++d) {
+  for (std::int64_t d = 1; d < head_dim; ++d) {
     reg q[VECTORS];
     REGARD_UNROLL
     for (int v = 0; v < VECTORS; ++v) q[v] = V::load(Qt + d * ld + v * V::lanes);
@@ -38,11 +44,14 @@ REGARD_NOINLINE void score_block(const typename V::scalar* K, std::ptrdiff_t ldk
     }
   }
   REGARD_UNROLL
-  for (int j = 0; j < KEYS; ++j) {
+  for (int v = 0; v < VECTORS; ++v) {
     REGARD_UNROLL
-    for (int v = 0; v < VECTORS; ++v) {
-      V::store(St + j * ld + v * V::lanes, s[j][v]);
-      if constexpr (Track) maximum[v] = V::max(maximum[v], s[j][v]);
+    for (int j = 0; j < KEYS; ++j) V::store(St + j * ld + v * V::lanes, s[j][v]);
+    if constexpr (Track) {
+      reg running = V::load(maximum + v * V::lanes);
+      REGARD_UNROLL
+      for (int j = 0; j < KEYS; ++j) running = V::max(running, s[j][v]);
+      V::store(maximum + v * V::lanes, running);
     }
   }
 }
@@ -51,7 +60,7 @@ REGARD_NOINLINE void score_block(const typename V::scalar* K, std::ptrdiff_t ldk
 template <class V, int KEYS, bool Track, int VECTORS = V::score_vectors>
 inline void score_vectors(int vectors, const typename V::scalar* K, std::ptrdiff_t ldk,
                           const typename V::scalar* Qt, std::ptrdiff_t ld, std::int64_t head_dim,
-                          typename V::scalar* St, typename V::reg* maximum) {
+                          typename V::scalar* St, typename V::scalar* maximum) {
   if constexpr (VECTORS > 1) {
     if (vectors < VECTORS) {
       return score_vectors<V, KEYS, Track, VECTORS - 1>(vectors, K, ldk, Qt, ld, head_dim, St,

@@ -55,7 +55,8 @@ struct ForwardKernel {
   std::size_t (*scratch_bytes)(std::int64_t head_dim, std::int64_t value_dim,
                                std::int64_t key_tile);
   std::int64_t lanes;        ///< queries in one vector: blocks start at multiples of this
-  std::int64_t query_block;  ///< most rows in a unit
+  std::int64_t panel_rows;   ///< rows that share a pass over a tile
+  std::int64_t query_block;  ///< most rows in a unit: several panels
   std::int64_t key_tile;     ///< keys a tile, for sequences longer than one tile
 };
 

@@ -19,8 +19,9 @@ inline T read(const char* p) {
   return x;
 }
 
-/// Row r of a block: query (first + r) / group of head (first + r) % group.
+/// Row r of a kv head: query r / group of head r % group.
 inline char* row_address(const Rows& rows, std::int64_t group, std::int64_t row) {
+  if (group == 1) return rows.data + row * rows.row_stride;  // divisions show in short sequences
   return rows.data + (row / group) * rows.row_stride + (row % group) * rows.head_stride;
 }
 

@@ -32,48 +32,90 @@ struct KeyRange {
 };
 
 inline KeyRange reachable(const ForwardUnit& u, std::int64_t row) {
-  const std::int64_t p = row / u.group + u.offset;
+  const std::int64_t p = (u.group == 1 ? row : row / u.group) + u.offset;
   return {clamp(p - u.left, 0, u.key_count), clamp(p + u.right + 1, 0, u.key_count)};
 }
 
-/// Keys [begin, end) of one tile and, for every row of the block, its part of them as offsets
-/// from `begin`. Positions do not decrease over the rows, so neither do `first` and `last`.
+/// The part of a tile's keys that each row of a panel sees, as offsets from the tile's first key.
+/// Positions do not decrease over the rows, so neither do `first` and `last`.
 template <class V>
 struct TileEdge {
   using T = typename V::scalar;
-  alignas(64) T first[V::query_block];  ///< first key seen; exact: a tile is short
-  alignas(64) T last[V::query_block];   ///< last key seen, first - 1 or less when none
+  alignas(64) T first[V::panel_rows];  ///< first key seen; exact as T: a tile is short
+  alignas(64) T last[V::panel_rows];   ///< last key seen, first - 1 or less when none
 
-  void set(const ForwardUnit& u, std::int64_t lanes, std::int64_t begin, std::int64_t end) {
+  /// For rows [row, row + rows) of the block and `count` keys from `begin`.
+  void set(const ForwardUnit& u, std::int64_t row, std::int64_t rows, std::int64_t lanes,
+           std::int64_t begin, std::int64_t count) {
     for (std::int64_t r = 0; r < lanes; ++r) {
-      const std::int64_t row = u.first_row + (r < u.row_count ? r : u.row_count - 1);
-      const KeyRange keys = reachable(u, row);
-      first[r] = static_cast<T>(clamp(keys.begin, begin, end) - begin);
-      last[r] = static_cast<T>(clamp(keys.end, begin, end) - begin - 1);
+      const KeyRange keys = reachable(u, u.first_row + row + (r < rows ? r : rows - 1));
+      first[r] = static_cast<T>(clamp(keys.begin - begin, 0, count));
+      last[r] = static_cast<T>(clamp(keys.end - begin, 0, count) - 1);
     }
+  }
+
+  /// Narrows the vectors [from, to) to those with a row that sees one of the keys [begin, end). The
+  /// others' scores are not computed, and masked whatever the memory holds.
+  void visible_vectors(std::int64_t begin, std::int64_t end, std::int64_t& from,
+                       std::int64_t& to) const {
+    while (from < to && last[(from + 1) * V::lanes - 1] < static_cast<T>(begin)) ++from;
+    while (from < to && first[(to - 1) * V::lanes] >= static_cast<T>(end)) --to;
+  }
+
+  /// The keys [from, to) that some of the rows [row, last_row] see.
+  void visible_keys(std::int64_t row, std::int64_t last_row, std::int64_t& from,
+                    std::int64_t& to) const {
+    from = static_cast<std::int64_t>(first[row]);
+    to = static_cast<std::int64_t>(last[last_row]) + 1;
+  }
+
+  /// s for the lanes from `r` on that see key j, else -inf.
+  typename V::reg mask(typename V::reg s, std::int64_t r, std::int64_t j) const {
+    const typename V::reg key = V::set1(static_cast<T>(j));
+    const auto visible = V::both(V::less_equal(V::load(first + r), key),
+                                 V::less_equal(key, V::load(last + r)));
+    return V::select(visible, s, V::set1(minus_infinity<V>()));
   }
 };
 
 enum class MaskTile { all, none, mixed };
 
-/// Looks through the bool mask of the block for the keys of one tile.
+/// Whether any, and whether all, of `count` mask bytes are nonzero.
+struct MaskRow {
+  bool any, all;
+};
+
+inline MaskRow inspect_row(const char* p, std::ptrdiff_t stride, std::int64_t count) {
+  unsigned char some = 0, every = 1;
+  if (stride == 1) {  // a loop the compiler turns into vectors
+    for (std::int64_t j = 0; j < count; ++j) {
+      const unsigned char attend = p[j] != 0;
+      some |= attend;
+      every &= attend;
+    }
+  } else {
+    for (std::int64_t j = 0; j < count; ++j) {
+      const unsigned char attend = p[j * stride] != 0;
+      some |= attend;
+      every &= attend;
+    }
+  }
+  return {some != 0, every != 0};
+}
+
+/// Looks through the bool mask of a panel for the keys [begin, end).
 inline MaskTile inspect_mask(const char* const* addresses, std::int64_t row_count,
                              std::ptrdiff_t column_stride, std::int64_t begin, std::int64_t end) {
   bool any = false, all = true;
   for (std::int64_t r = 0; r < row_count; ++r) {
     if (r > 0 && addresses[r] == addresses[r - 1]) continue;  // broadcast along the queries
-    const char* p = addresses[r] + begin * column_stride;
-    unsigned char some = 0, every = 1;
-    for (std::int64_t j = 0; j < end - begin; ++j) {
-      const unsigned char attend = p[j * column_stride] != 0;
-      some |= attend;
-      every &= attend;
-    }
-    any |= some != 0;
-    all &= every != 0;
+    const MaskRow row =
+        inspect_row(addresses[r] + begin * column_stride, column_stride, end - begin);
+    any |= row.any;
+    all &= row.all;
     if (any && !all) return MaskTile::mixed;
   }
-  return all ? MaskTile::all : any ? MaskTile::mixed : MaskTile::none;
+  return all ? MaskTile::all : MaskTile::none;
 }
 
 /// s + log2(e) * bias; a bias of -inf masks whatever the score is.
@@ -83,16 +125,6 @@ inline typename V::reg add_bias(typename V::reg s, typename V::reg bias) {
   const typename V::reg sum =
       V::fma(bias, V::set1(static_cast<typename V::scalar>(kLog2E)), s);
   return V::select(V::equal(bias, masked), masked, sum);
-}
-
-/// s where first <= j <= last, else -inf.
-template <class V>
-inline typename V::reg mask_edge(typename V::reg s, const TileEdge<V>& edge, std::int64_t r,
-                                 typename V::scalar j) {
-  const typename V::reg key = V::set1(j);
-  const auto visible = V::both(V::less_equal(V::load(edge.first + r), key),
-                               V::less_equal(key, V::load(edge.last + r)));
-  return V::select(visible, s, V::set1(minus_infinity<V>()));
 }
 
 /// True if the row can see a key at all. Only asked when every weight of the row came out 0, which

@@ -22,7 +22,7 @@ struct Avx2F32 {
   static constexpr int lanes = 8;
   static constexpr int score_keys = 6, score_vectors = 2;
   static constexpr int out_rows = 6, out_vectors = 2;
-  static constexpr int query_block = 48, key_tile = 64;
+  static constexpr int panel_rows = 48, query_block = 4 * panel_rows, key_tile = 64;
 
   static reg zero() { return _mm256_setzero_ps(); }
   static reg set1(float x) { return _mm256_set1_ps(x); }
@@ -88,7 +88,7 @@ struct Avx2F64 {
   static constexpr int lanes = 4;
   static constexpr int score_keys = 6, score_vectors = 2;
   static constexpr int out_rows = 6, out_vectors = 2;
-  static constexpr int query_block = 24, key_tile = 64;
+  static constexpr int panel_rows = 24, query_block = 4 * panel_rows, key_tile = 64;
 
   static reg zero() { return _mm256_setzero_pd(); }
   static reg set1(double x) { return _mm256_set1_pd(x); }

@@ -24,7 +24,7 @@ struct Avx512F32 {
   static constexpr int lanes = 16;
   static constexpr int score_keys = 8, score_vectors = 3;
   static constexpr int out_rows = 6, out_vectors = 4;
-  static constexpr int query_block = 48, key_tile = 64;
+  static constexpr int panel_rows = 48, query_block = 4 * panel_rows, key_tile = 128;
 
   static reg zero() { return _mm512_setzero_ps(); }
   static reg set1(float x) { return _mm512_set1_ps(x); }
@@ -90,7 +90,7 @@ struct Avx512F64 {
   static constexpr int lanes = 8;
   static constexpr int score_keys = 8, score_vectors = 3;
   static constexpr int out_rows = 6, out_vectors = 4;
-  static constexpr int query_block = 24, key_tile = 64;
+  static constexpr int panel_rows = 24, query_block = 4 * panel_rows, key_tile = 128;
 
   static reg zero() { return _mm512_setzero_pd(); }
   static reg set1(double x) { return _mm512_set1_pd(x); }

@@ -23,7 +23,7 @@ struct Generic {
   static constexpr int lanes = N;
   static constexpr int score_keys = 4, score_vectors = 2;
   static constexpr int out_rows = 4, out_vectors = 2;
-  static constexpr int query_block = 6 * N, key_tile = 64;
+  static constexpr int panel_rows = 6 * N, query_block = 4 * panel_rows, key_tile = 64;
 
   static reg zero() { return reg::Zero(); }
   static reg set1(T x) { return reg::Constant(x); }

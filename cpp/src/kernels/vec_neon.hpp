@@ -21,7 +21,7 @@ struct NeonF32 {
   static constexpr int lanes = 4;
   static constexpr int score_keys = 8, score_vectors = 2;
   static constexpr int out_rows = 8, out_vectors = 3;
-  static constexpr int query_block = 48, key_tile = 64;
+  static constexpr int panel_rows = 48, query_block = 4 * panel_rows, key_tile = 64;
 
   static reg zero() { return vdupq_n_f32(0); }
   static reg set1(float x) { return vdupq_n_f32(x); }
@@ -72,7 +72,7 @@ struct NeonF64 {
   static constexpr int lanes = 2;
   static constexpr int score_keys = 8, score_vectors = 2;
   static constexpr int out_rows = 8, out_vectors = 3;
-  static constexpr int query_block = 24, key_tile = 64;
+  static constexpr int panel_rows = 24, query_block = 4 * panel_rows, key_tile = 64;
 
   static reg zero() { return vdupq_n_f64(0); }
   static reg set1(double x) { return vdupq_n_f64(x); }
