@@ -25,6 +25,7 @@
 #include "output.hpp"
 #include "pack.hpp"
 #include "score.hpp"
+#include "score_block.hpp"
 #include "softmax.hpp"
 #include "unroll.hpp"
 
@@ -203,6 +204,7 @@ class ForwardBlock {
     const std::int64_t vectors = panel.ld / V::lanes;
     for (std::int64_t r = 0; r < panel.ld; ++r) maximum[r] = minus_infinity<V>();
     for_row_blocks<V::score_keys>(0, keys.count, [&]<int KEYS>(std::int64_t j) {
+      if (u.bias.data) prefetch_bias(panel, keys.begin + j, KEYS);
       std::int64_t from = 0, to = vectors;
       if (keys.edged) edge.visible_vectors(j, j + KEYS, from, to);
       for (std::int64_t v = from; v < to; v += V::score_vectors) {
@@ -214,37 +216,26 @@ class ForwardBlock {
     });
   }
 
+  /// The bias of keys whose scores are being computed is wanted next. Its rows lie far apart, so no
+  /// hardware prefetcher finds them.
+  void prefetch_bias(const Panel& panel, std::int64_t key, std::int64_t count) const {
+    for (std::int64_t r = 0; r < panel.rows; ++r) {
+      if (r > 0 && panel.bias[r] == panel.bias[r - 1]) continue;  // broadcast along the queries
+      __builtin_prefetch(panel.bias[r] + (key + count - 1) * u.bias.column_stride);
+    }
+  }
+
   /// Bias and masks on S', and the maximum of what is left.
   void transform_scores(const Panel& panel, const Keys& keys, bool mixed, T* maximum) {
-    const std::int64_t ldm = panel.ld + ForwardScratch<V>::mask_slack;
-    for (std::int64_t r = 0; r < panel.rows; r += V::lanes) {
-      const std::int64_t rows = panel.rows - r < V::lanes ? panel.rows - r : V::lanes;
-      const char* addresses[V::lanes];
-      if (u.bias.data) {
-        for (std::int64_t i = 0; i < rows; ++i) {
-          addresses[i] = panel.bias[r + i] + keys.begin * u.bias.column_stride;
-        }
-        transpose_rows<V>(addresses, rows, u.bias.column_stride, keys.count, T(1),
-                          scratch.bias + r, panel.ld);
-      }
-      if (mixed) {
-        for (std::int64_t i = 0; i < rows; ++i) {
-          addresses[i] = panel.mask[r + i] + keys.begin * u.mask.column_stride;
-        }
-        transpose_mask<V>(addresses, rows, u.mask.column_stride, keys.count, scratch.mask + r, ldm);
-      }
-    }
-    const reg minus_inf = V::set1(minus_infinity<V>());
+    ScoreBlock<V> block(u, keys.edged ? &edge : nullptr, mixed);
     for (std::int64_t r = 0; r < panel.ld; r += V::lanes) {
-      reg running = minus_inf;
-      for (std::int64_t j = 0; j < keys.count; ++j) {
-        T* at = scratch.St + j * panel.ld + r;
-        reg s = V::load(at);
-        if (u.bias.data) s = add_bias<V>(s, V::load(scratch.bias + j * panel.ld + r));
-        if (mixed) s = V::select(V::nonzero_bytes(scratch.mask + j * ldm + r), s, minus_inf);
-        if (keys.edged) s = edge.mask(s, r, j);
-        V::store(at, s);
-        running = V::max(running, s);
+      std::int64_t from = 0, to = keys.count;
+      if (keys.edged) edge.used_keys(r, panel.ld, from, to);
+      block.set_rows(panel.bias, panel.mask, r, panel.rows, keys.begin);
+      reg running = V::set1(minus_infinity<V>());
+      for (std::int64_t j = from; j < to; j += block.keys) {
+        const std::int64_t end = j + block.keys < to ? j + block.keys : to;
+        running = block.transform(scratch.St + r, panel.ld, j, end, running);
       }
       V::store(maximum + r, running);
     }
@@ -263,19 +254,37 @@ class ForwardBlock {
       }
       rescale_rows<V>(panel.O, columns, panel.rows, alpha);
     }
-    const std::int64_t vectors = panel.ld / V::lanes;
     if (careful) {
-      tile_weights<V, true>(vectors, scratch.St, panel.ld, keys.count, panel.m, panel.l);
+      weigh<true>(panel, keys);
     } else {
-      tile_weights<V, false>(vectors, scratch.St, panel.ld, keys.count, panel.m, panel.l);
+      weigh<false>(panel, keys);
+    }
+  }
+
+  /// P' = 2^(S' - m); at an edge, vector by vector over the keys that are used.
+  template <bool Mark>
+  void weigh(const Panel& panel, const Keys& keys) {
+    if (!keys.edged) {
+      tile_weights<V, Mark>(panel.ld / V::lanes, scratch.St, panel.ld, keys.count, panel.m, panel.l);
+      return;
+    }
+    for (std::int64_t r = 0; r < panel.ld; r += V::lanes) {
+      std::int64_t from = 0, to = keys.count;
+      edge.used_keys(r, panel.ld, from, to);
+      weights_block<V, 1, Mark>(scratch.St + from * panel.ld + r, panel.ld, to - from, panel.m + r,
+                                panel.l + r);
     }
   }
 
   /// O += P V over the keys that the rows can see.
   void values(const Panel& panel, const Keys& keys, bool careful) {
     if (careful) {
-      careful_values<V>(scratch.St, panel.ld, keys.Vt, keys.ldv, keys.count, panel.rows,
-                        keys.first, panel.O, columns);
+      for (std::int64_t r = 0; r < panel.rows; ++r) {
+        std::int64_t from = 0, to = keys.count;
+        if (keys.edged) edge.visible_keys(r, r, from, to);
+        careful_values<V>(scratch.St + from * panel.ld + r, panel.ld, keys.Vt + from * keys.ldv,
+                          keys.ldv, to - from, keys.first, panel.O + r * columns, columns);
+      }
       return;
     }
     for (std::int64_t c = 0; c < columns;) {
@@ -293,7 +302,7 @@ class ForwardBlock {
       if (width < VECTORS) return value_columns<VECTORS - 1>(width, panel, keys, c);
     }
     constexpr int rows = V::out_rows * V::out_vectors / VECTORS;
-    constexpr int most_rows = rows < 12 ? rows : 12;
+    constexpr int most_rows = rows < kMostOutRows ? rows : kMostOutRows;
     for_row_blocks<most_rows>(0, panel.rows, [&]<int ROWS>(std::int64_t r) {
       std::int64_t from = 0, to = keys.count;
       if (keys.edged) edge.visible_keys(r, r + ROWS - 1, from, to);

@@ -21,11 +21,6 @@ struct ForwardScratch {
   T* St;    ///< S', then P', of one panel: keys x rows
   T* K;     ///< a tile of keys, when they cannot be read in place
   T* V_;    ///< a tile of values, likewise
-  T* bias;  ///< bias of one panel, transposed
-  std::uint8_t* mask;
-
-  /// transpose_bytes stores 16 rows at a time, more than a vector may have.
-  static constexpr std::int64_t mask_slack = 16;
 
   /// Returns the bytes used; with a null `memory` only counts them.
   std::size_t carve(void* memory, std::int64_t head_dim, std::int64_t value_dim,
@@ -45,8 +40,6 @@ struct ForwardScratch {
     St = take_scalars(key_tile * V::panel_rows);
     K = take_scalars(key_tile * round_up(head_dim, V::lanes));
     V_ = take_scalars(key_tile * columns);
-    bias = take_scalars(key_tile * V::panel_rows);
-    mask = static_cast<std::uint8_t*>(take(key_tile * (V::panel_rows + mask_slack)));
     return used;
   }
 };

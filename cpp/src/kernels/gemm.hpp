@@ -81,6 +81,9 @@ inline void for_row_blocks(std::int64_t begin, std::int64_t end, const Body& bod
   }
 }
 
+/// Most rows of O in one block: narrow blocks take more rows, but the addresses run out.
+constexpr int kMostOutRows = 12;
+
 /// ROWS rows x VECTORS vectors of O. The tile's sum is formed from zero and then added: rounding
 /// errors grow with the tile length plus the number of tiles rather than with their product.
 template <class V, int ROWS, int VECTORS>

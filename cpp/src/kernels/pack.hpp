@@ -38,7 +38,7 @@ inline bool readable_in_place(const Rows& rows) {
          reinterpret_cast<std::uintptr_t>(rows.data) % sizeof(T) == 0;
 }
 
-/// to[c][r] = factor * rows[r][column + c] for one vector of rows and `columns` columns; rows from
+/// to[c][r] = factor * rows[r][c] for one vector of rows and `columns` columns; rows from
 /// `row_count` on are 0. `addresses` holds the first element of each row.
 template <class V>
 inline void transpose_rows(const char* const* addresses, std::int64_t row_count,
@@ -84,7 +84,7 @@ inline void copy_rows(const Rows& rows, std::int64_t first, std::int64_t count,
   }
 }
 
-/// to[j][r] = byte first_key + j of the mask row at addresses[r], for one vector of rows.
+/// to[j][r] = byte j of the mask row at addresses[r], for one vector of rows.
 template <class V>
 inline void transpose_mask(const char* const* addresses, std::int64_t row_count,
                            std::ptrdiff_t column_stride, std::int64_t keys, std::uint8_t* to,
@@ -97,7 +97,7 @@ inline void transpose_mask(const char* const* addresses, std::int64_t row_count,
         for (std::int64_t r = 0; r < 16; ++r) {
           rows[r] = reinterpret_cast<const std::uint8_t*>(addresses[r < row_count ? r : 0]) + j;
         }
-        V::transpose_bytes(rows, to + j * ld, ld);  // may write past the vector: see mask_slack
+        V::transpose_bytes(rows, to + j * ld, ld);  // 16 bytes a key, whatever V::lanes is
       }
     }
   }

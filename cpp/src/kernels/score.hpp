@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "gemm.hpp"
 #include "kernel_api.hpp"
 #include "pack.hpp"
 #include "unroll.hpp"
@@ -69,6 +70,13 @@ struct TileEdge {
     to = static_cast<std::int64_t>(last[last_row]) + 1;
   }
 
+  /// The keys [from, to) whose weights are read for the vector of rows from `r` on: those its rows
+  /// see, and those seen by rows that share a block of O with them.
+  void used_keys(std::int64_t r, std::int64_t lanes, std::int64_t& from, std::int64_t& to) const {
+    const std::int64_t before = r - kMostOutRows, after = r + V::lanes - 1 + kMostOutRows;
+    visible_keys(before > 0 ? before : 0, after < lanes ? after : lanes - 1, from, to);
+  }
+
   /// s for the lanes from `r` on that see key j, else -inf.
   typename V::reg mask(typename V::reg s, std::int64_t r, std::int64_t j) const {
     const typename V::reg key = V::set1(static_cast<T>(j));
@@ -116,15 +124,6 @@ inline MaskTile inspect_mask(const char* const* addresses, std::int64_t row_coun
     if (any && !all) return MaskTile::mixed;
   }
   return all ? MaskTile::all : MaskTile::none;
-}
-
-/// s + log2(e) * bias; a bias of -inf masks whatever the score is.
-template <class V>
-inline typename V::reg add_bias(typename V::reg s, typename V::reg bias) {
-  const typename V::reg masked = V::set1(minus_infinity<V>());
-  const typename V::reg sum =
-      V::fma(bias, V::set1(static_cast<typename V::scalar>(kLog2E)), s);
-  return V::select(V::equal(bias, masked), masked, sum);
 }
 
 /// True if the row can see a key at all. Only asked when every weight of the row came out 0, which

@@ -95,24 +95,20 @@ inline void rescale_rows(typename V::scalar* O, std::ptrdiff_t ldo, std::int64_t
   }
 }
 
-/// O += P.V that skips masked weights (-0), for values that may hold NaN or Inf where masked.
-/// Same order of sums as value_block, so the same bits where nothing is skipped.
+/// One row of O += P V that skips masked weights (-0), for values that may hold NaN or Inf where
+/// masked. Same order of sums as value_block, so the same bits where nothing is skipped.
 template <class V>
 inline void careful_values(const typename V::scalar* Pt, std::ptrdiff_t ld,
                            const typename V::scalar* Vt, std::ptrdiff_t ldv, std::int64_t keys,
-                           std::int64_t rows, bool overwrite, typename V::scalar* O,
-                           std::ptrdiff_t ldo) {
-  for (std::int64_t r = 0; r < rows; ++r) {
-    for (std::int64_t c = 0; c < ldo; c += V::lanes) {
-      typename V::reg o = V::zero();
-      for (std::int64_t j = 0; j < keys; ++j) {
-        const typename V::scalar p = Pt[j * ld + r];
-        if (p == 0 && __builtin_signbit(p)) continue;
-        o = V::fma(V::set1(p), V::load(Vt + j * ldv + c), o);
-      }
-      typename V::scalar* to = O + r * ldo + c;
-      V::store(to, overwrite ? o : V::add(V::load(to), o));
+                           bool overwrite, typename V::scalar* O, std::int64_t columns) {
+  for (std::int64_t c = 0; c < columns; c += V::lanes) {
+    typename V::reg o = V::zero();
+    for (std::int64_t j = 0; j < keys; ++j) {
+      const typename V::scalar p = Pt[j * ld];
+      if (p == 0 && __builtin_signbit(p)) continue;
+      o = V::fma(V::set1(p), V::load(Vt + j * ldv + c), o);
     }
+    V::store(O + c, overwrite ? o : V::add(V::load(O + c), o));
   }
 }
 
