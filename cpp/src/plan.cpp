@@ -34,25 +34,26 @@ void plan(Geometry& g) {
 
   // A block of several panels fetches each tile of keys once for all of them; but the threads need
   // enough units to share. A row's result does not depend on its block, so threads may matter here.
-  const std::int64_t vectors = ceil_div(rows, g.kernel->lanes);
-  std::int64_t block_rows = g.kernel->query_block;
-  do {
-    g.blocks = ceil_div(vectors, block_rows / g.kernel->lanes);
+  const std::int64_t panels = ceil_div(rows, g.kernel->panel_rows);
+  for (std::int64_t share = g.kernel->query_block / g.kernel->panel_rows; share > 0; --share) {
+    g.blocks = ceil_div(panels, share);
     g.units = g.batch * g.kv_heads * g.blocks;
-    block_rows -= g.kernel->panel_rows;
-  } while (block_rows > 0 && g.units < kUnitsPerThread * g.threads);
+    if (g.units >= kUnitsPerThread * g.threads) break;
+  }
   g.threads = static_cast<int>(std::clamp<std::int64_t>(g.units, 1, g.threads));
   g.scratch_bytes = g.kernel->scratch_bytes(g.head_dim, g.value_dim, g.key_tile);
 }
 
 RowRange block_rows(const Geometry& g, std::int64_t block) {
-  // Blocks start at whole vectors and differ by at most one: 13 vectors in blocks of up to 3 are
-  // 3 + 3 + 3 + 2 + 2 rather than 3 + 3 + 3 + 3 + 1.
+  // Rows are cut into the fewest panels of whole vectors, as even as can be, and panels into
+  // blocks: narrow panels use the register tiles less well.
   const std::int64_t rows = g.group * g.queries, lanes = g.kernel->lanes;
   const std::int64_t vectors = ceil_div(rows, lanes);
-  const std::int64_t first = block * vectors / g.blocks * lanes;
-  const std::int64_t end = std::min(rows, (block + 1) * vectors / g.blocks * lanes);
-  return {first, end - first};
+  const std::int64_t panels = ceil_div(vectors, g.kernel->panel_rows / lanes);
+  const auto start = [&](std::int64_t index) {
+    return std::min(rows, index * panels / g.blocks * vectors / panels * lanes);
+  };
+  return {start(block), start(block + 1) - start(block)};
 }
 
 }  // namespace regard
