@@ -46,7 +46,8 @@ bool passes(DType dtype, std::string_view role) {
 }  // namespace
 
 py::array as_array(py::handle object, const char* argument, const char* role) {
-  if (py::isinstance<py::array>(object)) {
+  // Subclasses may mean something else by their memory (masked arrays do): coerce looks at them.
+  if (Py_TYPE(object.ptr()) == py::detail::npy_api::get().PyArray_Type_) {
     const auto array = py::reinterpret_borrow<py::array>(object);
     if (passes(dtype_of(array), role)) return array;
   }

@@ -52,6 +52,7 @@ py::tuple inputs_of(const Call& call) {
   }
   if (call.mask) inputs.append(py::make_tuple("mask", *call.mask));
   if (call.bias) inputs.append(py::make_tuple("bias", *call.bias));
+  if (call.key_lengths) inputs.append(py::make_tuple("key_lengths", *call.key_lengths));
   return py::tuple(inputs);
 }
 
@@ -132,7 +133,8 @@ py::dict build() {
   py::dict fields;
   fields["version"] = version();
   fields["compiler"] = compiler();
-  fields["openmp"] = openmp();
+  fields["openmp"] = openmp_runtime();
+  fields["openmp_version"] = openmp_version();
   return fields;
 }
 

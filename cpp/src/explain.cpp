@@ -65,7 +65,6 @@ const char* compiler() {
   return "GCC " __VERSION__;
 #endif
 }
-std::string openmp() { return openmp_version(); }
 int default_thread_count() { return default_threads(); }
 
 }  // namespace regard

@@ -4,6 +4,8 @@
 
 #include <atomic>
 
+#include "regard/attention.hpp"
+
 namespace regard {
 namespace {
 
@@ -22,6 +24,16 @@ int default_threads() {
   return must_run_serially() || omp_in_parallel() ? 1 : omp_get_max_threads();
 #else
   return 1;
+#endif
+}
+
+std::string openmp_runtime() {
+#if !defined(_OPENMP)
+  return {};
+#elif defined(__clang__)
+  return "libomp";
+#else
+  return "libgomp";
 #endif
 }
 

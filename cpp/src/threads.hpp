@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -17,9 +16,6 @@ int default_threads();
 /// True when a parallel region would not be safe: libgomp's pool does not survive fork, and a child
 /// that enters a region hangs. Children of a process that loaded the library run serially.
 bool must_run_serially();
-
-/// e.g. "201511", or empty when built without OpenMP.
-std::string openmp_version();
 
 /// Calls body(index, thread) once for every index in [0, count), in any order, on `threads`
 /// threads; thread is in [0, threads). The body must not throw.

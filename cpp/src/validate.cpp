@@ -310,7 +310,8 @@ Operand validate_output(const char* argument, const Array& array, const Geometry
     throw ValueError(message(std::string(argument) + " is read-only.", {shown},
                              "Give an array that can be written."));
   }
-  for (int i = 0; i < array.rank; ++i) {
+  const bool empty = std::ranges::find(wanted, 0) != wanted.end();
+  for (int i = 0; i < array.rank && !empty; ++i) {
     const auto at = static_cast<std::size_t>(i);
     if (array.shape[at] > 1 && array.strides[at] == 0) {
       throw ValueError(message(std::string(argument) + " is a broadcast view: axis " +

@@ -131,13 +131,16 @@ def check_out(out: Any, inputs: tuple[tuple[str, NDArray[Any]], ...]) -> None:
 
 def _shares_memory(a: NDArray[Any], b: NDArray[Any]) -> bool:
     try:
-        return np.shares_memory(a, b, max_work=100_000)
+        # NumPy's stubs know two values of max_work; its documentation any number.
+        return np.shares_memory(a, b, max_work=100_000)  # type: ignore[arg-type, unused-ignore]
     except np.exceptions.TooHardError:
         return True  # not provably apart
 
 
 def _overlaps_itself(array: NDArray[Any]) -> bool:
     """Whether strides fold elements onto each other, sorted from the innermost axis outwards."""
+    if array.size == 0:
+        return False
     reach = array.itemsize
     axes = sorted(
         (abs(stride), size)
@@ -149,6 +152,11 @@ def _overlaps_itself(array: NDArray[Any]) -> bool:
             return True
         reach = stride * (size - 1) + reach
     return False
+
+
+def int64(value: Any) -> int:
+    """Cut a whole number to what 64 bits hold; beyond that, limits are all the same."""
+    return max(-(2**63), min(2**63 - 1, int(value)))
 
 
 def window_sides(window: Any) -> tuple[int | None, int | None]:
@@ -184,4 +192,4 @@ def window_sides(window: Any) -> tuple[int | None, int | None]:
                 f"attention: window is {window!r}.\n  Give a number of keys, (left, right), or "
                 "None on a side that has no limit."
             )
-    return (None if left is None else int(left), None if right is None else int(right))
+    return (None if left is None else int64(left), None if right is None else int64(right))

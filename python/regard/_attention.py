@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import numbers
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
+from typing import Any, Literal, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from regard import _core
-from regard._arrays import window_sides
-
-if TYPE_CHECKING:
-    from regard._core import Parsed
+from regard._arrays import int64, window_sides
 
 Causal: TypeAlias = "bool | Literal['lower_right', 'upper_left']"
 Window: TypeAlias = "int | tuple[int | None, int | None] | None"
 
 _CAUSAL: dict[Any, int] = {False: 0, True: 1, "lower_right": 1, "upper_left": 2}
 
+# causal, window left, window right, scale, num_threads, as the core takes them
+_Parsed: TypeAlias = tuple[int, "int | None", "int | None", "float | None", "int | None"]
 
-def _options(causal: Any, window: Any, scale: Any, num_threads: Any) -> Parsed:
+
+def _options(causal: Any, window: Any, scale: Any, num_threads: Any) -> _Parsed:
     """Turn the options into what the core takes."""
     try:
         kind = _CAUSAL[causal]
@@ -31,21 +31,32 @@ def _options(causal: Any, window: Any, scale: Any, num_threads: Any) -> Parsed:
             "the last key), 'upper_left' (the first query sees only the first key), or False."
         ) from None
     left, right = (None, None) if window is None else window_sides(window)
-    if scale is not None:
-        if not isinstance(scale, (numbers.Real, np.number)) or isinstance(scale, bool):
-            raise TypeError(
-                f"attention: scale is a {type(scale).__name__}.\n  Give a number, or None for "
-                "1 / sqrt(head_dim)."
-            )
-        scale = float(scale)
-    if num_threads is not None and (
-        not isinstance(num_threads, (numbers.Integral, np.integer)) or isinstance(num_threads, bool)
-    ):
+    return kind, left, right, _scale(scale), _num_threads(num_threads)
+
+
+def _scale(scale: Any) -> float | None:
+    if scale is None:
+        return None
+    if isinstance(scale, bool) or not isinstance(scale, (numbers.Real, np.floating, np.integer)):
+        raise TypeError(
+            f"attention: scale is a {type(scale).__name__}.\n  Give a number, or None for "
+            "1 / sqrt(head_dim)."
+        )
+    try:
+        return float(scale)
+    except OverflowError:
+        return float("inf")  # which the core refuses
+
+
+def _num_threads(num_threads: Any) -> int | None:
+    if num_threads is None:
+        return None
+    if isinstance(num_threads, bool) or not isinstance(num_threads, (numbers.Integral, np.integer)):
         raise TypeError(
             f"attention: num_threads is {num_threads!r}.\n  Give a whole number of at least 1, "
             "or None for OpenMP's own."
         )
-    return kind, left, right, scale, None if num_threads is None else int(num_threads)
+    return int64(num_threads)
 
 
 @overload

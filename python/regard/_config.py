@@ -53,7 +53,11 @@ def _config() -> dict[str, Any]:
             "supported": list(_core.available_isas()),
             "active": _core.active_isa(),
         },
-        "openmp": {"version": build["openmp"], "threads": _core.default_threads()},
+        "openmp": {
+            "runtime": build["openmp"],
+            "version": build["openmp_version"],
+            "threads": _core.default_threads(),
+        },
         "cpu": {"model": _cpu_model(), "cores": _usable_cpus(), "caches": _caches()},
     }
 
@@ -100,7 +104,7 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, Any] |
         "ISAs compiled": ", ".join(isas["compiled"]),
         "ISAs supported": ", ".join(isas["supported"]),
         "ISA active": isas["active"],
-        "OpenMP": openmp["version"] or "none: one thread",
+        "OpenMP": f"{openmp['runtime']} ({openmp['version']})" if openmp["runtime"] else "none",
         "threads": openmp["threads"],
         "CPU": cpu["model"],
         "cores": cpu["cores"],

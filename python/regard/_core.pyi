@@ -1,14 +1,12 @@
-from typing import Any, Literal, TypeAlias, TypedDict, overload
+from typing import Any, Literal, TypedDict, overload
 
 from numpy.typing import ArrayLike, NDArray
-
-# causal, window left, window right, scale, num_threads
-Parsed: TypeAlias = tuple[int, int | None, int | None, float | None, int | None]
 
 class _Build(TypedDict):
     version: str
     compiler: str
     openmp: str
+    openmp_version: str
 
 @overload
 def attention(

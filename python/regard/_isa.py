@@ -42,7 +42,7 @@ def active_isa() -> str:
     return _core.active_isa()
 
 
-class set_isa:  # noqa: N801 - used as a function
+class set_isa:
     """Choose the instruction set of later calls, in every thread.
 
     Takes effect at once; as a context manager it puts the previous choice back at the end.

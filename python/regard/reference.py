@@ -122,7 +122,7 @@ def weights(
     scale: float | None = None,
     **masks: Any,
 ) -> Array:
-    """The attention weights P: how much of each value goes into each query's output.
+    """Compute the weights P: how much of each value goes into each query's output.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ def visible(
     bias: ArrayLike | None = None,
     key_lengths: ArrayLike | None = None,
 ) -> NDArray[np.bool_]:
-    """Which keys each query sees: every rule below must allow the pair.
+    """Tell which keys each query sees: every rule below must allow the pair.
 
     Parameters
     ----------
@@ -207,7 +207,7 @@ def visible(
     if causal:
         sees = sees & (j <= p)
     if window is not None:
-        left, right = window if isinstance(window, tuple) else (window, window)
+        left, right = window if isinstance(window, (tuple, list)) else (window, window)
         if left is not None:
             sees = sees & (p - left <= j)
         if right is not None:
@@ -230,7 +230,7 @@ def scores(
     bias: ArrayLike | None = None,
     scale: float | None = None,
 ) -> Array:
-    """The scores S = scale · Q Kᵀ + bias of every pair, seen or not.
+    """Compute the scores S = scale · Q Kᵀ + bias of every pair, seen or not.
 
     Parameters
     ----------

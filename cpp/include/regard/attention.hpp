@@ -90,9 +90,10 @@ void attention(const Problem& problem, const Array& out, const Array* lse = null
 /// The library's version, e.g. "0.1.0".
 const char* version();
 
-/// What the library was built with: compiler, OpenMP (empty when built without).
+/// What the library was built with; the OpenMP strings are empty when it was built without.
 const char* compiler();
-std::string openmp();
+std::string openmp_runtime();  ///< e.g. "libgomp"
+std::string openmp_version();  ///< date of the specification, e.g. "201511"
 
 /// Threads that a call uses when it is not told.
 int default_thread_count();

@@ -113,6 +113,15 @@ class Report:
         """Rows in which regard's own error is too large."""
         return [row for row in self.rows if not row.trusted(OWN)]
 
+    def starved(self) -> list[Row]:
+        """Return the rows in which other processes took much of the CPU time."""
+        # Shorter calls may rightly run on one thread.
+        return [
+            row
+            for row in self.rows
+            if row.own.seconds > 1e-3 and row.own.cores < 0.9 * self.threads
+        ]
+
     def to_json(self) -> str:
         """Return the report as JSON text."""
         return (
@@ -179,6 +188,9 @@ class Report:
             yield f"targets met: {sum(v.met for v in verdicts)} of {len(verdicts)}"
         if any(not row.trusted(name) for row in self.rows for name in row.results):
             yield "! after a number: the result is less exact than its dtype allows"
+        if starved := self.starved():
+            cases = ", ".join(row.case.title for row in starved)
+            yield f"something else was running, do not trust: {cases}"
         for row in self.wrong():
             yield f"WRONG RESULT: {row.case.title}: error {row.own.error}"
 

@@ -81,7 +81,7 @@ def judge(
     """
     wanted = percent_target(case, isa)
     if wanted is not None:
-        missed = "" if percent >= wanted else f"by {wanted - percent:.1f} points"
+        missed = "" if round(percent, 1) >= wanted else f"by {wanted - percent:.1f} points"
         return Verdict(f">= {wanted:.0f} % of the ceiling", f"{percent:.1f} %", missed)
     if baseline is None:
         return None

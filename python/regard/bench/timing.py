@@ -14,13 +14,15 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import pairwise, repeat
 from typing import Any
 
 Call = Callable[[], Any]
 
 # One sample lasts at least this long: a hundred times what reading the clock can be off by.
 SHORTEST_SAMPLE = 200e-6
+# More samples than this no longer move a median.
+MOST_SAMPLES = 300
 # Waking sleeping threads and refilling caches takes tens of microseconds; calls longer than
 # this do not notice.
 REWARM_BELOW = 20e-3
@@ -98,27 +100,27 @@ def interleave(
     dict of str to Timing
         One for each contender, in the order given.
     """
-    counts: dict[str, tuple[int, int, bool]] = {}
+    plans: dict[str, _Plan] = {}
     for name, call in contenders.items():
         settle()
         # Two warm-ups; the second one tells how long a call takes.
         call()
-        counts[name] = _plan(once(call), effort)
+        plans[name] = _plan(once(call), effort)
 
     samples: dict[str, list[float]] = {name: [] for name in contenders}
     wall = dict.fromkeys(contenders, 0.0)
     cpu = dict.fromkeys(contenders, 0.0)
-    for _ in range(effort.rounds):
+    for turn in range(effort.rounds):
         if between is not None:
             settle()
             between()
         for name, call in contenders.items():
-            count, inner, rewarm = counts[name]
+            plan = plans[name]
             settle()
-            if rewarm:
-                _loop(call, inner)
+            if plan.rewarm:
+                _loop(call, plan.inner)
             wall_start, cpu_start = time.perf_counter(), time.process_time()
-            samples[name] += [_loop(call, inner) for _ in range(count)]
+            samples[name] += [_loop(call, plan.inner) for _ in range(plan.blocks[turn])]
             wall[name] += time.perf_counter() - wall_start
             cpu[name] += time.process_time() - cpu_start
 
@@ -128,13 +130,22 @@ def interleave(
     }
 
 
-def _plan(seconds: float, effort: Effort) -> tuple[int, int, bool]:
-    """Plan samples a block, calls a sample, and whether to warm up again in each block."""
+@dataclass(frozen=True)
+class _Plan:
+    """Samples in each block, calls in a sample, whether to warm up again before a block."""
+
+    blocks: list[int]
+    inner: int
+    rewarm: bool
+
+
+def _plan(seconds: float, effort: Effort) -> _Plan:
     inner = max(1, math.ceil(SHORTEST_SAMPLE / max(seconds, 1e-9)))
     wanted = max(effort.minimum, int(effort.seconds / (seconds * inner + 1e-9)))
-    # More than this many samples no longer moves a median.
-    count = math.ceil(min(wanted, 300) / effort.rounds)
-    return count, inner, seconds < REWARM_BELOW
+    count = min(wanted, MOST_SAMPLES)
+    ends = [count * turn // effort.rounds for turn in range(effort.rounds + 1)]
+    blocks = [last - first for first, last in pairwise(ends)]
+    return _Plan(blocks, inner, seconds < REWARM_BELOW)
 
 
 def _loop(call: Call, inner: int) -> float:

@@ -13,7 +13,8 @@ import regard
 from regard._progress import progress
 from regard.cli.problems import Array, Problem, draw, magnitude
 
-SHOWN_FAILURES = 3  # of each ISA; the first ones tell most of what there is to tell
+# Of each ISA; the first failures tell most of what there is to tell.
+SHOWN, LISTED = 3, 15
 
 
 @dataclass
@@ -101,7 +102,7 @@ def run(problem: Problem, index: int, tally: Tally) -> None:
 
 
 def wrong(problem: Problem, output: Array, lse: Array) -> str | None:
-    """What is wrong with a result, or None."""
+    """Say what is wrong with a result, or None."""
     expected_output, expected_lse = problem.expected
     bound, lse_bound = problem.bounds
     # An LSE has the size of the scores, and is rounded itself.
@@ -142,12 +143,13 @@ def print_summary(tallies: dict[str, Tally]) -> None:
 
 def print_failures(isa: str, tally: Tally, seed: int) -> None:
     """Print the first failures of an ISA, and how to repeat them."""
-    for index, description in tally.failures[:SHOWN_FAILURES]:
+    for index, description in tally.failures[:SHOWN]:
         print(f"\nWRONG: problem {index} on {isa}: " + description.replace("\n", "\n  "))
         print(f"  Repeat it: python -m regard check --isa {isa} --seed {seed} --problem {index}")
-    if len(tally.failures) > SHOWN_FAILURES:
-        others = ", ".join(str(index) for index, _ in tally.failures[SHOWN_FAILURES:])
-        print(f"\nalso wrong on {isa}: {others}")
+    others = [str(index) for index, _ in tally.failures[SHOWN:]]
+    if others:
+        more = ", ..." if len(others) > LISTED else ""
+        print(f"\nAlso wrong on {isa}: problems {', '.join(others[:LISTED])}{more}")
 
 
 def _count(text: str) -> int:

@@ -127,7 +127,7 @@ def model_sized(number: int, workload: Workload) -> bool:
 
 
 def plain_numpy(query: Array, key: Array, value: Array, causal: bool) -> Array:
-    """What one writes without regard: every score in memory, in the precision of the inputs."""
+    """Compute attention as one writes it without regard, every score in memory."""
     scores = query @ key.swapaxes(-1, -2)
     scores *= query.dtype.type(query.shape[-1] ** -0.5)
     if causal:

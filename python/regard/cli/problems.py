@@ -25,7 +25,7 @@ Array = NDArray[Any]
 # Lengths and widths at which kernels change their ways: register tiles, blocks, key tiles.
 EDGES = (1, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 320)
 HEAD_DIMS = (1, 2, 3, 8, 16, 24, 31, 32, 40, 64, 65, 80, 96, 100, 128, 160)
-BATCHES = ((), (1,), (2,), (3,), (2, 2), (0,))
+BATCHES = ((), (1,), (2,), (3,), (2, 2))
 
 # Where numbers lie in memory must not matter: each of these returns an equal array.
 LAYOUTS: dict[str, Callable[[Array], Array]] = {
@@ -125,7 +125,7 @@ def draw(seed: int, index: int) -> Problem:
         return choices[rng.integers(len(choices))]
 
     dtype = pick((np.float32, np.float64))
-    batch = pick(BATCHES)
+    batch = (0,) if chance(0.05) else pick(BATCHES)
     kv_heads = pick((1, 1, 2, 3))
     heads = kv_heads * pick((1, 1, 2, 4))
     queries = 1 if chance(0.15) else length(rng)
@@ -178,11 +178,11 @@ def draw(seed: int, index: int) -> Problem:
 
 
 def length(rng: np.random.Generator) -> int:
-    """A sequence length at, or next to, an edge; now and then 0."""
+    """Draw a sequence length at, or next to, an edge; now and then 0."""
     return max(0, int(rng.choice(EDGES)) + int(rng.integers(-2, 3)))
 
 
 def broadcast(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A shape that broadcasts to `shape`: axes made 1, leading ones left out."""
+    """Draw a shape that broadcasts to `shape`: axes made 1, leading ones left out."""
     shape = tuple(1 if rng.random() < 0.3 else n for n in shape)
     return shape[rng.integers(len(shape) - 1) :]

@@ -32,7 +32,7 @@ class Prepared:
 
 
 class Rival(ABC):
-    """Another library's attention.
+    """Another library's attention, in one or more ways.
 
     Parameters
     ----------
@@ -58,8 +58,8 @@ class Rival(ABC):
         """Version of the package that does the work."""
         return importlib.metadata.version(cls.packages[0])
 
-    def prepare(self, case: Case, inputs: Inputs) -> list[Prepared]:
-        """Every way of computing a case that works.
+    def prepare(self, case: Case, inputs: Inputs) -> list[tuple[Prepared, Array]]:
+        """Try every way of computing a case; return those that work, with their results.
 
         Raises
         ------
@@ -70,14 +70,14 @@ class Rival(ABC):
         for way, build in self.ways(case, inputs):
             try:
                 prepared = build()
-                prepared.call()
+                result = prepared.result()
             except Unsupported as reason:
                 reasons.append(str(reason))
             except Exception as error:
                 # A rival may fail in any way it likes; that is its result, not ours.
                 reasons.append(f"{way}: {_first_line(error)}")
             else:
-                found.append(prepared)
+                found.append((prepared, result))
         if not found:
             raise Unsupported("; ".join(dict.fromkeys(reasons)) or "not supported")
         return found

@@ -28,8 +28,6 @@ class OpenVino(Rival):
 
     def ways(self, case: Case, inputs: Inputs) -> Iterator[tuple[str, Callable[[], Prepared]]]:
         """Offer the operator with the mask as bool or as numbers to add."""
-        if case.dtype != "float32":
-            return
         if not case.bias and allowed_pairs(case, inputs) is not None:
             yield (
                 "SDPA, bool mask",
@@ -37,13 +35,9 @@ class OpenVino(Rival):
             )
         yield "SDPA", lambda: self._sdpa(case, inputs, "SDPA", additive_mask(case, inputs))
 
-    def prepare(self, case: Case, inputs: Inputs) -> list[Prepared]:
-        """As for every rival; float64 is refused, because it would be computed in float32."""
+    def _sdpa(self, case: Case, inputs: Inputs, way: str, mask: Array | None) -> Prepared:
         if case.dtype != "float32":
             raise Unsupported("computes in float32")
-        return super().prepare(case, inputs)
-
-    def _sdpa(self, case: Case, inputs: Inputs, way: str, mask: Array | None) -> Prepared:
         arrays = [inputs.query, inputs.key, inputs.value]
         if mask is not None:
             arrays.append(mask)
