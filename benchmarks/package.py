@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 import regard
 from regard._progress import progress
 from regard.bench import machine

@@ -113,7 +113,7 @@ def headline_table(run: Report) -> Iterator[str]:
             cells += ["none", "", ""]
         else:
             result = row.results[best]
-            rival = f"{title(best)} {time_text(result.seconds)}"
+            rival = " ".join(filter(None, [title(best), result.way, time_text(result.seconds)]))
             cells += [rival, error_text(result.error), ratio_text(row, best)]
         yield cells_line([*cells, verdict_text(row, run.isa)])
 
@@ -237,7 +237,7 @@ def cells_line(cells: list[str]) -> str:
 
 def replaced(path: Path, block: str) -> str:
     """Return a page's text with the part between the markers replaced."""
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         raise SystemExit(f"report: {path.name} needs one {BEGIN} and one {END}")
     before, rest = text.split(BEGIN)

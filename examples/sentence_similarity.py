@@ -142,12 +142,14 @@ class SentenceEncoder:
         return embeddings
 
     def embed(self, tokens: NDArray[np.int64], positions: NDArray[np.int64]) -> Array:
+        """Look up words and places: (tokens,) -> (tokens, channels)."""
         words = self.weights["embeddings.word_embeddings.weight"][tokens]
         places = self.weights["embeddings.position_embeddings.weight"][positions]
         segment = self.weights["embeddings.token_type_embeddings.weight"][0]
         return self.norm(words + places + segment, "embeddings.LayerNorm")
 
     def layer(self, x: Array, lengths: NDArray[np.int64], name: str) -> Array:
+        """Attention, then two dense layers; each adds to x. All are (tokens, channels)."""
         context = self.self_attention(x, lengths, name + "attention.self.")
         x = x + self.dense(context, name + "attention.output.dense")
         x = self.norm(x, name + "attention.output.LayerNorm")
@@ -157,7 +159,7 @@ class SentenceEncoder:
         return self.norm(x, name + "output.LayerNorm")
 
     def self_attention(self, x: Array, lengths: NDArray[np.int64], name: str) -> Array:
-        """(tokens, channels) -> (tokens, channels), each sentence attending to itself."""
+        """Let the tokens of each sentence attend to one another: (tokens, channels) -> same."""
         real = np.arange(lengths.max()) < lengths[:, None]
 
         def heads_of(projection: str) -> Array:
@@ -176,20 +178,24 @@ class SentenceEncoder:
         return context[real]
 
     def dense(self, x: Array, name: str) -> Array:
+        """Multiply by the weights of that name and add the bias."""
         result: Array = x @ self.weights[name + ".weight"].T + self.weights[name + ".bias"]
         return result
 
     def norm(self, x: Array, name: str) -> Array:
+        """Normalise each token over its channels."""
         centred = x - x.mean(axis=-1, keepdims=True)
         variance = np.square(centred).mean(axis=-1, keepdims=True)
         normal: Array = centred / np.sqrt(variance + np.float32(self.epsilon))
-        return normal * self.weights[name + ".weight"] + self.weights[name + ".bias"]
+        result: Array = normal * self.weights[name + ".weight"] + self.weights[name + ".bias"]
+        return result
 
 
 def split_heads(x: Array, heads: int) -> Array:
-    """(batch, length, heads * dim) seen as (batch, heads, length, dim): a view, no copy."""
+    """View (batch, length, heads * dim) as (batch, heads, length, dim), copying nothing."""
     batch, length, _ = x.shape
-    return x.reshape(batch, length, heads, -1).swapaxes(1, 2)
+    view: Array = x.reshape(batch, length, heads, -1).swapaxes(1, 2)
+    return view
 
 
 def packaged_model() -> Path:
@@ -201,7 +207,7 @@ def packaged_model() -> Path:
 
 
 def best_pairs(similarity: Array, top: int) -> Iterator[tuple[float, int, int]]:
-    """The `top` most similar pairs (similarity, i, j) with i < j, best first."""
+    """Yield the `top` most similar pairs (similarity, i, j) with i < j, best first."""
     first, second = np.triu_indices(len(similarity), k=1)
     for pair in np.argsort(-similarity[first, second], kind="stable")[:top]:
         i, j = int(first[pair]), int(second[pair])

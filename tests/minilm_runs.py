@@ -30,16 +30,20 @@ def numpy_embeddings(folder: Path, tokens: Tokens) -> Array:
 
 
 def numpy_embedding(weights: dict[str, Array], tokens: list[int]) -> Array:
+    """One sentence."""
 
     def dense(x: Array, name: str) -> Array:
-        return x @ weights[name + ".weight"].T + weights[name + ".bias"]
+        y: Array = x @ weights[name + ".weight"].T + weights[name + ".bias"]
+        return y
 
     def norm(x: Array, name: str) -> Array:
         x = (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + EPSILON)
-        return x * weights[name + ".weight"] + weights[name + ".bias"]
+        y: Array = x * weights[name + ".weight"] + weights[name + ".bias"]
+        return y
 
     def heads(x: Array) -> Array:
-        return x.reshape(len(tokens), HEADS, -1).transpose(1, 0, 2)
+        y: Array = x.reshape(len(tokens), HEADS, -1).transpose(1, 0, 2)
+        return y
 
     erf = np.vectorize(math.erf)
     x = weights["embeddings.word_embeddings.weight"][tokens]

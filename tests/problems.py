@@ -15,14 +15,15 @@ DTYPES = (np.float32, np.float64)
 
 # Error budgets, in units of eps of the dtype, eps = 2^-23 or 2^-52.
 #
-# A score is a dot product of head_dim rounded terms. Its error is at most head_dim · eps/2 of the sum
-# of their magnitudes, and about eps of it in practice, since rounding errors come with either sign.
-# softmax turns an absolute error of a score into a relative one of a weight, and the weights sum to
-# one: the output is off by MAGNITUDE · eps · (largest sum of magnitudes) · max |value|.
+# A score is a dot product of head_dim rounded terms. Its error is at most head_dim · eps/2 of the
+# sum of their magnitudes, and about eps of it in practice, since rounding errors come with either
+# sign. softmax turns an absolute error of a score into a relative one of a weight, and the weights
+# sum to one: the output is off by MAGNITUDE · eps · (largest sum of magnitudes) · max |value|.
 MAGNITUDE = 2
 # On top of it: the polynomial of exp2 (2 eps), the sums over keys and the division (an eps each).
 CONSTANT = 6
-# A naive evaluation in the same precision rounds as often; ours may have bad luck, not bad habits.
+# A naive evaluation in the same precision rounds as often. The root mean squares of the errors are
+# compared: the largest ones are a matter of luck.
 NAIVE_RATIO = 2
 
 
@@ -169,7 +170,8 @@ def assert_same_bits(got: Any, expected: Any) -> None:
         for one, other in zip(got, expected, strict=True):
             assert_same_bits(one, other)
         return
-    assert got.dtype == expected.dtype and got.shape == expected.shape
+    assert got.dtype == expected.dtype
+    assert got.shape == expected.shape
     np.testing.assert_array_equal(got, expected, strict=True)
     signs = np.isnan(expected) | (np.signbit(got) == np.signbit(expected))
     assert signs.all(), "the sign of a zero differs"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 import regard
 from regard import reference
 from regard.bench import accuracy, runner, targets, timing
@@ -59,6 +60,15 @@ def test_window_is_counted_exactly(width: int) -> None:
     i, j = np.indices((40, 40))
     seen = np.count_nonzero((j <= i) & (j > i - width))
     assert replace(FULL, causal=True, window=width).pairs == seen
+
+
+@pytest.mark.parametrize("mask", ["padding mask", "random mask"])
+def test_padding_is_not_counted_and_random_masks_are(mask: str) -> None:
+    drawn = draw(SMALL[mask]).mask
+    assert drawn is not None
+    seen = np.broadcast_to(drawn, (2, 4, 40, 40))
+    counted = np.count_nonzero(seen) / 8 if mask == "padding mask" else 40 * 40
+    assert SMALL[mask].pairs == counted
 
 
 def test_causal_cases_are_square() -> None:
@@ -144,10 +154,16 @@ def test_contenders_take_turns_by_block() -> None:
 
 
 def test_short_calls_are_timed_in_loops_and_long_ones_alone() -> None:
-    assert timing._plan(1e-6, FAST)[1] == pytest.approx(200, abs=1)
-    assert timing._plan(1e-3, FAST)[1] == 1
-    assert timing._plan(1e-3, timing.Effort(1.0, 4, 7))[0] == 75  # 300 samples are enough
-    assert timing._plan(10.0, timing.Effort(1.0, 4, 7))[0] == 2  # 8 samples, at least 7
+    assert timing._plan(1e-6, FAST).inner == pytest.approx(200, abs=1)
+    assert timing._plan(1e-3, FAST).inner == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "blocks"), [(1e-3, [75, 75, 75, 75]), (0.1, [2, 3, 2, 3]), (9.0, [1, 2, 2, 2])]
+)
+def test_samples_are_enough_and_spread_over_the_blocks(seconds: float, blocks: list[int]) -> None:
+    plan = timing._plan(seconds, timing.Effort(1.01, rounds=4, minimum=7))
+    assert plan.blocks == blocks
 
 
 # --- a run
@@ -204,6 +220,14 @@ def test_wrong_result_is_said_loudly(report: Report) -> None:
     bad = replace(row, results={**row.results, OWN: replace(row.own, error=0.5)})
     text = str(replace(report, rows=[bad]))
     assert "WRONG RESULT: 2x4/2x40x8" in text
+
+
+def test_busy_machine_is_noticed(report: Report) -> None:
+    row = report.rows[0]
+    for seconds, cores, busy in ((2e-3, 1.5, True), (2e-3, 1.9, False), (1e-4, 1.0, False)):
+        own = replace(row.own, seconds=seconds, cores=cores)
+        changed = replace(report, threads=2, rows=[replace(row, results={OWN: own})])
+        assert ("something else was running" in str(changed)) == busy
 
 
 def test_missing_rival_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:

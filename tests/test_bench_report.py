@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
 from regard import _progress
 from regard.bench import command, plot
 from regard.bench.cases import CASES, Case
@@ -107,7 +108,8 @@ def test_readme_shows_best_rival_losses_and_misses(pages: Path) -> None:
     full, window = (line for line in text.splitlines() if line.startswith("| 1x8x"))
     # NumPy's made-up result is faster and wrong, so PyTorch is the best rival.
     assert (
-        "| 2.50 ms (859 GFLOP/s) | 85.9 % | 1.0e-07 | PyTorch 6.00 ms | 1.0e-07 | 2.40x |" in full
+        "| 2.50 ms (859 GFLOP/s) | 85.9 % | 1.0e-07 | PyTorch SDPA 6.00 ms | 1.0e-07 | 2.40x |"
+        in full
     )
     assert "**missed by 4.1 points**" in full
     assert "**0.50x, lost**" in window

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 import regard
 from regard import cli
-from regard.cli import demo, problems
+from regard.cli import demo
 
 Array = NDArray[Any]
 Capture = pytest.CaptureFixture[str]
@@ -297,55 +297,3 @@ def test_check_says_how_to_repeat_a_failure(monkeypatch: Patch, capsys: Capture)
         again = capsys.readouterr().out
         assert again.partition("WRONG")[2] in text
     assert status_of(*shlex.split(commands[0])) == 0
-
-
-@pytest.mark.parametrize(("dtype", "lower"), [("float32", "float16"), ("float64", "float32")])
-def test_bounds_notice_a_lower_precision(dtype: str, lower: str) -> None:
-    """Rounding the inputs to the next lower precision must break the bound, nearly always."""
-    broken = total = 0
-    for index in range(60):
-        problem = problems.draw(1, index)
-        output, _ = problem.expected
-        if problem.query.dtype != dtype or not output.any() or problem.poisoned:
-            continue
-        query, key, value = (
-            x.astype(lower).astype(dtype) for x in (problem.query, problem.key, problem.value)
-        )
-        rounded = regard.reference.attention(query, key, value, **problem.options)
-        total += 1
-        broken += bool(np.abs(rounded - output).max() > problem.bounds[0])
-    assert total > 10
-    assert broken >= 0.9 * total
-
-
-def test_problems_cover_the_options() -> None:
-    drawn = [problems.draw(0, index) for index in range(300)]
-    for option in ("causal", "window", "mask", "bias", "key_lengths", "scale", "num_threads"):
-        share = sum(option in problem.options for problem in drawn) / len(drawn)
-        assert 0.1 < share < 0.6
-    assert {problem.layout for problem in drawn} == set(problems.LAYOUTS)
-    assert {str(problem.query.dtype) for problem in drawn} == {"float32", "float64"}
-    assert {problem.query.ndim for problem in drawn} == {3, 4, 5}
-
-    def some(condition: Callable[[problems.Problem], Any]) -> bool:
-        return sum(bool(condition(problem)) for problem in drawn) >= 3
-
-    assert some(lambda p: p.query.shape[-3] > p.key.shape[-3] > 1)
-    assert some(lambda p: p.query.shape[:-3] != p.key.shape[:-3])
-    assert some(lambda p: p.value.shape[-1] != p.query.shape[-1])
-    assert some(lambda p: p.query.shape[-2] > p.key.shape[-2])
-    assert some(lambda p: p.query.shape[-2] == 1)
-    assert some(lambda p: p.query.shape[-2] == 0)
-    assert some(lambda p: p.key.shape[-2] == 0)
-    assert some(lambda p: p.query.shape[0] == 0)
-    assert some(lambda p: p.poisoned and np.isnan(p.key).any() and p.expected[0].any())
-    assert some(lambda p: np.isneginf(p.expected[1]).any() and np.isfinite(p.expected[1]).any())
-    assert all(np.isfinite(problem.expected[0]).all() for problem in drawn)
-
-
-@pytest.mark.parametrize("layout", problems.LAYOUTS)
-def test_a_layout_changes_no_number(layout: str) -> None:
-    x = np.random.default_rng(0).standard_normal((2, 3, 5, 7))
-    laid_out = problems.LAYOUTS[layout](x)
-    np.testing.assert_array_equal(laid_out, x)
-    assert (laid_out.strides == x.strides) == (layout == "contiguous")

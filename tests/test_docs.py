@@ -6,6 +6,7 @@ import contextlib
 import doctest
 import importlib
 import io
+import itertools
 import pathlib
 import pkgutil
 import re
@@ -26,7 +27,7 @@ def blocks(text: str) -> list[tuple[str, str | None, int]]:
     one without a language, that follows with nothing but blank lines between."""
     found = []
     fences = list(FENCE.finditer(text))
-    for fence, after in zip(fences, [*fences[1:], None], strict=True):
+    for fence, after in itertools.zip_longest(fences, fences[1:]):
         if fence["language"] not in ("python", "pycon"):
             continue
         output = None
@@ -105,7 +106,8 @@ PUBLIC = [name for name in regard.__all__ if not name.startswith("__")]
 @pytest.mark.parametrize("name", PUBLIC)
 def test_public_names_are_documented(name):
     doc = getattr(regard, name).__doc__
-    assert doc and doc.strip()
+    assert doc
+    assert doc.strip()
 
 
 def test_attention_has_numpydoc_sections_and_examples():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
@@ -26,7 +27,8 @@ def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 def test_available_isas_are_ordered_and_end_with_generic():
     isas = regard.available_isas()
-    assert isinstance(isas, tuple) and isas[-1] == "generic"
+    assert isinstance(isas, tuple)
+    assert isas[-1] == "generic"
     priority = ["avx512", "avx2", "neon", "generic"]
     assert [isa for isa in priority if isa in isas] == list(isas)
 
@@ -66,7 +68,7 @@ def test_set_isa_is_undone_by_an_exception():
 @pytest.mark.parametrize("name", ["avx1024", "", "generic "])
 def test_set_isa_refuses_unknown_names(name):
     before = regard.active_isa()
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match="set_isa") as error:
         regard.set_isa(name)
     for isa in regard.available_isas():
         assert isa in str(error.value)
@@ -99,19 +101,21 @@ def test_bad_regard_isa_in_the_environment():
     done = run(PRINT_ISA, REGARD_ISA="avx1024")
     assert done.returncode != 0
     last = done.stderr[done.stderr.rindex("Error:") :]
-    assert "REGARD_ISA" in last and "avx1024" in last
+    assert "REGARD_ISA" in last
+    assert "avx1024" in last
     for isa in regard.available_isas():
         assert isa in last
 
 
 def test_show_config_as_a_dict():
     config = regard.show_config(mode="dicts")
-    assert {"version", "compiler", "isas", "openmp", "caches"} <= set(config)
+    assert set(config) == {"version", "compiler", "isas", "openmp", "cpu"}
     assert config["version"] == regard.__version__
     assert config["isas"]["active"] == regard.active_isa()
     assert tuple(config["isas"]["supported"]) == regard.available_isas()
     assert set(config["isas"]["supported"]) <= set(config["isas"]["compiled"])
     assert config["openmp"]["threads"] >= 1
+    assert config["cpu"]["cores"] >= 1
     with regard.set_isa("generic"):
         assert regard.show_config(mode="dicts")["isas"]["active"] == "generic"
 
@@ -119,7 +123,8 @@ def test_show_config_as_a_dict():
 def test_show_config_prints(capsys):
     assert regard.show_config() is None
     printed = capsys.readouterr().out
-    assert regard.__version__ in printed and regard.active_isa() in printed
+    assert regard.__version__ in printed
+    assert regard.active_isa() in printed
 
 
 def test_show_config_refuses_other_modes():
@@ -132,11 +137,15 @@ def test_explain_tells_the_isa_and_the_kernel(isa, dtype, rng):
     told = regard.explain(problem.query, problem.key, problem.value, causal=True)
     assert isinstance(told, regard.Explanation)
     assert told.isa == isa
-    assert isinstance(told.kernel, str) and told.kernel
-    assert told.query_block >= 1 and told.key_tile >= 1
-    assert told.units >= 1 and told.threads >= 1
+    assert isinstance(told.kernel, str)
+    assert told.kernel
+    assert told.query_block >= 1
+    assert told.key_tile >= 1
+    assert told.units >= 1
+    assert told.threads >= 1
     assert told.scratch_bytes >= 0
-    assert isa in str(told) and "\n" in str(told)
+    assert isa in str(told)
+    assert "\n" in str(told)
 
 
 def test_explain_counts_threads(isa, rng):
@@ -168,8 +177,7 @@ def test_explain_of_every_option(isa, rng, dtype):
 def test_explain_raises_as_the_call_does(isa, rng):
     problem = make_problem(rng)
     for bad in ({"causal": "up"}, {"mask": np.ones((3, 3), dtype=bool)}, {"num_threads": 0}):
-        with pytest.raises(ValueError) as told:
-            regard.explain(problem.query, problem.key, problem.value, **bad)
-        with pytest.raises(ValueError) as called:
+        with pytest.raises(ValueError, match="attention: ") as called:
             problem.attention(**bad)
-        assert str(told.value).split(": ", 1)[1] == str(called.value).split(": ", 1)[1]
+        with pytest.raises(ValueError, match=re.escape(str(called.value))):
+            regard.explain(problem.query, problem.key, problem.value, **bad)

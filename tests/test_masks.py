@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import regard
-from problems import Problem, assert_same_bits, check, make_problem
+from problems import LAYOUTS, Problem, assert_same_bits, check, make_problem
 
 LENGTHS = [(1, 1), (5, 5), (70, 70), (1, 90), (90, 1), (50, 130), (130, 50), (64, 65), (49, 257)]
 
@@ -141,12 +141,18 @@ def test_mask_of_rank_two_and_one(isa, rng, dtype):
         check(problem.but(mask=mask))
 
 
-def test_mask_bytes_that_are_neither_0_nor_1(isa, rng, problem):
+@pytest.mark.parametrize("layout", ["contiguous", "every third", "last axis reversed", "Fortran"])
+def test_mask_bytes_that_are_neither_0_nor_1(isa, rng, problem, layout):
     """A bool array made by view may hold any byte; NumPy takes every one but 0 for True."""
     seen = rng.random(SHAPE) < 0.5
-    bytes_ = np.where(seen, rng.integers(2, 256, SHAPE), 0).astype(np.uint8)
+    store = np.where(seen, rng.integers(2, 256, SHAPE), 0).astype(np.uint8)
+    lay_out = LAYOUTS.get(layout, np.ascontiguousarray)
     expected = problem.but(mask=seen).output_and_lse()
-    assert_same_bits(problem.but(mask=bytes_.view(np.bool_)).output_and_lse(), expected)
+    assert_same_bits(problem.but(mask=lay_out(store).view(np.bool_)).output_and_lse(), expected)
+    # Tiles of all True are told from mixed ones by their bytes too.
+    store[...] = rng.integers(2, 256, SHAPE)
+    expected = problem.but(mask=np.ones(SHAPE, bool)).output_and_lse()
+    assert_same_bits(problem.but(mask=lay_out(store).view(np.bool_)).output_and_lse(), expected)
 
 
 def test_mask_of_all_true_equals_none(isa, problem):
@@ -167,8 +173,16 @@ def test_mask_hides_whole_rows_tiles_and_heads(isa, rng, dtype, masked_by):
         check_seen(problem.but(bias=np.where(mask, 0, -np.inf).astype(dtype)))
 
 
-@pytest.mark.parametrize("options", [{}, {"causal": True}, {"causal": "upper_left"},
-                                     {"window": (5, 3)}, {"causal": True, "window": (20, None)}])  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"causal": True},
+        {"causal": "upper_left"},
+        {"window": (5, 3)},
+        {"causal": True, "window": (20, None)},
+    ],
+)
 def test_key_lengths(isa, rng, dtype, options):
     lengths = np.array([0, 1, 63, 64, 65, 129, 130])
     problem = positions(

@@ -10,7 +10,7 @@ import pytest
 
 MIB = 1 << 20
 
-# VmHWM is the peak of this process alone; getrusage's starts from the peak of the one that forked it.
+# VmHWM is the peak of this process alone; getrusage's starts from that of the process that forked.
 MEASURE = """
 import sys
 import numpy as np
@@ -67,22 +67,21 @@ key_lengths = 4000
 
 
 VIEWS = {
-    "(batch, length, heads, dim)": "x.reshape(1, 8, 65536, 64).transpose(0, 2, 1, 3)[:, :4]",
-    "last axis strided": "x.reshape(1, 4, 131072, 64)[..., ::2]",
-    "last axis reversed": "x.reshape(1, 4, 131072, 64)[..., ::-1]",
-    "Fortran order": "x.reshape(64, 131072, 4, 1).T",
-    "unaligned": "x.view(np.uint8)[1:-127].view(np.float32)[: 4 * 130000 * 64].reshape(1, 4, -1, 64)",
+    "(batch, length, heads, dim)": "x.reshape(1, 8, 32768, 64).transpose(0, 2, 1, 3)[:, :4]",
+    "last axis strided": "x.reshape(1, 4, 65536, 64)[..., ::2]",
+    "last axis reversed": "x.reshape(1, 4, 65536, 64)[..., ::-1]",
+    "Fortran order": "x.reshape(64, 65536, 4, 1).T",
+    "unaligned": "np.frombuffer(b'-' + x.tobytes(), x.dtype, offset=1).reshape(1, 4, 65536, 64)",
 }
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("view", VIEWS)
 def test_views_of_any_stride_are_not_copied(view, dtype):
-    """Few queries over a key array whose copy would show: 128 or 256 MiB."""
-    view = VIEWS[view].replace("float32", dtype)
+    """Few queries over a key array whose copy would show: 32 MiB at least."""
     setup = f"""
-x = np.random.default_rng(0).standard_normal(1 << 25, np.{dtype})
-key = {view}
+x = np.random.default_rng(0).standard_normal(1 << 24, np.{dtype})
+key = {VIEWS[view]}
 query = np.ones((1, 4, 3, key.shape[-1]), np.{dtype})
 """
     assert extra_bytes(setup, "regard.attention(query, key, key)") <= 16 * MIB

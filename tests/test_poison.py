@@ -104,7 +104,8 @@ def test_attended_nan_and_inf_reach_their_rows_only(isa, rng, dtype, size, optio
         assert_same_bits(lse, clean_lse)
         assert_same_bits(np.delete(out, 5, axis=-1), np.delete(clean, 5, axis=-1))
     elif np.isnan(bad):
-        assert np.isnan(out[reached]).all() and np.isnan(lse[reached]).all()
+        assert np.isnan(out[reached]).all()
+        assert np.isnan(lse[reached]).all()
     assert_same_bits(out[~reached], clean[~reached])
     assert_same_bits(lse[~reached], clean_lse[~reached])
 
@@ -166,6 +167,42 @@ def test_infinite_scores(isa, dtype, keys, sign):
     key[...] = sign * np.inf
     check(problem)
     assert np.isnan(problem.attention()).all()
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_attended_values_count_even_if_their_score_is_minus_infinity(isa, dtype, masked):
+    """0 * NaN is NaN where the key is attended: weights of zero do not hide, masks do."""
+    query = np.ones((1, 4, 2), dtype=dtype)
+    key = np.ones((1, 9, 2), dtype=dtype)
+    value = np.ones((1, 9, 3), dtype=dtype)
+    key[0, 5] = -np.inf
+    value[0, 5, 1] = np.nan
+    problem = make_problem(np.random.default_rng()).but(query=query, key=key, value=value)
+    check(problem.but(mask=np.arange(9) != 2) if masked else problem)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("extreme", ["min", "max"])
+def test_the_largest_finite_biases_are_finite(isa, rng, dtype, size, extreme):
+    """finfo.min is how many programs mask. Where every key has it, all weigh the same."""
+    limit = getattr(np.finfo(dtype), extreme)
+    problem = make(rng, dtype, size)
+    bias = np.zeros((4, *size), dtype=dtype)
+    bias[0] = limit
+    bias[1, :, ::3] = limit
+    bias[2, : size[0] // 2] = limit
+    bias[3] = limit / 2
+    out, lse = problem.but(bias=bias).output_and_lse()
+    expected, expected_lse = problem.but(bias=bias).oracle()
+    # The scores vanish beside the bias or the bias is 0: either way no rounding is at its size.
+    error = 100 * float(np.finfo(dtype).eps)
+    assert_close(out, expected, error)
+    assert_close(lse[:, 3], expected_lse[:, 3], error)
+    # In base 2 the largest numbers have no room: such an LSE may be any that no score reaches.
+    huge = np.abs(expected_lse) > abs(limit) / 2
+    assert (np.abs(lse[huge]) > abs(limit) / 2).all()
+    assert np.isfinite(lse).all()
+    assert_close(lse[~huge], expected_lse[~huge], error)
 
 
 @pytest.mark.parametrize("size", SIZES)

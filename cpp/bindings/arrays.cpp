@@ -54,17 +54,15 @@ py::array as_array(py::handle object, const char* argument, const char* role) {
   return py::module_::import("regard._arrays").attr("coerce")(object, argument, role);
 }
 
-Array view(const py::array& array) {
-  Array result;
-  result.data = const_cast<void*>(array.data());
-  result.dtype = dtype_of(array);
-  result.writable = array.writeable();
-  result.rank = static_cast<int>(array.ndim());
-  for (int axis = 0; axis < result.rank; ++axis) {
-    result.shape[static_cast<std::size_t>(axis)] = array.shape(axis);
-    result.strides[static_cast<std::size_t>(axis)] = array.strides(axis);
+void view(const py::array& array, Array& seen) {
+  seen.data = const_cast<void*>(array.data());
+  seen.dtype = dtype_of(array);
+  seen.writable = array.writeable();
+  seen.rank = static_cast<int>(array.ndim());
+  for (int axis = 0; axis < seen.rank; ++axis) {
+    seen.shape[static_cast<std::size_t>(axis)] = array.shape(axis);
+    seen.strides[static_cast<std::size_t>(axis)] = array.strides(axis);
   }
-  return result;
 }
 
 py::array empty(std::span<const std::int64_t> shape, DType dtype) {

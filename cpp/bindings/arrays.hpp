@@ -18,8 +18,9 @@ namespace py = pybind11;
 /// `role` is "input" for query, key, value; "mask"; "bias"; "lengths".
 py::array as_array(py::handle object, const char* argument, const char* role);
 
-/// The array as the core sees it; valid while `array` lives.
-Array view(const py::array& array);
+/// Makes `seen` the array as the core sees it; valid while `array` lives. (An Array is a kilobyte,
+/// which shows in the time of the smallest call if it is returned and copied.)
+void view(const py::array& array, Array& seen);
 
 /// An uninitialised C-contiguous array.
 py::array empty(std::span<const std::int64_t> shape, DType dtype);

@@ -19,19 +19,26 @@ std::optional<Array> optional_view(std::optional<py::array>& keep, py::handle ob
                                    const char* argument, const char* role) {
   if (object.is_none()) return std::nullopt;
   keep = as_array(object, argument, role);
-  return view(*keep);
+  Array seen;
+  view(*keep, seen);
+  return seen;
 }
 
 Call make_call(py::handle query, py::handle key, py::handle value, int causal,
                std::optional<std::int64_t> window_left, std::optional<std::int64_t> window_right,
                py::handle mask, py::handle bias, py::handle key_lengths,
                std::optional<double> scale, std::optional<std::int64_t> num_threads) {
-  Call call{as_array(query, "query", "input"), as_array(key, "key", "input"),
-            as_array(value, "value", "input"), {}, {}, {}, {}};
+  Call call{as_array(query, "query", "input"),
+            as_array(key, "key", "input"),
+            as_array(value, "value", "input"),
+            {},
+            {},
+            {},
+            {}};
   Problem& problem = call.problem;
-  problem.query = view(call.query);
-  problem.key = view(call.key);
-  problem.value = view(call.value);
+  view(call.query, problem.query);
+  view(call.key, problem.key);
+  view(call.value, problem.value);
   problem.mask = optional_view(call.mask, mask, "mask", "mask");
   problem.bias = optional_view(call.bias, bias, "bias", "bias");
   problem.key_lengths = optional_view(call.key_lengths, key_lengths, "key_lengths", "lengths");
@@ -71,12 +78,13 @@ py::object attention(py::handle query, py::handle key, py::handle value, int cau
     py::module_::import("regard._arrays").attr("check_out")(out, inputs_of(call));
     result = py::reinterpret_borrow<py::array>(out);
   }
-  const Array out_view = view(result);
+  Array out_view;
+  view(result, out_view);
   py::array lse;
   Array lse_view;
   if (return_lse) {
     lse = empty(plan.lse_shape(), plan.dtype());
-    lse_view = view(lse);
+    view(lse, lse_view);
   }
   {
     const py::gil_scoped_release release;
@@ -163,7 +171,8 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used(),
   m.def("compiled_isas", [] { return names(core::compiled_isas()); });
   m.def("available_isas", [] { return names(core::available_isas()); });
   m.def("active_isa", [] { return core::active_isa(); });
-  m.def("set_isa", [](const std::string& name) { core::set_isa(name); }, py::arg("name"));
+  m.def(
+      "set_isa", [](const std::string& name) { core::set_isa(name); }, py::arg("name"));
   m.def("ceiling", &ceiling, py::arg("isa"), py::arg("dtype"), py::arg("threads"));
   m.def("build", &build);
   m.def("default_threads", [] { return core::default_thread_count(); });

@@ -10,8 +10,8 @@ struct Type {
 
 /// In the order of DType.
 constexpr Type kTypes[] = {
-    {"bool", 1},   {"int8", 1},   {"int16", 2},    {"int32", 4},   {"int64", 8},
-    {"uint8", 1},  {"uint16", 2}, {"uint32", 4},   {"uint64", 8},  {"bfloat16", 2},
+    {"bool", 1},    {"int8", 1},    {"int16", 2},   {"int32", 4},       {"int64", 8},
+    {"uint8", 1},   {"uint16", 2},  {"uint32", 4},  {"uint64", 8},      {"bfloat16", 2},
     {"float16", 2}, {"float32", 4}, {"float64", 8}, {"unsupported", 0},
 };
 

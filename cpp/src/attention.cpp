@@ -81,7 +81,8 @@ void run(const Geometry& g, const Outputs& outputs) {
 
 }  // namespace
 
-Plan::Plan(const Problem& problem) : geometry_(std::make_unique<Geometry>(validate(problem))) {
+Plan::Plan(const Problem& problem) : geometry_(std::make_unique_for_overwrite<Geometry>()) {
+  validate(problem, *geometry_);
   plan(*geometry_);
 }
 Plan::Plan(Plan&&) noexcept = default;

@@ -34,8 +34,8 @@ double Plan::visible_share() const {
       visible += static_cast<double>(std::max<std::int64_t>(end - begin, 0));
     }
   }
-  const double all = static_cast<double>(g.batch) * static_cast<double>(g.queries) *
-                     static_cast<double>(g.keys);
+  const double all =
+      static_cast<double>(g.batch) * static_cast<double>(g.queries) * static_cast<double>(g.keys);
   return all == 0 ? 0 : visible / all;
 }
 
@@ -43,7 +43,9 @@ namespace {
 
 bool in_place(const Operand& operand, std::int64_t element_size) {
   return operand.column_stride == element_size && operand.row_stride % element_size == 0 &&
-         reinterpret_cast<std::uintptr_t>(operand.data) % static_cast<std::uintptr_t>(element_size) == 0;
+         reinterpret_cast<std::uintptr_t>(operand.data) %
+                 static_cast<std::uintptr_t>(element_size) ==
+             0;
 }
 
 }  // namespace

@@ -26,8 +26,8 @@ void plan(Geometry& g) {
   g.key_tile = std::clamp<std::int64_t>(g.keys, 1, g.kernel->key_tile);
 
   const std::int64_t rows = g.group * g.queries;
-  const double reach = static_cast<double>(std::min(
-      g.keys, std::min(g.left, kernels::kUnbounded / 4) + std::min(g.right, g.keys) + 1));
+  const double reach = static_cast<double>(
+      std::min(g.keys, std::min(g.left, kernels::kUnbounded / 4) + std::min(g.right, g.keys) + 1));
   const double work = static_cast<double>(g.batch * g.kv_heads * rows) * std::max(reach, 1.0) *
                       static_cast<double>(g.head_dim + g.value_dim);
   if (work < kSerialWork) g.threads = 1;

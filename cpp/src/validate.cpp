@@ -4,6 +4,7 @@
 #include <cmath>
 #include <string>
 
+#include "axes.hpp"
 #include "message.hpp"
 #include "threads.hpp"
 
@@ -12,7 +13,6 @@ namespace {
 
 constexpr const char* kKeyAxes[] = {"heads", "length", "head_dim"};
 constexpr const char* kValueAxes[] = {"heads", "length", "value_dim"};
-constexpr const char* kLseAxes[] = {"heads", "length"};
 constexpr const char* kScoreAxes[] = {"heads", "queries", "keys"};
 
 Shown show_query(const Problem& p) { return {"query", p.query, kKeyAxes}; }
@@ -21,19 +21,6 @@ Shown show_value(const Problem& p) { return {"value", p.value, kValueAxes}; }
 
 std::string versus(std::int64_t a, std::int64_t b) {
   return " (" + std::to_string(a) + " vs " + std::to_string(b) + ").";
-}
-
-/// Size of the axis `from_end` places before the last; 1 where there is none.
-std::int64_t axis(const Array& array, int from_end) {
-  const int at = array.rank - 1 - from_end;
-  return at < 0 ? 1 : array.shape[static_cast<std::size_t>(at)];
-}
-
-std::int64_t stride(const Array& array, int from_end) {
-  const int at = array.rank - 1 - from_end;
-  return at < 0 || array.shape[static_cast<std::size_t>(at)] == 1
-             ? 0
-             : array.strides[static_cast<std::size_t>(at)];
 }
 
 void check_dtypes(const Problem& p) {
@@ -60,12 +47,15 @@ void check_ranks(const Problem& p) {
                                  (shown.array.rank == 1 ? " axis." : " axes."),
                              {shown}, advice));
   };
-  at_least(show_query(p), 1, "It must be (..., heads, length, head_dim), or (head_dim,) for one "
-                             "query of one head.");
-  at_least(show_key(p), 2, "It must be (..., heads, length, head_dim), or (length, head_dim) for "
-                           "one head.");
-  at_least(show_value(p), 2, "It must be (..., heads, length, value_dim), or (length, value_dim) "
-                             "for one head.");
+  at_least(show_query(p), 1,
+           "It must be (..., heads, length, head_dim), or (head_dim,) for one "
+           "query of one head.");
+  at_least(show_key(p), 2,
+           "It must be (..., heads, length, head_dim), or (length, head_dim) for "
+           "one head.");
+  at_least(show_value(p), 2,
+           "It must be (..., heads, length, value_dim), or (length, value_dim) "
+           "for one head.");
 }
 
 /// Axes of query, key and value that must agree.
@@ -77,10 +67,9 @@ void check_shapes(const Problem& p, bool query_is_vector, Geometry& g) {
   g.query_heads = query_is_vector ? 1 : axis(p.query, 2);
   g.kv_heads = axis(p.key, 2);
   if (axis(p.key, 0) != g.head_dim) {
-    throw ValueError(message("query and key disagree on head_dim" +
-                                 versus(g.head_dim, axis(p.key, 0)),
-                             {show_query(p), show_key(p)},
-                             "The last axis of query and key must match."));
+    throw ValueError(
+        message("query and key disagree on head_dim" + versus(g.head_dim, axis(p.key, 0)),
+                {show_query(p), show_key(p)}, "The last axis of query and key must match."));
   }
   if (g.head_dim == 0) {
     throw ValueError(message("query and key have head_dim 0.", {show_query(p), show_key(p)},
@@ -92,10 +81,9 @@ void check_shapes(const Problem& p, bool query_is_vector, Geometry& g) {
                              "Every key needs one value: their second last axes must match."));
   }
   if (axis(p.value, 2) != g.kv_heads) {
-    throw ValueError(message("key and value disagree on heads" +
-                                 versus(g.kv_heads, axis(p.value, 2)),
-                             {show_key(p), show_value(p)},
-                             "key and value must have the same number of heads."));
+    throw ValueError(
+        message("key and value disagree on heads" + versus(g.kv_heads, axis(p.value, 2)),
+                {show_key(p), show_value(p)}, "key and value must have the same number of heads."));
   }
   if (g.kv_heads == 0 ? g.query_heads != 0 : g.query_heads % g.kv_heads != 0) {
     throw ValueError(message("query has " + std::to_string(g.query_heads) + " heads and key has " +
@@ -118,30 +106,16 @@ void broadcast_batch(const Problem& p, Geometry& g) {
       const std::int64_t own = axis(*array, 3 + i);
       if (own == 1 || own == size) continue;
       if (size != 1) {
-        throw ValueError(message("the batch axes of query, key and value do not broadcast" +
-                                     versus(size, own),
-                                 {show_query(p), show_key(p), show_value(p)},
-                                 "Axes before the heads must be equal, or 1, as in NumPy."));
+        throw ValueError(
+            message("the batch axes of query, key and value do not broadcast" + versus(size, own),
+                    {show_query(p), show_key(p), show_value(p)},
+                    "Axes before the heads must be equal, or 1, as in NumPy."));
       }
       size = own;
     }
     g.batch_shape[static_cast<std::size_t>(g.batch_rank - 1 - i)] = size;
     g.batch *= size;
   }
-}
-
-/// Strides of an input seen along the problem's axes; `trailing` axes follow the heads.
-Operand align(const Array& array, const Geometry& g, int trailing) {
-  Operand operand;
-  operand.data = static_cast<char*>(array.data);
-  operand.column_stride = trailing > 1 ? stride(array, 0) : 0;
-  operand.row_stride = stride(array, trailing - 1);
-  operand.head_stride = stride(array, trailing);
-  for (int i = 0; i < g.batch_rank; ++i) {
-    operand.batch_strides[static_cast<std::size_t>(g.batch_rank - 1 - i)] =
-        stride(array, trailing + 1 + i);
-  }
-  return operand;
 }
 
 /// mask and bias: broadcast to (batch..., query heads, queries, keys).
@@ -156,14 +130,16 @@ Operand broadcast_scores(const char* argument, const Array& array, const Problem
     return at < 0 ? 1 : g.batch_shape[static_cast<std::size_t>(at)];
   };
   bool fits = array.rank <= g.batch_rank + 3;
-  for (int i = 0; i < array.rank && fits; ++i) fits = axis(array, i) == 1 || axis(array, i) == wanted(i);
+  for (int i = 0; i < array.rank && fits; ++i)
+    fits = axis(array, i) == 1 || axis(array, i) == wanted(i);
   if (!fits) {
     std::vector<std::int64_t> target(g.batch_shape.begin(), g.batch_shape.begin() + g.batch_rank);
     target.insert(target.end(), {g.query_heads, g.queries, g.keys});
-    throw ValueError(message(std::string(argument) + " does not broadcast to " + tuple(target) + ".",
-                             {shown, show_query(p), show_key(p)},
-                             "Its axes, from the last: keys, queries, heads of query, batch; each "
-                             "equal or 1."));
+    throw ValueError(
+        message(std::string(argument) + " does not broadcast to " + tuple(target) + ".",
+                {shown, show_query(p), show_key(p)},
+                "Its axes, from the last: keys, queries, heads of query, batch; each "
+                "equal or 1."));
   }
   return align(array, g, 2);
 }
@@ -198,8 +174,8 @@ void check_key_lengths(const Problem& p, Geometry& g) {
     std::int64_t length;
     __builtin_memcpy(&length, at, sizeof length);
     if (length < 0 || length > g.keys) {
-      throw ValueError(message("key_lengths holds " + std::to_string(length) +
-                                   ", outside 0 .. " + std::to_string(g.keys) + ".",
+      throw ValueError(message("key_lengths holds " + std::to_string(length) + ", outside 0 .. " +
+                                   std::to_string(g.keys) + ".",
                                {show_key(p)},
                                "A length counts the leading keys that exist: at least 0, at most "
                                "the length of key."));
@@ -213,9 +189,9 @@ void check_positions(const Problem& p, Geometry& g) {
   const auto reach = [](const char* side, std::optional<std::int64_t> given) {
     if (!given) return kernels::kUnbounded;
     if (*given < 0) {
-      throw ValueError(message(std::string("window is ") + std::to_string(*given) + " to the " +
-                                   side + ".",
-                               {}, "Give a number of keys of at least 0, or None for no limit."));
+      throw ValueError(
+          message(std::string("window is ") + std::to_string(*given) + " to the " + side + ".", {},
+                  "Give a number of keys of at least 0, or None for no limit."));
     }
     return std::min(*given, kernels::kUnbounded);
   };
@@ -256,8 +232,7 @@ void set_out_shape(const Problem& p, Geometry& g) {
 
 }  // namespace
 
-Geometry validate(const Problem& p) {
-  Geometry g;
+void validate(const Problem& p, Geometry& g) {
   g.dtype = p.query.dtype;
   check_ranks(p);
   check_dtypes(p);
@@ -288,52 +263,6 @@ Geometry validate(const Problem& p) {
   if (p.key_lengths) check_key_lengths(p, g);
   check_positions(p, g);
   check_options(p, g);
-  return g;
-}
-
-Operand validate_output(const char* argument, const Array& array, const Geometry& g, int trailing) {
-  const int rank = g.out_rank - (trailing == 1 ? 1 : 0);
-  const std::span<const std::int64_t> wanted = {g.out_shape.data(), static_cast<std::size_t>(rank)};
-  const Shown shown = trailing == 1 ? Shown{argument, array, kLseAxes}
-                                    : Shown{argument, array, kValueAxes};
-  if (array.dtype != g.dtype) {
-    throw TypeError(message(std::string(argument) + " has dtype " + name(array.dtype) +
-                                "; the result is " + name(g.dtype) + ".",
-                            {shown}, "Give an array of the query's dtype."));
-  }
-  if (!std::ranges::equal(array.dims(), wanted)) {
-    throw ValueError(message(std::string(argument) + " has shape " + tuple(array.dims()) +
-                                 "; the result has " + tuple(wanted) + ".",
-                             {shown}, "Give an array of exactly that shape."));
-  }
-  if (!array.writable) {
-    throw ValueError(message(std::string(argument) + " is read-only.", {shown},
-                             "Give an array that can be written."));
-  }
-  const bool empty = std::ranges::find(wanted, 0) != wanted.end();
-  for (int i = 0; i < array.rank && !empty; ++i) {
-    const auto at = static_cast<std::size_t>(i);
-    if (array.shape[at] > 1 && array.strides[at] == 0) {
-      throw ValueError(message(std::string(argument) + " is a broadcast view: axis " +
-                                   std::to_string(i) + " has stride 0.",
-                               {shown}, "Give an array in which every element has its own place."));
-    }
-  }
-  // Axes that the caller's output does not have are put back as axes of one.
-  Array full = array;
-  const auto insert = [&](int from_end) {
-    const int at = full.rank - from_end;
-    for (int i = full.rank; i > at; --i) {
-      full.shape[static_cast<std::size_t>(i)] = full.shape[static_cast<std::size_t>(i - 1)];
-      full.strides[static_cast<std::size_t>(i)] = full.strides[static_cast<std::size_t>(i - 1)];
-    }
-    full.shape[static_cast<std::size_t>(at)] = 1;
-    full.strides[static_cast<std::size_t>(at)] = 0;
-    ++full.rank;
-  };
-  if (g.query_is_vector) insert(trailing - 1);
-  if (!g.heads_axis) insert(trailing);
-  return align(full, g, trailing);
 }
 
 }  // namespace regard

@@ -6,9 +6,9 @@
 
 namespace regard {
 
-/// Checks the inputs and options; reads no array but the lengths.
+/// Checks the inputs and options and fills in the geometry; reads no array but the lengths.
 /// @throws ValueError, TypeError
-Geometry validate(const Problem& problem);
+void validate(const Problem& problem, Geometry& geometry);
 
 /// Checks an output against the shape wanted of it and aligns it with the problem's axes.
 /// `trailing` is how many of its axes follow the heads: 2 for out, 1 for the LSE.

@@ -8,8 +8,11 @@
 (8, 100, 64)
 """
 
+from regard._openmp import short_spin as _short_spin
+
 try:
-    from regard._core import build as _build
+    with _short_spin():
+        from regard._core import build as _build
 except ImportError as error:  # pragma: no cover - needs a broken installation
     raise ImportError(
         f"regard's compiled core could not be loaded: {error}\n"

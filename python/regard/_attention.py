@@ -136,7 +136,8 @@ def attention(
         Added to the scaled scores, in the dtype of query. Broadcasts like mask; -inf masks.
     key_lengths : array_like of int, optional
         How many leading keys of each batch element count. Broadcasts to the batch axes.
-        Positions for causal and window then count from the element's own length.
+        Positions for causal and window then count from the element's own length; for a batch
+        padded on the right in queries and keys alike, causal="upper_left" is what is meant.
     scale : float, optional
         Factor of the scores; default ``1 / sqrt(D)``. Any finite number.
     return_lse : bool, default False
@@ -173,9 +174,9 @@ def attention(
 
     References
     ----------
-    .. [1] A. Vaswani et al., "Attention Is All You Need", 2017.
-    .. [2] M. Milakov, N. Gimelshein, "Online normalizer calculation for softmax", 2018.
-    .. [3] T. Dao et al., "FlashAttention: Fast and Memory-Efficient Exact Attention with
+    .. [1] Vaswani, A. et al., "Attention Is All You Need", 2017.
+    .. [2] Milakov, M. and Gimelshein, N., "Online normalizer calculation for softmax", 2018.
+    .. [3] Dao, T. et al., "FlashAttention: Fast and Memory-Efficient Exact Attention with
        IO-Awareness", 2022.
 
     Examples

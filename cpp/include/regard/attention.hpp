@@ -33,8 +33,8 @@ struct Problem {
   Array query;  ///< (..., query heads, queries, head_dim); also (queries, head_dim) or (head_dim,)
   Array key;    ///< (..., kv heads, keys, head_dim)
   Array value;  ///< (..., kv heads, keys, value_dim)
-  std::optional<Array> mask;         ///< bool, true = attend; broadcasts to (..., heads, queries, keys)
-  std::optional<Array> bias;         ///< added to the scores; broadcasts the same way
+  std::optional<Array> mask;  ///< bool, true = attend; broadcasts to (..., heads, queries, keys)
+  std::optional<Array> bias;  ///< added to the scores; broadcasts the same way
   std::optional<Array> key_lengths;  ///< int64; broadcasts to the batch axes
   Causal causal = Causal::none;
   std::optional<std::int64_t> window_left;   ///< keys before the query's own position
@@ -63,11 +63,11 @@ class Plan {
   void run(const Array& out, const Array* lse = nullptr) const;
 
   std::string_view isa() const;
-  std::int64_t query_block() const;    ///< most query rows in a unit of work
-  std::int64_t key_tile() const;       ///< keys a tile
-  std::int64_t units() const;          ///< units of work
-  int threads() const;                 ///< threads that share them
-  std::size_t scratch_bytes() const;   ///< scratch of one thread
+  std::int64_t query_block() const;   ///< most query rows in a unit of work
+  std::int64_t key_tile() const;      ///< keys a tile
+  std::int64_t units() const;         ///< units of work
+  int threads() const;                ///< threads that share them
+  std::size_t scratch_bytes() const;  ///< scratch of one thread
   std::int64_t batch() const;
   std::int64_t query_heads() const;
   std::int64_t kv_heads() const;
@@ -76,8 +76,8 @@ class Plan {
   std::int64_t head_dim() const;
   std::int64_t value_dim() const;
   double scale() const;
-  double visible_share() const;        ///< share of the scores that causal, window and lengths leave
-  bool key_in_place() const;           ///< keys are read where they lie, not copied tile by tile
+  double visible_share() const;  ///< share of the scores that causal, window and lengths leave
+  bool key_in_place() const;     ///< keys are read where they lie, not copied tile by tile
   bool value_in_place() const;
 
  private:

@@ -69,7 +69,8 @@ class ForwardBlock {
     // 0 * NaN is NaN: a non-finite value at a masked position shows in O. That is rare, so it is
     // looked for in the result and the block done again with masked values left out.
     if (masked && !all_finite<V>(scratch.O, u.row_count * columns)) attend(true);
-    write_output<V>(u, scratch.O, columns, m, l);  }
+    write_output<V>(u, scratch.O, columns, m, l);
+  }
 
  private:
   static constexpr int most_panels = V::query_block / V::panel_rows;
@@ -134,8 +135,8 @@ class ForwardBlock {
     const std::int64_t last_row = u.first_row + u.row_count - 1;
     const std::int64_t begin = reachable(u, u.first_row).begin, end = reachable(u, last_row).end;
     for (std::int64_t tile = begin / u.key_tile * u.key_tile; tile < end; tile += u.key_tile) {
-      attend_tile(tile < begin ? begin : tile,
-                  tile + u.key_tile < end ? tile + u.key_tile : end, careful);
+      attend_tile(tile < begin ? begin : tile, tile + u.key_tile < end ? tile + u.key_tile : end,
+                  careful);
     }
     for (int i = 0; i < panel_count; ++i) {
       if (started[i]) continue;  // nothing reachable
@@ -265,7 +266,8 @@ class ForwardBlock {
   template <bool Mark>
   void weigh(const Panel& panel, const Keys& keys) {
     if (!keys.edged) {
-      tile_weights<V, Mark>(panel.ld / V::lanes, scratch.St, panel.ld, keys.count, panel.m, panel.l);
+      tile_weights<V, Mark>(panel.ld / V::lanes, scratch.St, panel.ld, keys.count, panel.m,
+                            panel.l);
       return;
     }
     for (std::int64_t r = 0; r < panel.ld; r += V::lanes) {

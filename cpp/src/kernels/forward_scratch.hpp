@@ -16,11 +16,11 @@ template <class V>
 struct ForwardScratch {
   using T = typename V::scalar;
 
-  T* Qt;    ///< per panel: head_dim x rows
-  T* O;     ///< rows x columns of the block
-  T* St;    ///< S', then P', of one panel: keys x rows
-  T* K;     ///< a tile of keys, when they cannot be read in place
-  T* V_;    ///< a tile of values, likewise
+  T* Qt;  ///< per panel: head_dim x rows
+  T* O;   ///< rows x columns of the block
+  T* St;  ///< S', then P', of one panel: keys x rows
+  T* K;   ///< a tile of keys, when they cannot be read in place
+  T* V_;  ///< a tile of values, likewise
 
   /// Returns the bytes used; with a null `memory` only counts them.
   std::size_t carve(void* memory, std::int64_t head_dim, std::int64_t value_dim,

@@ -17,8 +17,9 @@ namespace {
 /// KEYS rows of S' for VECTORS vectors of queries. With Track, `maximum` follows, lane by lane.
 template <class V, int KEYS, int VECTORS, bool Track>
 REGARD_NOINLINE void score_block(const typename V::scalar* K, std::ptrdiff_t ldk,
-                        const typename V::scalar* Qt, std::ptrdiff_t ld, std::int64_t head_dim,
-                        typename V::scalar* St, typename V::scalar* maximum) {
+                                 const typename V::scalar* Qt, std::ptrdiff_t ld,
+                                 std::int64_t head_dim, typename V::scalar* St,
+                                 typename V::scalar* maximum) {
   using reg = typename V::reg;
   reg s[KEYS][VECTORS];
   {  // the first step starts the sums
@@ -88,8 +89,9 @@ constexpr int kMostOutRows = 12;
 /// errors grow with the tile length plus the number of tiles rather than with their product.
 template <class V, int ROWS, int VECTORS>
 REGARD_NOINLINE void value_block(const typename V::scalar* Pt, std::ptrdiff_t ld,
-                        const typename V::scalar* Vt, std::ptrdiff_t ldv, std::int64_t keys,
-                        bool overwrite, typename V::scalar* O, std::ptrdiff_t ldo) {
+                                 const typename V::scalar* Vt, std::ptrdiff_t ldv,
+                                 std::int64_t keys, bool overwrite, typename V::scalar* O,
+                                 std::ptrdiff_t ldo) {
   using reg = typename V::reg;
   reg o[ROWS][VECTORS];
   REGARD_UNROLL

@@ -52,9 +52,8 @@ inline void transpose_rows(const char* const* addresses, std::int64_t row_count,
       typename V::reg block[V::lanes];
       REGARD_UNROLL
       for (int r = 0; r < V::lanes; ++r) {
-        block[r] = r < row_count
-                       ? V::load(reinterpret_cast<const T*>(addresses[r]) + c)
-                       : V::zero();
+        block[r] =
+            r < row_count ? V::load(reinterpret_cast<const T*>(addresses[r]) + c) : V::zero();
       }
       V::transpose(block);
       REGARD_UNROLL

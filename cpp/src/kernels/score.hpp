@@ -80,8 +80,8 @@ struct TileEdge {
   /// s for the lanes from `r` on that see key j, else -inf.
   typename V::reg mask(typename V::reg s, std::int64_t r, std::int64_t j) const {
     const typename V::reg key = V::set1(static_cast<T>(j));
-    const auto visible = V::both(V::less_equal(V::load(first + r), key),
-                                 V::less_equal(key, V::load(last + r)));
+    const auto visible =
+        V::both(V::less_equal(V::load(first + r), key), V::less_equal(key, V::load(last + r)));
     return V::select(visible, s, V::set1(minus_infinity<V>()));
   }
 };

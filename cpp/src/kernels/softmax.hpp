@@ -42,7 +42,7 @@ inline bool raise_reference(typename V::reg maximum, typename V::scalar* m,
 /// weight that underflowed; see careful_values.
 template <class V, int VECTORS, bool Mark>
 REGARD_NOINLINE void weights_block(typename V::scalar* St, std::ptrdiff_t ld, std::int64_t keys,
-                          const typename V::scalar* m, typename V::scalar* l) {
+                                   const typename V::scalar* m, typename V::scalar* l) {
   using reg = typename V::reg;
   reg reference[VECTORS], sum[VECTORS];
   REGARD_UNROLL

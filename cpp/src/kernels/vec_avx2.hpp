@@ -118,8 +118,7 @@ struct Avx2F64 {
     const reg n = _mm256_floor_pd(clamped);
     const reg p = exp2_polynomial<Avx2F64>(_mm256_sub_pd(clamped, n));
     const __m256i integer = _mm256_cvtepi32_epi64(_mm256_cvtpd_epi32(n));
-    const __m256i scaled =
-        _mm256_add_epi64(_mm256_castpd_si256(p), _mm256_slli_epi64(integer, 52));
+    const __m256i scaled = _mm256_add_epi64(_mm256_castpd_si256(p), _mm256_slli_epi64(integer, 52));
     return _mm256_and_pd(_mm256_castsi256_pd(scaled), normal);
   }
   static void transpose(reg (&r)[4]) {

@@ -10,9 +10,9 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "unroll.hpp"
 #include "exp2.hpp"
 #include "transpose_x86.hpp"
+#include "unroll.hpp"
 
 namespace regard::kernels {
 namespace {

@@ -28,7 +28,10 @@ struct Generic {
   static reg zero() { return reg::Zero(); }
   static reg set1(T x) { return reg::Constant(x); }
   static reg load(const T* p) { return Eigen::Map<const reg>(p); }
-  static void store(T* p, const reg& x) { Eigen::Map<reg> to(p); to = x; }
+  static void store(T* p, const reg& x) {
+    Eigen::Map<reg> to(p);
+    to = x;
+  }
   static reg add(const reg& a, const reg& b) { return a + b; }
   static reg sub(const reg& a, const reg& b) { return a - b; }
   static reg mul(const reg& a, const reg& b) { return a * b; }
