@@ -1,6 +1,6 @@
 """Two wheels of one version: the same files, nothing of C++ in them, small enough.
 
-    python .ci/check_wheel.py TREE.whl FROM_SDIST.whl
+python .ci/check_wheel.py TREE.whl FROM_SDIST.whl
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ void run(Bytes& bytes) {
   const DType dtype = bytes.rarely(2) ? DType::float64 : DType::float32;
   std::vector<std::int64_t> batch;
   if (bytes.rarely(3)) batch.push_back(1 + bytes.below(2));
-  const std::int64_t kv_heads = bytes.below(3), group = 1 + bytes.below(3);
+  const std::int64_t kv_heads = bytes.rarely(4) ? 16 : bytes.below(3), group = 1 + bytes.below(3);
   const std::int64_t queries = bytes.below(140), keys = bytes.below(140);
   const std::int64_t head_dim = bytes.below(40), value_dim = bytes.below(40);
   const auto shape = [&](std::initializer_list<std::int64_t> last) {

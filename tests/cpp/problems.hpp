@@ -1,12 +1,8 @@
 // Random problems with memory of their own, run by the library and held against the oracle.
 #pragma once
 
-#include <doctest/doctest.h>
-
 #include <memory>
-#include <sstream>
 #include <string>
-#include <unordered_set>
 
 #include "arrays.hpp"
 #include "oracle.hpp"
@@ -14,7 +10,7 @@
 
 namespace regard::test {
 
-/// Makes calls of this thread's scope use an ISA.
+/// Makes calls use an ISA while it lives.
 class UseIsa {
  public:
   explicit UseIsa(std::string_view name) : before_(active_isa()) { set_isa(name); }
@@ -38,228 +34,41 @@ struct Spec {
   Layout layout = Layout::contiguous;
 };
 
-/// A length round the edges of vectors (2 .. 16), blocks of queries (12 .. 48) and key tiles (64).
-inline std::int64_t draw_length(Random& random) {
-  constexpr std::int64_t edges[] = {0, 8, 16, 24, 48, 64, 96, 128};
-  return std::max<std::int64_t>(0, edges[pick(random, 0, 7)] + pick(random, -2, 3));
-}
+/// Shapes round the edges of vectors, panels and tiles, and any combination of options.
+Spec draw_spec(Random& random, DType dtype, Layout layout);
 
-inline std::int64_t draw_dim(Random& random) {
-  constexpr std::int64_t edges[] = {1, 4, 8, 16, 32, 48, 64, 80, 96, 128};
-  return std::max<std::int64_t>(1, edges[pick(random, 0, 9)] + pick(random, -1, 1));
-}
-
-inline Spec draw_spec(Random& random, DType dtype, Layout layout) {
-  Spec spec;
-  spec.dtype = dtype;
-  spec.layout = layout;
-  for (std::int64_t axis = pick(random, 0, 2); axis > 0; --axis) {
-    spec.batch.push_back(pick(random, 1, 2));
-  }
-  spec.kv_heads = pick(random, 1, 2);
-  spec.group = chance(random, 0.5) ? 1 : pick(random, 2, 5);
-  spec.queries = chance(random, 0.2) ? 1 : draw_length(random);
-  spec.keys = chance(random, 0.3) ? spec.queries : draw_length(random);
-  spec.head_dim = draw_dim(random);
-  spec.value_dim = chance(random, 0.5) ? spec.head_dim : draw_dim(random);
-  spec.mask = chance(random, 0.3);
-  spec.bias = chance(random, 0.3);
-  spec.lengths = chance(random, 0.2);
-  if (chance(random, 0.4)) {
-    spec.causal = chance(random, 0.7) ? Causal::lower_right : Causal::upper_left;
-  }
-  if (chance(random, 0.2)) spec.left = pick(random, 0, 80);
-  if (chance(random, 0.2)) spec.right = pick(random, 0, 80);
-  if (chance(random, 0.3)) spec.scale = static_cast<double>(pick(random, -3, 3)) / 4;
-  return spec;
-}
-
-inline std::string describe(const Spec& s) {
-  std::ostringstream text;
-  text << name(s.dtype) << " isa=" << active_isa() << " batch=(";
-  for (const std::int64_t size : s.batch) text << size << ",";
-  text << ") kv_heads=" << s.kv_heads << " group=" << s.group << " queries=" << s.queries
-       << " keys=" << s.keys << " head_dim=" << s.head_dim << " value_dim=" << s.value_dim
-       << " mask=" << s.mask << " bias=" << s.bias << " lengths=" << s.lengths
-       << " causal=" << static_cast<int>(s.causal) << " left=" << s.left.value_or(-1)
-       << " right=" << s.right.value_or(-1) << " layout=" << static_cast<int>(s.layout);
-  if (s.scale) text << " scale=" << *s.scale;
-  return text.str();
-}
+std::string describe(const Spec& spec);
 
 /// A drawn problem, its memory and its outputs. Shapes, numbers and memory are drawn apart, so that
 /// the same seed gives the same problem in any layout.
 class Case {
  public:
-  Case(const Spec& spec, std::uint64_t seed)
-      : spec_(spec), shapes_(seed), numbers_(seed + 1), places_(seed + 2) {
-    const std::int64_t heads = spec.kv_heads * spec.group;
-    query_ = input(spec.dtype, {heads, spec.queries, spec.head_dim});
-    key_ = input(spec.dtype, {spec.kv_heads, spec.keys, spec.head_dim});
-    value_ = input(spec.dtype, {spec.kv_heads, spec.keys, spec.value_dim});
-    std::normal_distribution<double> normal;
-    for (Buffer* buffer : {query_.get(), key_.get(), value_.get()}) {
-      buffer->fill([&] { return normal(numbers_); });
-    }
-    problem_.query = query_->array();
-    problem_.key = key_->array();
-    problem_.value = value_->array();
-    if (spec.mask) {
-      mask_ = score_input(DType::boolean, heads);
-      const double share = chance(numbers_, 0.5) ? 0.5 : 0.98;
-      mask_->fill([&] { return chance(numbers_, share); });
-      problem_.mask = mask_->array();
-    }
-    if (spec.bias) {
-      bias_ = score_input(spec.dtype, heads);
-      bias_->fill([&] { return chance(numbers_, 0.1) ? -kInfinity : normal(numbers_); });
-      problem_.bias = bias_->array();
-    }
-    if (spec.lengths) {
-      lengths_ =
-          std::make_unique<Buffer>(DType::int64, broadcast(sizes().batch), spec.layout, places_);
-      lengths_->fill([&] { return static_cast<double>(pick(numbers_, 0, spec.keys)); });
-      problem_.key_lengths = lengths_->array();
-    }
-    problem_.causal = spec.causal;
-    problem_.window_left = spec.left;
-    problem_.window_right = spec.right;
-    problem_.scale = spec.scale;
-    problem_.threads = pick(numbers_, 1, 3);
-    const Layout layout = spec.layout == Layout::broadcast ? Layout::strided : spec.layout;
-    const Sizes n = sizes();
-    out_ = std::make_unique<Buffer>(spec.dtype, n.shape({n.query_heads, n.queries, n.value_dim}),
-                                    layout, places_);
-    lse_ =
-        std::make_unique<Buffer>(spec.dtype, n.shape({n.query_heads, n.queries}), layout, places_);
-  }
+  Case(const Spec& spec, std::uint64_t seed);
 
   Problem& problem() { return problem_; }
-  Sizes sizes() const { return Sizes(problem_); }
   const Buffer& out() const { return *out_; }
   const Buffer& lse() const { return *lse_; }
 
-  void run() {
-    const Array lse = lse_->array(true);
-    attention(problem_, out_->array(true), &lse);
-  }
-
-  /// Puts NaN and Inf wherever nothing may look: keys, values and biases that no row sees, queries
-  /// that see no key. Memory that broadcast axes share counts as seen if anyone sees it.
-  void poison_unseen() {
-    std::unordered_set<const char*> seen;
-    for_each_head([&](const Index& element, std::int64_t head) {
-      const Sizes n = sizes();
-      const Visible visible = visible_keys(problem_, n, element, head);
-      const auto see = [&](const Array& array, std::int64_t h, std::int64_t row, std::int64_t dim) {
-        for (std::int64_t c = 0; c < dim; ++c)
-          seen.insert(address(array, joined(element, {h, row, c})));
-      };
-      for (std::int64_t i = 0; i < n.queries; ++i) {
-        if (visible.row(i).any()) see(problem_.query, head, i, n.head_dim);
-      }
-      for (std::int64_t j = 0; j < n.keys; ++j) {
-        if (!visible.col(j).any()) continue;
-        see(problem_.key, n.kv_head(head), j, n.head_dim);
-        see(problem_.value, n.kv_head(head), j, n.value_dim);
-      }
-      if (!problem_.bias) return;
-      for_each_index({n.queries, n.keys}, [&](const Index& at) {
-        if (visible(at[0], at[1])) {
-          seen.insert(address(*problem_.bias, joined(element, {head, at[0], at[1]})));
-        }
-      });
-    });
-    constexpr double poisons[] = {std::numeric_limits<double>::quiet_NaN(), kInfinity, -kInfinity};
-    for (Buffer* buffer : {query_.get(), key_.get(), value_.get(), bias_.get()}) {
-      if (buffer == nullptr) continue;
-      // A bias of -inf masks, so making one -inf or not would change what is seen.
-      const bool bias = buffer == bias_.get();
-      for_each_index(buffer->shape(), [&](const Index& index) {
-        if (seen.contains(address(buffer->array(), index))) return;
-        if (bias && buffer->get(index) == -kInfinity) return;
-        buffer->set(index, poisons[pick(numbers_, 0, bias ? 1 : 2)]);
-      });
-    }
-  }
-
-  /// Puts a NaN into one key and one value, whoever sees them.
-  void poison_one() {
-    for (Buffer* buffer : {key_.get(), value_.get()}) {
-      if (std::ranges::count(buffer->shape(), 0) > 0) continue;
-      Index index;
-      for (const std::int64_t size : buffer->shape()) index.push_back(pick(numbers_, 0, size - 1));
-      buffer->set(index, std::numeric_limits<double>::quiet_NaN());
-    }
-  }
+  /// Runs the problem by the active ISA.
+  void run();
 
   /// Outputs against the oracle, guards untouched. Returns the largest error as a part of its
   /// bound.
-  double check() const {
-    const double eps = spec_.dtype == DType::float32 ? std::numeric_limits<float>::epsilon()
-                                                     : std::numeric_limits<double>::epsilon();
-    double worst = 0;
-    const auto compare = [&](double got, double expected, double bound) {
-      if (got == expected || (std::isnan(got) && std::isnan(expected))) return;
-      const double share = std::abs(got - expected) / bound;
-      worst = std::isnan(share) ? kInfinity : std::max(worst, share);
-    };
-    // Rounding in the dot product is an error of the score, and the exponential turns that into a
-    // relative error of the weight. Errors of a sum add up like a random walk, unless axes of
-    // stride 0 make its terms alike.
-    const auto growth = [&](std::int64_t terms) {
-      const auto n = static_cast<double>(terms);
-      return (spec_.layout == Layout::broadcast ? n : std::sqrt(n)) / 2;
-    };
-    const double dot = 2 + growth(spec_.head_dim), sum = 8 + growth(spec_.keys);
-    for_each_head([&](const Index& element, std::int64_t head) {
-      const Expected expected = attention_oracle(problem_, element, head);
-      for (std::int64_t i = 0; i < expected.out.rows(); ++i) {
-        const double size = std::isnan(expected.size[i]) ? 0 : expected.size[i];
-        const double relative = eps * (sum + dot * size);
-        for (std::int64_t c = 0; c < expected.out.cols(); ++c) {
-          compare(out_->get(joined(element, {head, i, c})), expected.out(i, c),
-                  relative * expected.value_size);
-        }
-        compare(lse_->get(joined(element, {head, i})), expected.lse[i], relative);
-      }
-    });
-    CHECK_MESSAGE(worst <= 1, describe(spec_) << ": " << worst << " of the bound");
-    for (const auto& buffer : {&query_, &key_, &value_, &out_, &lse_}) {
-      CHECK_MESSAGE((*buffer)->intact(), describe(spec_));
-    }
-    return worst;
-  }
+  double check() const;
+
+  /// Puts NaN and Inf wherever nothing may look: keys, values and biases that no row sees, queries
+  /// that see no key. Memory that broadcast axes share counts as seen if anyone sees it.
+  void poison_unseen();
+
+  /// Puts a NaN into one key and one value, whoever sees them.
+  void poison_one();
 
  private:
   template <class Body>
-  void for_each_head(const Body& body) const {
-    const Sizes n = sizes();
-    for_each_index(n.batch, [&](const Index& element) {
-      for (std::int64_t head = 0; head < n.query_heads; ++head) body(element, head);
-    });
-  }
-
-  /// The shape with some axes made one, or left out at the front.
-  Index broadcast(Index shape) {
-    for (std::int64_t& size : shape) {
-      if (chance(shapes_, 0.25)) size = 1;
-    }
-    while (!shape.empty() && chance(shapes_, 0.25)) shape.erase(shape.begin());
-    return shape;
-  }
-
-  std::unique_ptr<Buffer> input(DType dtype, const Index& last) {
-    Index shape = broadcast(spec_.batch);
-    shape.insert(shape.end(), last.begin(), last.end());
-    return std::make_unique<Buffer>(dtype, shape, spec_.layout, places_);
-  }
-
-  std::unique_ptr<Buffer> score_input(DType dtype, std::int64_t heads) {
-    Index shape = sizes().batch;
-    shape.insert(shape.end(), {heads, spec_.queries, spec_.keys});
-    return std::make_unique<Buffer>(dtype, broadcast(shape), spec_.layout, places_);
-  }
+  void for_each_head(const Body& body) const;
+  Index broadcast(Index shape);
+  std::unique_ptr<Buffer> input(DType dtype, const Index& last);
+  std::unique_ptr<Buffer> score_input(DType dtype, std::int64_t heads);
 
   Spec spec_;
   Random shapes_, numbers_, places_;

@@ -1,5 +1,5 @@
 // Results against the oracle: every ISA of this machine, both types, shapes round tile edges.
-#include <string>
+#include <doctest/doctest.h>
 
 #include "problems.hpp"
 
@@ -23,6 +23,28 @@ void random_problems(DType dtype) {
 
 TEST_CASE("random problems, float32") { random_problems(DType::float32); }
 TEST_CASE("random problems, float64") { random_problems(DType::float64); }
+
+TEST_CASE("units of several panels of queries") {
+  for (const std::string_view isa : available_isas()) {
+    const UseIsa use(isa);
+    for (const DType dtype : {DType::float32, DType::float64}) {
+      for (const std::int64_t queries : {25, 49, 97, 110, 145, 190, 193, 200}) {
+        Spec spec;
+        spec.dtype = dtype;
+        spec.kv_heads = 16;
+        spec.queries = queries;
+        spec.keys = 150;
+        spec.head_dim = 5;
+        spec.value_dim = 9;
+        spec.causal = queries % 2 == 0 ? Causal::lower_right : Causal::none;
+        Case c(spec, static_cast<std::uint64_t>(queries));
+        c.problem().threads = 1;
+        c.run();
+        c.check();
+      }
+    }
+  }
+}
 
 TEST_CASE("every row count up to two blocks, every key count up to two tiles") {
   for (const std::string_view isa : available_isas()) {

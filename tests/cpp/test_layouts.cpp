@@ -1,4 +1,6 @@
 // Strides of any kind: the same results, and nothing written but the elements of the outputs.
+#include <doctest/doctest.h>
+
 #include "problems.hpp"
 
 namespace regard::test {

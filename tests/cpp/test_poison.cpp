@@ -1,4 +1,6 @@
 // What is masked does not matter, whatever its memory holds; what is not, shows.
+#include <doctest/doctest.h>
+
 #include "problems.hpp"
 
 namespace regard::test {

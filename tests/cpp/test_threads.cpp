@@ -1,4 +1,6 @@
 // Threads: any number of them gives the same bits, and calls may come from several at once.
+#include <doctest/doctest.h>
+
 #include <thread>
 
 #include "problems.hpp"
