@@ -144,7 +144,7 @@ def test_weights_by_themselves(isa, dtype, keys):
     got = regard.attention(query, key, np.eye(keys, dtype=dtype), scale=1.0)
     exact = np.exp(score.astype(np.longdouble))
     error = np.abs(got / (exact / exact.sum()) - 1) / np.finfo(dtype).eps
-    # A score times log2(e) is rounded to half an eps of itself, an error of the weight of |score|/2.
+    # A score times log2(e) is rounded to half an eps of itself: |score|/2 in the weight.
     assert (error <= 4 + np.abs(score) / 2).all()
 
 
