@@ -13,11 +13,18 @@
 namespace regard::kernels {
 namespace {
 
-/// s + log2(e) * bias; a bias of -inf masks whatever the score is.
+/// s + log2(e) * bias; a bias of -inf masks whatever the score is. Finite biases stay finite: the
+/// lowest float is a common way to say "masked", and a row full of it still has weights.
 template <class V>
 inline typename V::reg add_bias(typename V::reg s, typename V::reg bias) {
-  const typename V::reg masked = V::set1(minus_infinity<V>());
-  const typename V::reg sum = V::fma(bias, V::set1(static_cast<typename V::scalar>(kLog2E)), s);
+  using T = typename V::scalar;
+  constexpr T infinity = static_cast<T>(__builtin_inf());
+  constexpr T most = sizeof(T) == 4 ? static_cast<T>(2e38) : static_cast<T>(1e308);
+  const auto too_large = V::both(V::less(V::set1(most), bias), V::less(bias, V::set1(infinity)));
+  const typename V::reg finite =
+      V::max(V::set1(-most), V::select(too_large, V::set1(most), bias));  // bias where it is NaN
+  const typename V::reg sum = V::fma(finite, V::set1(static_cast<T>(kLog2E)), s);
+  const typename V::reg masked = V::set1(-infinity);
   return V::select(V::equal(bias, masked), masked, sum);
 }
 
