@@ -34,6 +34,7 @@ with regard.set_isa("generic"):
 told: regard.Explanation = regard.explain(x, x, x, causal=True, num_threads=2)
 units: int = told.units
 tiles: regard.BlockMask = regard.masks.documents([0, 0, 1]) & ~regard.masks.causal(3, 3)
+biases: regard.bias.PositionBias = regard.bias.T5(np.zeros(32))
 bits: regard.PackedMask = regard.PackedMask.from_dense(x > 0)
 """
 MISUSES = [

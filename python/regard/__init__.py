@@ -28,7 +28,7 @@ from regard._config import show_config
 from regard._isa import active_isa, available_isas, set_isa
 
 if TYPE_CHECKING:
-    from regard import masks
+    from regard import bias, masks
     from regard.masks import BlockMask, PackedMask
 
 __version__: str = _build()["version"]
@@ -41,6 +41,7 @@ __all__ = [
     "active_isa",
     "attention",
     "available_isas",
+    "bias",
     "explain",
     "masks",
     "reference",
@@ -49,7 +50,7 @@ __all__ = [
 ]
 
 # Loaded when first used, so that the import stays within its few milliseconds.
-_LAZY = {"BlockMask": "masks", "PackedMask": "masks", "masks": "masks"}
+_LAZY = {"BlockMask": "masks", "PackedMask": "masks", "bias": "bias", "masks": "masks"}
 
 
 def __getattr__(name: str) -> object:
