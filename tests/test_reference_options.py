@@ -274,10 +274,11 @@ def test_a_sink_is_a_key_without_a_value(rng):
 
 def test_rows_that_see_nothing_with_a_sink(rng):
     problem = make_problem(rng, heads=2, queries=3, keys=4, dtype=np.float64)
-    out, lse = problem.but(mask=np.zeros((), bool), sinks=np.array([1.5, -np.inf])).oracle()
-    np.testing.assert_array_equal(out, 0)
-    np.testing.assert_array_equal(lse[0], 1.5)
-    np.testing.assert_array_equal(lse[1], -np.inf)
+    for sink in (1.5, 1e4, -1e4):
+        out, lse = problem.but(mask=np.zeros((), bool), sinks=np.array([sink, -np.inf])).oracle()
+        np.testing.assert_array_equal(out, 0)
+        np.testing.assert_array_equal(lse[0], sink)
+        np.testing.assert_array_equal(lse[1], -np.inf)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

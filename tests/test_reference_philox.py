@@ -68,6 +68,13 @@ def test_factors_come_from_the_words_of_their_place(seed):
         assert got[(*e, h, i, j)] == expected
 
 
+def test_a_word_equal_to_the_threshold_is_kept():
+    word = philox_in_plain_integers((0, 0, 0, 0), (7, 0))[0]
+    place = (np.array([0]), (1, 1, 1))
+    assert factors(word / 2**32, 7, *place) > 0
+    assert factors((word + 1) / 2**32, 7, *place) == 0
+
+
 def test_threshold():
     assert threshold(0.0) == 0
     assert threshold(0.5) == 2**31

@@ -160,6 +160,13 @@ def test_summary_of_equal_and_missing_weights():
     np.testing.assert_allclose(facts.pooled, [[1 / 3, 1 / 3, 0, 1 / 3], [0] * 4, [0, 0, 1, 0]])
 
 
+def test_equal_weights_are_listed_by_index():
+    key = np.arange(3000) % 3
+    facts = reference.summary(np.ones((2, 1)), key[:, np.newaxis], top_k=1500)
+    expected = [*range(2, 3000, 3), *range(1, 1500, 3)]
+    assert facts.top_indices.tolist() == [expected] * 2
+
+
 @pytest.mark.parametrize(("queries", "keys"), [(0, 3), (3, 0), (0, 0)])
 def test_summary_of_nothing(queries, keys):
     facts = reference.summary(np.zeros((2, queries, 1)), np.zeros((2, keys, 1)), top_k=2)
