@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 import regard
+from layouts import LAYOUTS as LAYOUTS
 from regard import reference
 
 DTYPES = (np.float32, np.float64)
@@ -19,12 +19,21 @@ DTYPES = (np.float32, np.float64)
 # sum of their magnitudes, and about eps of it in practice, since rounding errors come with either
 # sign. softmax turns an absolute error of a score into a relative one of a weight, and the weights
 # sum to one: the output is off by MAGNITUDE · eps · (largest sum of magnitudes) · max |value|.
+# What is added to a score adds to its magnitude.
 MAGNITUDE = 2
 # On top of it: the polynomial of exp2 (2 eps), the sums over keys and the division (an eps each).
 CONSTANT = 6
+# softcap's tanh: an exponential, two sums and a division, relative to the capped score.
+TANH = 4
+# Cosine similarity divides each product by two norms, with a square root each.
+NORMS = 2
 # A naive evaluation in the same precision rounds as often. The root mean squares of the errors are
 # compared: the largest ones are a matter of luck.
 NAIVE_RATIO = 2
+
+# The options that decide which keys are seen, and those that decide where queries stand.
+POSITIONS = ("causal", "key_lengths", "query_lengths", "query_offset")
+MASKS = (*POSITIONS, "window", "mask", "bias")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,22 +62,29 @@ class Problem:
         )
 
     @property
-    def scale(self) -> float:
+    def scale(self) -> Any:
+        """A number, or one for each head."""
         scale = self.options.get("scale")
-        return 1 / np.sqrt(self.query.shape[-1]) if scale is None else scale
+        if scale is not None:
+            return scale
+        return 1.0 if self.is_cosine else 1 / np.sqrt(self.query.shape[-1])
+
+    @property
+    def is_cosine(self) -> bool:
+        return self.options.get("similarity") == "cosine"
 
     @property
     def score_shape(self) -> tuple[int, ...]:
-        """(..., Hq, Sq, Sk), for arrays of rank 3 and up."""
-        arrays = (self.query, self.key, self.value)
-        batch = np.broadcast_shapes(*(a.shape[:-3] for a in arrays))
-        return (*batch, *self.query.shape[-3:-1], self.key.shape[-2])
+        """(..., Hq, Sq, Sk), with the axes that arrays of lower rank do not have."""
+        shapes = [np.shape(a) for a in (self.query, self.key, self.value)]
+        query, key, value = ((1,) * (3 - len(shape)) + shape for shape in shapes)
+        batch = np.broadcast_shapes(query[:-3], key[:-3], value[:-3])
+        return (*batch, *query[-3:-1], key[-2])
 
     @property
     def sees(self) -> np.ndarray:
         """Which keys each query sees, bool of `score_shape`."""
-        masks = ("causal", "window", "mask", "bias", "key_lengths")
-        options = {name: self.options[name] for name in masks if name in self.options}
+        options = {name: self.options[name] for name in MASKS if name in self.options}
         return np.broadcast_to(reference.visible(self.score_shape, **options), self.score_shape)
 
     @property
@@ -83,12 +99,49 @@ class Problem:
         """Absolute error allowed of the output and of the LSE."""
         dtype = np.asarray(self.query).dtype
         eps = float(np.finfo(dtype if dtype.kind == "f" else np.float64).eps)
-        terms = reference.scores(_finite(self.query), _finite(self.key), scale=abs(self.scale))
-        score = np.abs(terms).max(initial=0)
+        error = float(eps * (CONSTANT + self._score_error()))
+        kept = 1 / (1 - self.options.get("dropout", 0.0))
+        return error * kept * float(_finite(self.value).max(initial=0)), error
+
+    def _score_error(self) -> float:
+        """Largest error of a score, in eps."""
+        arrays = _finite(self.query), _finite(self.key)
+        alike = {"similarity": self.options.get("similarity", "dot")}
+        terms = reference.scores(*arrays, scale=np.abs(self.scale), **alike)
+        error = MAGNITUDE * terms * (NORMS if self.is_cosine else 1)
+        cap = np.asarray(self.options.get("softcap", 0.0), dtype=np.float64)
+        if np.nan_to_num(cap).any():
+            # The slope of the cap makes errors of large scores smaller.
+            signed = (_finite(a, signed=True) for a in (self.query, self.key))
+            s = reference.scores(*signed, scale=self.scale, **alike)
+            cap = cap.reshape(-1, *(1, 1) * cap.ndim)
+            t = np.tanh(s / np.where(cap > 0, cap, np.inf))
+            error = error * (1 - t**2) + TANH * np.abs(cap * t)
+        largest = float(error.max(initial=0)) + MAGNITUDE * self._largest_added()
+        sinks = _finite(self.options.get("sinks", 0.0))
+        # A sink is a score that is added to nothing.
+        return max(largest, MAGNITUDE * float(sinks.max(initial=0)))
+
+    def _largest_added(self) -> float:
+        """Largest magnitude of what is added to any score."""
+        *batch, heads, queries, keys = self.score_shape
+        where = {name: self.options[name] for name in POSITIONS if name in self.options}
+        offset = reference.offsets(self.score_shape, **where)
+        total = 0.0
+        if self.options.get("alibi_slopes") is not None and queries and keys:
+            ends = offset + np.array([0, queries - 1])
+            distance = np.abs(np.stack([ends, ends - (keys - 1)])).max(initial=0)
+            total += float(_finite(self.options["alibi_slopes"]).max(initial=0) * distance)
+        if self.options.get("position_bias") is not None:
+            none = np.zeros((heads, queries, 1)), np.zeros((heads, keys, 1))
+            dense = reference.scores(
+                *none, batch=tuple(batch), position_bias=self.options["position_bias"],
+                offset=offset,
+            )  # fmt: skip
+            total += float(_finite(dense).max(initial=0))
         if self.options.get("bias") is not None:
-            score = score + np.abs(_finite(self.options["bias"], signed=True)).max(initial=0)
-        error = float(eps * (CONSTANT + MAGNITUDE * score))
-        return error * float(_finite(self.value).max(initial=0)), error
+            total += float(_finite(self.options["bias"]).max(initial=0))
+        return total
 
 
 def _finite(x: Any, signed: bool = False) -> np.ndarray:
@@ -124,6 +177,39 @@ def make_problem(
         value=normal(*batch, kv_heads, keys, value_dim),
         options=options,
     )
+
+
+def positions(
+    rng: np.random.Generator,
+    dtype: Any,
+    *,
+    queries: int,
+    keys: int,
+    batch: tuple[int, ...] = (),
+    heads: int = 1,
+    **options: Any,
+) -> Problem:
+    """Values that are the key's own index: an output row is a mean of the positions it sees."""
+    problem = make_problem(
+        rng, batch=batch, heads=heads, queries=queries, keys=keys, head_dim=4, dtype=dtype,
+        scale=0.0, **options,
+    )  # fmt: skip
+    value = np.broadcast_to(np.arange(keys, dtype=dtype)[:, np.newaxis], (*batch, heads, keys, 1))
+    return problem.but(value=value)
+
+
+def check_seen(problem: Problem) -> None:
+    """With equal scores the LSE counts the keys seen, and the output is their mean: no tolerance
+    hides a key too many or too few."""
+    out, lse = problem.output_and_lse()
+    sees = problem.sees
+    count = sees.sum(axis=-1)
+    np.testing.assert_array_equal(np.rint(np.exp(lse.astype(np.float64))), count)
+    np.testing.assert_array_equal(np.isneginf(lse), count == 0)
+    total = np.where(sees, np.arange(sees.shape[-1]), 0).sum(axis=-1)
+    # Neighbouring counts of at most 257 keys give means further apart than this.
+    np.testing.assert_allclose(out[..., 0], total / np.maximum(count, 1), rtol=1e-5)
+    np.testing.assert_array_equal(out[count == 0], 0)
 
 
 def naive(problem: Problem, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -175,80 +261,3 @@ def assert_same_bits(got: Any, expected: Any) -> None:
     np.testing.assert_array_equal(got, expected, strict=True)
     signs = np.isnan(expected) | (np.signbit(got) == np.signbit(expected))
     assert signs.all(), "the sign of a zero differs"
-
-
-# The same values in another memory layout. Each returns an array equal to its argument.
-
-
-def _with_axes_moved(x: np.ndarray) -> np.ndarray:
-    """(..., length, heads, dim) in memory, seen as (..., heads, length, dim)."""
-    if x.ndim < 3:
-        return np.asfortranarray(x)
-    return np.ascontiguousarray(x.swapaxes(-3, -2)).swapaxes(-3, -2)
-
-
-def _reversed(x: np.ndarray) -> np.ndarray:
-    """Negative strides on every axis."""
-    flip = (slice(None, None, -1),) * x.ndim
-    return np.ascontiguousarray(x[flip])[flip]
-
-
-def _padded(x: np.ndarray) -> np.ndarray:
-    """Rows further apart than they are long."""
-    wide = np.full((*x.shape[:-1], x.shape[-1] + 3), 7, dtype=x.dtype)
-    wide[..., 1:-2] = x
-    return wide[..., 1:-2]
-
-
-def _every_third(x: np.ndarray) -> np.ndarray:
-    """A last axis whose stride is not one element."""
-    wide = np.full((*x.shape[:-1], 3 * x.shape[-1]), 7, dtype=x.dtype)
-    wide[..., ::3] = x
-    return wide[..., ::3]
-
-
-def _last_axis_reversed(x: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(x[..., ::-1])[..., ::-1]
-
-
-def _unaligned(x: np.ndarray) -> np.ndarray:
-    """Contiguous, beginning at an odd address."""
-    store = bytearray(x.nbytes + 1)
-    view = np.frombuffer(store, dtype=x.dtype, offset=1, count=x.size).reshape(x.shape)
-    view[...] = x
-    return view
-
-
-def _field(x: np.ndarray) -> np.ndarray:
-    """A field of a packed record: every stride is odd, none a multiple of the item's size."""
-    records = np.zeros(x.shape, dtype=np.dtype([("tag", np.int8), ("x", x.dtype)]))
-    records["x"] = x
-    return records["x"]
-
-
-def _row_field(x: np.ndarray) -> np.ndarray:
-    """Rows as fields of packed records: unit last axis, odd strides elsewhere."""
-    row = np.dtype([("tag", np.int8), ("row", x.dtype, (x.shape[-1],))])
-    records = np.zeros(x.shape[:-1], dtype=row)
-    records["row"] = x
-    return records["row"]
-
-
-def _readonly(x: np.ndarray) -> np.ndarray:
-    x = x.copy()
-    x.flags.writeable = False
-    return x
-
-
-LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "axes moved": _with_axes_moved,
-    "Fortran": np.asfortranarray,
-    "reversed": _reversed,
-    "padded": _padded,
-    "every third": _every_third,
-    "last axis reversed": _last_axis_reversed,
-    "unaligned": _unaligned,
-    "field": _field,
-    "row field": _row_field,
-    "read-only": _readonly,
-}

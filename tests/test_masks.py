@@ -8,33 +8,17 @@ import numpy as np
 import pytest
 
 import regard
-from problems import LAYOUTS, Problem, assert_same_bits, check, make_problem
+from problems import (
+    LAYOUTS,
+    Problem,
+    assert_same_bits,
+    check,
+    check_seen,
+    make_problem,
+    positions,
+)
 
 LENGTHS = [(1, 1), (5, 5), (70, 70), (1, 90), (90, 1), (50, 130), (130, 50), (64, 65), (49, 257)]
-
-
-def positions(rng, dtype, *, queries, keys, batch=(), heads=1, **options) -> Problem:
-    """Values that are the key's own index: an output row is a mean of the positions it sees."""
-    problem = make_problem(
-        rng, batch=batch, heads=heads, queries=queries, keys=keys, head_dim=4, dtype=dtype,
-        scale=0.0, **options,
-    )  # fmt: skip
-    value = np.broadcast_to(np.arange(keys, dtype=dtype)[:, np.newaxis], (*batch, heads, keys, 1))
-    return problem.but(value=value)
-
-
-def check_seen(problem: Problem) -> None:
-    """With equal scores the LSE counts the keys seen, and the output is their mean: no tolerance
-    hides a key too many or too few."""
-    out, lse = problem.output_and_lse()
-    sees = problem.sees
-    count = sees.sum(axis=-1)
-    np.testing.assert_array_equal(np.rint(np.exp(lse.astype(np.float64))), count)
-    np.testing.assert_array_equal(np.isneginf(lse), count == 0)
-    total = np.where(sees, np.arange(sees.shape[-1]), 0).sum(axis=-1)
-    # Neighbouring counts of at most 257 keys give means further apart than this.
-    np.testing.assert_allclose(out[..., 0], total / np.maximum(count, 1), rtol=1e-5)
-    np.testing.assert_array_equal(out[count == 0], 0)
 
 
 @pytest.mark.parametrize("kind", [True, "lower_right", "upper_left"])

@@ -1,0 +1,157 @@
+"""The signature of :func:`regard.attention`, computed by the definition."""
+
+from typing import Any, Literal, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from regard.reference._shapes import Array, Causal, DenseMask, PositionBias, Window
+from regard.reference._softmax import attend, probabilities
+
+
+# fmt: off
+@overload
+def attention(
+    query: ArrayLike, key: ArrayLike, value: ArrayLike, *, causal: Causal = False,
+    window: Window = None, mask: ArrayLike | DenseMask | None = None,
+    bias: ArrayLike | None = None, position_bias: PositionBias | None = None,
+    key_lengths: ArrayLike | None = None, query_lengths: ArrayLike | None = None,
+    query_offset: ArrayLike | None = None, scale: ArrayLike | None = None,
+    softcap: ArrayLike | None = None, alibi_slopes: ArrayLike | None = None,
+    sinks: ArrayLike | None = None, similarity: Literal["dot", "cosine"] = "dot",
+    dropout: float = 0.0, seed: int | None = None,
+    return_lse: Literal[False] = False, out: NDArray[Any] | None = None,
+    num_threads: int | None = None) -> NDArray[Any]: ...
+@overload
+def attention(
+    query: ArrayLike, key: ArrayLike, value: ArrayLike, *, causal: Causal = False,
+    window: Window = None, mask: ArrayLike | DenseMask | None = None,
+    bias: ArrayLike | None = None, position_bias: PositionBias | None = None,
+    key_lengths: ArrayLike | None = None, query_lengths: ArrayLike | None = None,
+    query_offset: ArrayLike | None = None, scale: ArrayLike | None = None,
+    softcap: ArrayLike | None = None, alibi_slopes: ArrayLike | None = None,
+    sinks: ArrayLike | None = None, similarity: Literal["dot", "cosine"] = "dot",
+    dropout: float = 0.0, seed: int | None = None,
+    return_lse: Literal[True], out: NDArray[Any] | None = None,
+    num_threads: int | None = None) -> tuple[NDArray[Any], Array]: ...
+# fmt: on
+def attention(
+    query: ArrayLike,
+    key: ArrayLike,
+    value: ArrayLike,
+    *,
+    causal: Causal = False,
+    window: Window = None,
+    mask: ArrayLike | DenseMask | None = None,
+    bias: ArrayLike | None = None,
+    position_bias: PositionBias | None = None,
+    key_lengths: ArrayLike | None = None,
+    query_lengths: ArrayLike | None = None,
+    query_offset: ArrayLike | None = None,
+    scale: ArrayLike | None = None,
+    softcap: ArrayLike | None = None,
+    alibi_slopes: ArrayLike | None = None,
+    sinks: ArrayLike | None = None,
+    similarity: Literal["dot", "cosine"] = "dot",
+    dropout: float = 0.0,
+    seed: int | None = None,
+    return_lse: bool = False,
+    out: NDArray[Any] | None = None,
+    num_threads: int | None = None,
+) -> NDArray[Any] | tuple[NDArray[Any], Array]:
+    """Softmax attention with the signature of :func:`regard.attention`, computed in float64.
+
+    Parameters
+    ----------
+    query : array_like, shape (..., Hq, Sq, D), (Sq, D) or (D,)
+    key : array_like, shape (..., Hkv, Sk, D) or (Sk, D)
+    value : array_like, shape (..., Hkv, Sk, Dv) or (Sk, Dv)
+        Hq must be a multiple of Hkv. The leading axes broadcast.
+    causal, window, mask, key_lengths, query_lengths, query_offset
+        Which keys a query sees; see :func:`visible`. A row past its query length has output 0 and
+        LSE -inf.
+    bias, position_bias, scale, softcap, alibi_slopes, similarity
+        What a score is; see :func:`scores`. A bias of -inf masks as well.
+    sinks : array_like of float, shape (Hq,), optional
+        One more score in each row of a head, with no value: it takes a share of the weight, and is
+        in the LSE. -inf is no sink.
+    dropout, seed : float and int
+        Each weight is dropped with this probability, by a random number that depends on the seed
+        and the place of the pair alone (see :mod:`regard.reference.philox`), and those kept are
+        multiplied by 1 / (1 - dropout). The LSE is that without dropout.
+    return_lse : bool
+        Also return the natural logarithm of each row's softmax denominator.
+    out : ndarray, optional
+        Where to write the output, rounded to its dtype.
+    num_threads : int, optional
+        Accepted for the signature's sake and ignored.
+
+    Returns
+    -------
+    output : ndarray of float64, shape (..., Hq, Sq, Dv), (Sq, Dv) or (Dv,); or ``out``
+    lse : ndarray of float64, shape (..., Hq, Sq), (Sq,) or ()
+        Only with ``return_lse=True``. A query that sees no key has output 0, and LSE -inf or that
+        of its sink alone.
+
+    References
+    ----------
+    Vaswani et al., "Attention is all you need", 2017, equation 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from regard import reference
+    >>> x = np.array([[1, 0], [0, 1], [1, 1], [0, 0]])
+    >>> reference.attention(x, x, x, scale=1.0).round(3)
+    array([[0.731, 0.5  ],
+           [0.5  , 0.731],
+           [0.731, 0.731],
+           [0.5  , 0.5  ]])
+    """
+    o, lse = attend(
+        query, key, value, causal=causal, window=window, mask=mask, bias=bias,
+        position_bias=position_bias, key_lengths=key_lengths, query_lengths=query_lengths,
+        query_offset=query_offset, scale=scale, softcap=softcap, alibi_slopes=alibi_slopes,
+        sinks=sinks, similarity=similarity, dropout=dropout, seed=seed,
+    )  # fmt: skip
+    if np.ndim(query) == 1:
+        o, lse = o[..., 0, :], lse[..., 0]
+    if max(np.ndim(query), np.ndim(key), np.ndim(value)) == 2:
+        o, lse = o[0], lse[0]
+    if out is not None:
+        out[...] = o
+    result = o if out is None else out
+    return (result, lse) if return_lse else result
+
+
+def weights(query: ArrayLike, key: ArrayLike, **options: Any) -> Array:
+    """Compute the weights P: how much of each value goes into each query's output.
+
+    Parameters
+    ----------
+    query, key
+        As for :func:`attention`.
+    **options
+        Those of :func:`attention` but ``return_lse``, ``out`` and ``num_threads``.
+
+    Returns
+    -------
+    ndarray of float64, shape (..., Hq, Sq, Sk), (Sq, Sk) or (Sk,)
+        Each row sums to one, or is all zeros where the query sees no key. A sink takes its share
+        away; with dropout, these are the weights after it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from regard import reference
+    >>> x = np.array([[1, 0], [0, 1], [1, 1], [0, 0]])
+    >>> reference.weights(x, x, causal=True, scale=1.0).round(3)
+    array([[1.   , 0.   , 0.   , 0.   ],
+           [0.269, 0.731, 0.   , 0.   ],
+           [0.212, 0.212, 0.576, 0.   ],
+           [0.25 , 0.25 , 0.25 , 0.25 ]])
+    """
+    p, _, _ = probabilities(query, key, **options)
+    if np.ndim(query) == 1:
+        p = p[..., 0, :]
+    return p[0] if max(np.ndim(query), np.ndim(key)) == 2 else p

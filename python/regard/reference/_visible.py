@@ -1,0 +1,107 @@
+"""Which keys a query sees: the masks, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from regard.reference._shapes import Causal, DenseMask, Window, lengths, offsets
+
+# Further than any two positions are apart, and far enough from the end of int64 to be added.
+UNLIMITED = 2**62
+
+
+def visible(
+    shape: Sequence[int],
+    *,
+    causal: Causal = False,
+    window: Window = None,
+    mask: ArrayLike | DenseMask | None = None,
+    bias: ArrayLike | None = None,
+    key_lengths: ArrayLike | None = None,
+    query_lengths: ArrayLike | None = None,
+    query_offset: ArrayLike | None = None,
+) -> NDArray[np.bool_]:
+    """Tell which keys each query sees: every rule below must allow the pair.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        (..., Hq, Sq, Sk).
+    causal : bool, "lower_right" or "upper_left"
+        Key j is seen from position p if j <= p. The position of query i is p = i + Sk - Sq, so
+        that the last query sees the last key; with ``"upper_left"`` it is p = i.
+    window : int, (left, right) or None
+        p - left <= j <= p + right. None on a side leaves that side open; w means (w, w). A side
+        may be an integer array of shape (Hq,), a limit for each head, -1 for none.
+    mask : array_like of bool, broadcast to `shape`
+        True where the query may look; or an object whose ``to_dense()`` is such an array.
+    bias : array_like of float, broadcast to `shape`
+        -inf masks.
+    key_lengths, query_lengths : array_like of int, broadcast to the batch axes of `shape`
+        How many leading keys and queries count; they take the place of Sk and Sq in p above.
+    query_offset : array_like of int, broadcast to the batch axes of `shape`
+        p = i + query_offset, whatever `causal` and the lengths say.
+
+    Returns
+    -------
+    ndarray of bool, broadcastable to `shape`
+
+    See Also
+    --------
+    offsets : Where the queries stand among the keys.
+
+    Examples
+    --------
+    >>> from regard import reference
+    >>> reference.visible((1, 2, 3), causal=True)
+    array([[ True,  True, False],
+           [ True,  True,  True]])
+    """
+    if causal not in (False, True, "lower_right", "upper_left"):
+        raise ValueError(f"causal must be a bool, 'lower_right' or 'upper_left', not {causal!r}")
+    *batch, heads, queries, keys = shape
+    i, j = np.arange(queries)[:, np.newaxis], np.arange(keys)
+    p = i + offsets(
+        shape, causal=causal, key_lengths=key_lengths, query_lengths=query_lengths,
+        query_offset=query_offset,
+    )  # fmt: skip
+
+    sees: NDArray[np.bool_] = j < lengths("key_lengths", key_lengths, batch, keys)
+    sees = sees & (i < lengths("query_lengths", query_lengths, batch, queries))
+    if causal:
+        sees = sees & (j <= p)
+    left, right = window if isinstance(window, (tuple, list)) else (window, window)
+    if left is not None:
+        sees = sees & (p - _limit(left, heads) <= j)
+    if right is not None:
+        sees = sees & (j <= p + _limit(right, heads))
+    if mask is not None:
+        sees = sees & np.broadcast_to(dense_mask(mask), shape)
+    if bias is not None:
+        sees = sees & (np.broadcast_to(bias, shape) != -np.inf)
+    return sees
+
+
+def dense_mask(mask: ArrayLike | DenseMask) -> NDArray[np.bool_]:
+    """Return a mask as an array of bool, whatever form it has."""
+    to_dense = getattr(mask, "to_dense", None)
+    dense = np.asarray(mask if to_dense is None else to_dense())
+    if dense.dtype != np.bool_:
+        raise TypeError(f"mask must be bool, not {dense.dtype}; floats to be added are a bias")
+    return dense
+
+
+def _limit(side: int | NDArray[Any], heads: int) -> Any:
+    """One side of a window: a number, or an array of one for each head, -1 being no limit."""
+    if np.ndim(side) == 0:
+        if int(side) < 0:
+            raise ValueError(f"window is {side} to one side; give None for no limit")
+        return min(int(side), UNLIMITED)
+    limits = np.asarray(side)
+    if limits.shape != (heads,) or limits.dtype.kind not in "iu" or (limits < -1).any():
+        raise ValueError(f"window has a side of {limits!r}; give integers >= -1, one for each head")
+    return np.where(limits == -1, UNLIMITED, limits)[:, np.newaxis, np.newaxis]
