@@ -238,7 +238,9 @@ CASES: dict[str, tuple[dict[str, Any], type[Exception], str, tuple[str, ...]]] =
     "scale inf": ({"scale": np.float32(np.inf)}, ValueError, "attention: scale is not finite.", ()),
     "scale beyond float": ({"scale": 10**400}, ValueError, "attention: scale is not finite.", ()),
     "scale string": ({"scale": "1"}, TypeError, "attention: scale is a str.", ("sqrt(head_dim)",)),
-    "scale list": ({"scale": [1.0]}, TypeError, "attention: scale is a list.", ()),
+    "scale of other heads": (
+        {"scale": [1.0] * 7}, ValueError, "attention: scale has 7 numbers for 8 heads.", ("query",),
+    ),
     "scale bool": ({"scale": True}, TypeError, "attention: scale is a bool.", ()),
     "scale complex": ({"scale": 1j}, TypeError, "attention: scale is a complex.", ()),
     "scale NumPy's complex": (
@@ -321,5 +323,5 @@ def test_numbers_beyond_int64_are_no_limit(option):
 def test_options_are_keyword_only():
     with pytest.raises(TypeError, match="positional"):
         regard.attention(QUERY, KEY, VALUE, True)
-    with pytest.raises(TypeError, match="dropout"):
-        regard.attention(QUERY, KEY, VALUE, dropout=0.5)
+    with pytest.raises(TypeError, match="drop_out"):
+        regard.attention(QUERY, KEY, VALUE, drop_out=0.5)

@@ -169,12 +169,7 @@ def test_infinite_scores(isa, dtype, keys, sign):
     assert np.isnan(problem.attention()).all()
 
 
-# Known defect: when a block is done again because of non-finite values, a score that is -inf by
-# itself is taken for a masked one, and its non-finite value left out.
-REDONE = pytest.param(True, marks=pytest.mark.xfail(strict=True, reason="-inf scores look masked"))
-
-
-@pytest.mark.parametrize("masked", [False, REDONE])
+@pytest.mark.parametrize("masked", [False, True])
 def test_attended_values_count_even_if_their_score_is_minus_infinity(isa, dtype, masked):
     """0 * NaN is NaN where the key is attended: weights of zero do not hide, masks do."""
     query = np.ones((1, 4, 2), dtype=dtype)

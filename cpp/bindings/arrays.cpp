@@ -40,6 +40,8 @@ bool is_floating(DType dtype) { return dtype == DType::float32 || dtype == DType
 bool passes(DType dtype, std::string_view role) {
   if (role == "mask" || role == "bias") return dtype != DType::other;
   if (role == "lengths") return dtype == DType::int64;
+  if (role == "bits") return true;
+  if (role == "numbers") return is_floating(dtype);
   return is_floating(dtype) || dtype == DType::float16;
 }
 
@@ -67,6 +69,7 @@ void view(const py::array& array, Array& seen) {
 
 py::array empty(std::span<const std::int64_t> shape, DType dtype) {
   const std::vector<py::ssize_t> dims(shape.begin(), shape.end());
+  if (dtype == DType::int64) return py::array(py::dtype::of<std::int64_t>(), dims);
   return dtype == DType::float32 ? py::array(py::dtype::of<float>(), dims)
                                  : py::array(py::dtype::of<double>(), dims);
 }

@@ -15,7 +15,7 @@ namespace py = pybind11;
 
 /// `object` itself when it is an array of a type that the core knows how to name; otherwise what
 /// regard._arrays.coerce makes of it (lists, tensors that speak DLPack, integers to float64).
-/// `role` is "input" for query, key, value; "mask"; "bias"; "lengths".
+/// `role` is "input" for query, key, value; "mask"; "bits"; "bias"; "numbers"; "lengths".
 py::array as_array(py::handle object, const char* argument, const char* role);
 
 /// Makes `seen` the array as the core sees it; valid while `array` lives. (An Array is a kilobyte,

@@ -2,74 +2,26 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
+
 #include "arrays.hpp"
+#include "options.hpp"
 #include "regard/attention.hpp"
 
 namespace regard::bindings {
 namespace {
 
-/// The arrays of a call, kept alive while the problem points into them.
-struct Call {
-  py::array query, key, value;
-  std::optional<py::array> mask, bias, key_lengths;
-  Problem problem;
-};
-
-std::optional<Array> optional_view(std::optional<py::array>& keep, py::handle object,
-                                   const char* argument, const char* role) {
-  if (object.is_none()) return std::nullopt;
-  keep = as_array(object, argument, role);
-  Array seen;
-  view(*keep, seen);
-  return seen;
-}
-
-Call make_call(py::handle query, py::handle key, py::handle value, int causal,
-               std::optional<std::int64_t> window_left, std::optional<std::int64_t> window_right,
-               py::handle mask, py::handle bias, py::handle key_lengths,
-               std::optional<double> scale, std::optional<std::int64_t> num_threads) {
-  Call call{as_array(query, "query", "input"),
-            as_array(key, "key", "input"),
-            as_array(value, "value", "input"),
-            {},
-            {},
-            {},
-            {}};
-  Problem& problem = call.problem;
-  view(call.query, problem.query);
-  view(call.key, problem.key);
-  view(call.value, problem.value);
-  problem.mask = optional_view(call.mask, mask, "mask", "mask");
-  problem.bias = optional_view(call.bias, bias, "bias", "bias");
-  problem.key_lengths = optional_view(call.key_lengths, key_lengths, "key_lengths", "lengths");
-  problem.causal = static_cast<Causal>(causal);
-  problem.window_left = window_left;
-  problem.window_right = window_right;
-  problem.scale = scale;
-  problem.threads = num_threads;
-  return call;
-}
-
 /// What `out` must not share memory with.
 py::tuple inputs_of(const Call& call) {
   py::list inputs;
-  for (const auto& [name, array] :
-       {std::pair{"query", &call.query}, {"key", &call.key}, {"value", &call.value}}) {
-    inputs.append(py::make_tuple(name, *array));
-  }
-  if (call.mask) inputs.append(py::make_tuple("mask", *call.mask));
-  if (call.bias) inputs.append(py::make_tuple("bias", *call.bias));
-  if (call.key_lengths) inputs.append(py::make_tuple("key_lengths", *call.key_lengths));
+  for (const auto& [name, array] : call.arrays) inputs.append(py::make_tuple(name, array));
   return py::tuple(inputs);
 }
 
-py::object attention(py::handle query, py::handle key, py::handle value, int causal,
-                     std::optional<std::int64_t> window_left,
-                     std::optional<std::int64_t> window_right, py::handle mask, py::handle bias,
-                     py::handle key_lengths, std::optional<double> scale, bool return_lse,
-                     py::handle out, std::optional<std::int64_t> num_threads) {
-  const Call call = make_call(query, key, value, causal, window_left, window_right, mask, bias,
-                              key_lengths, scale, num_threads);
+py::object attention(py::handle query, py::handle key, py::handle value, py::handle options,
+                     bool return_lse, py::handle out) {
+  Call call;
+  read_call(query, key, value, options, call);
   const Plan plan(call.problem);
   py::array result;
   if (out.is_none()) {
@@ -94,12 +46,9 @@ py::object attention(py::handle query, py::handle key, py::handle value, int cau
   return result;
 }
 
-py::dict explain(py::handle query, py::handle key, py::handle value, int causal,
-                 std::optional<std::int64_t> window_left, std::optional<std::int64_t> window_right,
-                 py::handle mask, py::handle bias, py::handle key_lengths,
-                 std::optional<double> scale, std::optional<std::int64_t> num_threads) {
-  const Call call = make_call(query, key, value, causal, window_left, window_right, mask, bias,
-                              key_lengths, scale, num_threads);
+py::dict explain(py::handle query, py::handle key, py::handle value, py::handle options) {
+  Call call;
+  read_call(query, key, value, options, call);
   const Plan plan(call.problem);
   py::dict fields;
   fields["isa"] = plan.isa();
@@ -112,14 +61,80 @@ py::dict explain(py::handle query, py::handle key, py::handle value, int causal,
   fields["head_dim"] = plan.head_dim();
   fields["value_dim"] = plan.value_dim();
   fields["scale"] = plan.scale();
+  fields["options"] = plan.options();
   fields["visible_share"] = plan.visible_share();
   fields["query_block"] = plan.query_block();
   fields["key_tile"] = plan.key_tile();
+  fields["heads_a_unit"] = plan.heads_a_unit();
   fields["units"] = plan.units();
   fields["threads"] = plan.threads();
   fields["scratch_bytes"] = plan.scratch_bytes();
   fields["key_in_place"] = plan.key_in_place();
   fields["value_in_place"] = plan.value_in_place();
+  return fields;
+}
+
+/// (batch, heads, ...): shapes of what is said about each head.
+py::array of_heads(const Plan& plan, std::initializer_list<std::int64_t> last, DType dtype) {
+  std::vector<std::int64_t> shape = {plan.batch(), plan.query_heads()};
+  shape.insert(shape.end(), last);
+  return empty(shape, dtype);
+}
+
+py::array weights(py::handle query, py::handle key, py::handle options,
+                  const std::vector<std::int64_t>& rows, std::int64_t first_key,
+                  std::int64_t last_key) {
+  Call call;
+  read_call(query, key, key, options, call);
+  const Plan plan(call.problem);
+  const auto count = static_cast<std::int64_t>(rows.size());
+  const py::array out =
+      of_heads(plan, {count, std::max<std::int64_t>(last_key - first_key, 0)}, plan.dtype());
+  Array out_view;
+  view(out, out_view);
+  const py::gil_scoped_release release;
+  plan.weights(rows, first_key, last_key, out_view);
+  return out;
+}
+
+py::dict summary(py::handle query, py::handle key, py::handle options, std::int64_t top_k,
+                 std::int64_t query_cells, std::int64_t key_cells) {
+  Call call;
+  read_call(query, key, key, options, call);
+  const Plan plan(call.problem);
+  const std::int64_t queries = plan.queries();
+  query_cells = std::min(query_cells, queries);
+  key_cells = std::min(key_cells, plan.keys());
+  const py::array lse = of_heads(plan, {queries}, plan.dtype());
+  const py::array entropy = of_heads(plan, {queries}, plan.dtype());
+  const py::array row_max = of_heads(plan, {queries}, plan.dtype());
+  const py::array top_weights = of_heads(plan, {queries, top_k}, plan.dtype());
+  const py::array top_keys = of_heads(plan, {queries, top_k}, DType::int64);
+  const py::array column_sums = of_heads(plan, {plan.keys()}, DType::float64);
+  const py::array pooled = of_heads(plan, {query_cells, key_cells}, DType::float64);
+  const auto data = [](const py::array& array) { return const_cast<void*>(array.data()); };
+  const Summary summary = {data(lse),
+                           data(entropy),
+                           data(row_max),
+                           data(top_weights),
+                           static_cast<std::int64_t*>(data(top_keys)),
+                           static_cast<double*>(data(column_sums)),
+                           static_cast<double*>(data(pooled)),
+                           top_k,
+                           query_cells,
+                           key_cells};
+  {
+    const py::gil_scoped_release release;
+    plan.summary(summary);
+  }
+  py::dict fields;
+  fields["lse"] = lse;
+  fields["entropy"] = entropy;
+  fields["row_max"] = row_max;
+  fields["top_weights"] = top_weights;
+  fields["top_indices"] = top_keys;
+  fields["column_sums"] = column_sums;
+  fields["pooled"] = pooled;
   return fields;
 }
 
@@ -168,6 +183,8 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used(),
 
   m.def("attention", &attention);
   m.def("explain", &explain);
+  m.def("weights", &weights);
+  m.def("summary", &summary);
   m.def("compiled_isas", [] { return names(core::compiled_isas()); });
   m.def("available_isas", [] { return names(core::available_isas()); });
   m.def("active_isa", [] { return core::active_isa(); });

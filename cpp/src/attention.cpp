@@ -1,11 +1,12 @@
 #include "regard/attention.hpp"
 
-#include <algorithm>
+#include <limits>
 
 #include "geometry.hpp"
 #include "plan.hpp"
 #include "scratch.hpp"
 #include "threads.hpp"
+#include "unit.hpp"
 #include "validate.hpp"
 
 namespace regard {
@@ -14,69 +15,66 @@ namespace {
 using kernels::ForwardUnit;
 using kernels::Rows;
 
-/// Data pointer of one batch element; `element` counts the batch axes in C order.
-char* element_data(const Operand& operand, const Geometry& g, std::int64_t element) {
-  char* data = operand.data;
-  if (data == nullptr) return nullptr;
-  for (int i = g.batch_rank - 1; i >= 0; --i) {
-    const auto at = static_cast<std::size_t>(i);
-    data += element % g.batch_shape[at] * operand.batch_strides[at];
-    element /= g.batch_shape[at];
-  }
-  return data;
-}
-
-/// Rows of the heads that share kv head `kv_head`.
-Rows head_rows(const Operand& operand, const Geometry& g, std::int64_t element,
-               std::int64_t first_head) {
-  char* data = element_data(operand, g, element);
-  if (data != nullptr) data += first_head * operand.head_stride;
-  return {data, operand.head_stride, operand.row_stride, operand.column_stride};
-}
-
 struct Outputs {
   Operand out, lse;
 };
 
-ForwardUnit make_unit(const Geometry& g, const Outputs& outputs, std::int64_t index) {
-  // Blocks of one head follow each other, so that its keys and values stay in the cache; the last
-  // block comes first, because under a causal mask it has the most work.
-  const std::int64_t block = g.blocks - 1 - index % g.blocks;
-  const std::int64_t kv_head = index / g.blocks % g.kv_heads;
-  const std::int64_t element = index / g.blocks / g.kv_heads;
-  const std::int64_t head = kv_head * g.group;
-  const RowRange rows = block_rows(g, block);
+/// The output's rows of a unit's heads, from the first of its batch element or piece on.
+Rows output_rows(const Operand& operand, const Geometry& g, std::int64_t element,
+                 std::int64_t head) {
+  Rows rows = head_rows(operand, g, element, head);
+  if (rows.data != nullptr && !g.query_starts.empty()) {
+    rows.data += g.query_starts[static_cast<std::size_t>(element)] * rows.row_stride;
+  }
+  return rows;
+}
+
+ForwardUnit forward_unit(const Geometry& g, const Outputs& outputs, const Unit& at) {
+  const std::int64_t head = at.head_set * g.unit_heads;
   ForwardUnit unit;
-  unit.query = head_rows(g.query, g, element, head);
-  unit.key = head_rows(g.key, g, element, kv_head);
-  unit.value = head_rows(g.value, g, element, kv_head);
-  unit.out = head_rows(outputs.out, g, element, head);
-  unit.lse = head_rows(outputs.lse, g, element, head);
-  unit.mask = head_rows(g.mask, g, element, head);
-  unit.bias = head_rows(g.bias, g, element, head);
-  unit.group = g.group;
-  unit.first_row = rows.first;
-  unit.row_count = rows.count;
-  unit.key_count = g.keys_of(element);
-  unit.head_dim = g.head_dim;
+  unit.scores = score_unit(g, at);
+  unit.value = head_rows(g.value, g, at.element, head / g.group);
+  if (!g.key_starts.empty()) {
+    unit.value.data += g.key_starts[static_cast<std::size_t>(at.element)] * unit.value.row_stride;
+  }
+  unit.out = output_rows(outputs.out, g, at.element, head);
+  unit.lse = output_rows(outputs.lse, g, at.element, head);
   unit.value_dim = g.value_dim;
-  unit.key_tile = g.key_tile;
-  unit.offset = g.offset_of(element);
-  unit.left = g.left;
-  unit.right = g.right;
-  unit.scale = g.scale;
+  unit.dropout = g.dropout;
+  unit.dropout.head = static_cast<std::uint32_t>(head);
+  unit.dropout.element = static_cast<std::uint32_t>(at.element);
   return unit;
 }
 
+/// Queries past the length of their batch element: out = 0, lse = -inf.
+template <class T>
+void clear_padding(const Geometry& g, const Outputs& outputs) {
+  for (std::int64_t element = 0; element < g.batch; ++element) {
+    for (std::int64_t head = 0; head < g.query_heads; ++head) {
+      const Rows out = head_rows(outputs.out, g, element, head);
+      const Rows lse = head_rows(outputs.lse, g, element, head);
+      for (std::int64_t i = g.queries_of(element); i < g.queries; ++i) {
+        const auto put = [](char* at, T x) { __builtin_memcpy(at, &x, sizeof x); };
+        for (std::int64_t c = 0; c < g.value_dim; ++c) {
+          put(out.data + i * out.row_stride + c * out.column_stride, T(0));
+        }
+        if (lse.data) put(lse.data + i * lse.row_stride, -std::numeric_limits<T>::infinity());
+      }
+    }
+  }
+}
+
 void run(const Geometry& g, const Outputs& outputs) {
-  constexpr std::size_t page = 4096;
-  const std::size_t stride = (g.scratch_bytes + page - 1) / page * page;
-  char* scratch = static_cast<char*>(thread_scratch(stride * static_cast<std::size_t>(g.threads)));
+  ThreadScratch scratch(g.scratch_bytes, g.threads);
   parallel_for(g.units, g.threads, [&](std::int64_t index, int thread) {
-    ForwardUnit unit = make_unit(g, outputs, index);
-    unit.scratch = scratch + stride * static_cast<std::size_t>(thread);
-    g.kernel->run(unit);
+    const Unit at = unit_at(g, index);
+    if (at.count <= 0) return;
+    ForwardUnit unit = forward_unit(g, outputs, at);
+    unit.scratch = scratch.of(thread);
+    g.kernel->forward(unit);
   });
+  if (g.query_lengths.empty()) return;
+  g.dtype == DType::float32 ? clear_padding<float>(g, outputs) : clear_padding<double>(g, outputs);
 }
 
 }  // namespace

@@ -1,15 +1,17 @@
 // What a plan says about itself, and about the build.
 #include <algorithm>
+#include <utility>
 
 #include "geometry.hpp"
 #include "plan.hpp"
 #include "regard/attention.hpp"
 #include "threads.hpp"
+#include "unit.hpp"
 
 namespace regard {
 
 std::string_view Plan::isa() const { return geometry_->table->isa; }
-std::int64_t Plan::query_block() const { return geometry_->kernel->query_block; }
+std::int64_t Plan::query_block() const { return geometry_->kernel->tiles.query_block; }
 std::int64_t Plan::key_tile() const { return geometry_->key_tile; }
 std::int64_t Plan::units() const { return geometry_->units; }
 int Plan::threads() const { return geometry_->threads; }
@@ -21,22 +23,76 @@ std::int64_t Plan::queries() const { return geometry_->queries; }
 std::int64_t Plan::keys() const { return geometry_->keys; }
 std::int64_t Plan::head_dim() const { return geometry_->head_dim; }
 std::int64_t Plan::value_dim() const { return geometry_->value_dim; }
-double Plan::scale() const { return geometry_->scale; }
+double Plan::scale() const { return geometry_->scale.of(0); }
+std::int64_t Plan::heads_a_unit() const { return geometry_->unit_heads; }
+
+namespace {
+
+/// Keys [begin, end) that query i of a head can reach by its position.
+std::pair<std::int64_t, std::int64_t> reach(const Geometry& g, std::int64_t element,
+                                            std::int64_t head, std::int64_t i) {
+  const std::int64_t keys = g.keys_of(element), p = i + g.offset_of(element);
+  return {std::clamp<std::int64_t>(p - g.left.of(head), 0, keys),
+          std::clamp<std::int64_t>(p + g.right.of(head) + 1, 0, keys)};
+}
+
+/// Keys of [begin, end) that lie in tiles that a block mask holds.
+std::int64_t keys_in_tiles(const Geometry& g, std::int64_t element, std::int64_t head,
+                           std::int64_t i, std::int64_t begin, std::int64_t end) {
+  const kernels::BlockMask tiles = score_unit(g, {element, head / g.unit_heads, 0, 1}).blocks;
+  const std::int64_t row = i / tiles.size;
+  std::int64_t count = 0;
+  for (std::int64_t entry = tiles.row_begin[row]; entry < tiles.row_begin[row + 1]; ++entry) {
+    const std::int64_t first = tiles.columns[entry] * tiles.size;
+    count += std::max<std::int64_t>(0, std::min(end, first + tiles.size) - std::max(begin, first));
+  }
+  return count;
+}
+
+}  // namespace
 
 double Plan::visible_share() const {
   const Geometry& g = *geometry_;
-  double visible = 0;
+  const bool blocks = g.mask_kind == kernels::MaskKind::blocks;
+  const bool heads_differ = g.left.differ() || g.right.differ() || g.blocks.head_stride != 0;
+  const std::int64_t heads =
+      heads_differ ? g.query_heads : std::min<std::int64_t>(g.query_heads, 1);
+  double visible = 0, all = 0;
   for (std::int64_t element = 0; element < g.batch; ++element) {
-    const std::int64_t keys = g.keys_of(element), offset = g.offset_of(element);
-    for (std::int64_t i = 0; i < g.queries; ++i) {
-      const std::int64_t begin = std::clamp<std::int64_t>(i + offset - g.left, 0, keys);
-      const std::int64_t end = std::clamp<std::int64_t>(i + offset + g.right + 1, 0, keys);
-      visible += static_cast<double>(std::max<std::int64_t>(end - begin, 0));
+    // Padding counts as hidden; packed pieces have none.
+    all += static_cast<double>(heads) *
+           (g.query_starts.empty() ? static_cast<double>(g.queries) * static_cast<double>(g.keys)
+                                   : static_cast<double>(g.queries_of(element)) *
+                                         static_cast<double>(g.keys_of(element)));
+    for (std::int64_t head = 0; head < heads; ++head) {
+      for (std::int64_t i = 0; i < g.queries_of(element); ++i) {
+        const auto [begin, end] = reach(g, element, head, i);
+        const std::int64_t count = std::max<std::int64_t>(end - begin, 0);
+        visible +=
+            static_cast<double>(blocks ? keys_in_tiles(g, element, head, i, begin, end) : count);
+      }
     }
   }
-  const double all =
-      static_cast<double>(g.batch) * static_cast<double>(g.queries) * static_cast<double>(g.keys);
   return all == 0 ? 0 : visible / all;
+}
+
+std::string Plan::options() const {
+  const Geometry& g = *geometry_;
+  std::string list;
+  const auto add = [&](bool on, const char* what) {
+    if (on) list += (list.empty() ? "" : ", ") + std::string(what);
+  };
+  add(g.cosine, "cosine");
+  add(!g.softcap.empty(), "softcap");
+  add(!g.alibi.empty(), "alibi");
+  add(g.position_bias.table != nullptr, g.position_bias.width > 0 ? "grid bias" : "relative bias");
+  add(g.bias.data != nullptr, "bias");
+  add(g.mask_kind == kernels::MaskKind::bytes, "mask");
+  add(g.mask_kind == kernels::MaskKind::bits, "packed mask");
+  add(g.mask_kind == kernels::MaskKind::blocks, "block mask");
+  add(!g.sinks.empty(), "sinks");
+  add(g.dropout.threshold > 0, "dropout");
+  return list;
 }
 
 namespace {
@@ -55,7 +111,7 @@ bool Plan::key_in_place() const {
 }
 
 bool Plan::value_in_place() const {
-  return geometry_->value_dim % geometry_->kernel->lanes == 0 &&
+  return geometry_->value_dim % geometry_->kernel->tiles.lanes == 0 &&
          in_place(geometry_->value, static_cast<std::int64_t>(size(geometry_->dtype)));
 }
 

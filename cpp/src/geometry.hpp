@@ -19,17 +19,47 @@ struct Operand {
   std::int64_t column_stride = 0;
 };
 
+/// A block mask with the strides of its leading axes, in rows of tiles.
+struct BlockMaskOperand {
+  kernels::BlockMask tiles = {};
+  std::array<std::int64_t, kMaxRank> batch_strides;
+  std::int64_t head_stride = 0;
+};
+
+/// One number for all query heads, or one for each.
+template <class T>
+struct HeadNumbers {
+  T one;
+  std::vector<T> each;
+
+  bool differ() const { return each.size() > 1; }
+  T of(std::int64_t head) const { return differ() ? each[static_cast<std::size_t>(head)] : one; }
+};
+
 struct Geometry {
   DType dtype;
   int batch_rank = 0;
   std::array<std::int64_t, kMaxRank> batch_shape;
   std::int64_t batch = 1, query_heads = 0, kv_heads = 0, group = 0;
-  std::int64_t queries = 0, keys = 0, head_dim = 0, value_dim = 0;
+  std::int64_t queries = 0, keys = 0, head_dim = 0, value_dim = 0;  ///< of packed pieces, the most
   Operand query, key, value, mask, bias;
-  std::vector<std::int64_t> key_lengths;  ///< one a batch element, or empty: all keys count
+  kernels::MaskKind mask_kind = kernels::MaskKind::none;
+  BlockMaskOperand blocks;
+  kernels::PositionBias position_bias = {};
+  std::int64_t position_bias_stride = 0;  ///< bytes from head to head of its table
+
+  /// One a batch element, or empty: all count; by causal and lengths.
+  std::vector<std::int64_t> key_lengths, query_lengths, query_offsets;
+  /// Where the queries and keys of each piece begin, or empty: batch elements are not packed.
+  std::vector<std::int64_t> query_starts, key_starts;
   bool upper_left = false;
-  std::int64_t left = kernels::kUnbounded, right = kernels::kUnbounded;
-  double scale = 0;
+
+  HeadNumbers<std::int64_t> left, right;
+  HeadNumbers<double> scale;
+  /// One a query head, or empty: off. Slopes are one a batch element and head.
+  std::vector<double> softcap, alibi, sinks;
+  bool cosine = false;
+  kernels::Dropout dropout = {0, 0, 0, 0, 1};
   int threads = 1;
 
   /// Shapes of the outputs, as the caller sees them.
@@ -40,15 +70,35 @@ struct Geometry {
 
   /// Filled in by plan.
   const kernels::KernelTable* table = nullptr;
-  const kernels::ForwardKernel* kernel = nullptr;
-  std::int64_t key_tile = 0, blocks = 0, units = 0;
+  const kernels::Kernels* kernel = nullptr;
+  std::int64_t unit_heads = 1;  ///< query heads whose rows are interleaved in a unit
+  std::int64_t key_tile = 0;
+  std::int64_t segment = 0;  ///< rows that blocks are cut from; with a block mask, of its tiles
+  std::int64_t segment_blocks = 0;  ///< blocks a segment
+  std::int64_t units = 0;
+  std::vector<std::int64_t> elements;    ///< in the order of work, if they differ in size
+  std::vector<std::int64_t> first_unit;  ///< of each of `elements`, and the number of all units
   std::size_t scratch_bytes = 0;
 
   std::int64_t keys_of(std::int64_t element) const {
+    if (!key_starts.empty()) return length_of(key_starts, element);
     return key_lengths.empty() ? keys : key_lengths[static_cast<std::size_t>(element)];
   }
+  std::int64_t queries_of(std::int64_t element) const {
+    if (!query_starts.empty()) return length_of(query_starts, element);
+    return query_lengths.empty() ? queries : query_lengths[static_cast<std::size_t>(element)];
+  }
   std::int64_t offset_of(std::int64_t element) const {
-    return upper_left ? 0 : keys_of(element) - queries;
+    if (!query_offsets.empty()) return query_offsets[static_cast<std::size_t>(element)];
+    return upper_left ? 0 : keys_of(element) - queries_of(element);
+  }
+  std::int64_t rows_of(std::int64_t element) const { return unit_heads * queries_of(element); }
+  std::int64_t head_sets() const { return unit_heads == 0 ? 0 : query_heads / unit_heads; }
+
+ private:
+  static std::int64_t length_of(const std::vector<std::int64_t>& starts, std::int64_t element) {
+    const auto at = static_cast<std::size_t>(element);
+    return starts[at + 1] - starts[at];
   }
 };
 

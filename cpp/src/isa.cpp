@@ -99,7 +99,7 @@ void set_isa(std::string_view name) {
 double fma_ceiling(std::string_view isa, bool float64, int threads) {
   if (threads < 1) throw ValueError("fma_ceiling: threads must be at least 1.");
   const KernelTable& table = find(isa, "fma_ceiling");
-  const auto loop = float64 ? table.fma_f64 : table.fma_f32;
+  const auto loop = float64 ? table.f64.fma : table.f32.fma;
   using Clock = std::chrono::steady_clock;
   double best = 0;
   // About 1 ms a round on any CPU of this century; the best of 20 is the ceiling.

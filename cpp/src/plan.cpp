@@ -1,6 +1,8 @@
 #include "plan.hpp"
 
 #include <algorithm>
+#include <functional>
+#include <numeric>
 
 #include "dispatch.hpp"
 
@@ -17,43 +19,138 @@ constexpr double kSerialWork = 1e6;
 /// are then a small part of a thread's share.
 constexpr std::int64_t kUnitsPerThread = 16;
 
+/// Heads that share keys and values share the pass over them, unless an option gives each of them
+/// another set of keys to see, or another table.
+std::int64_t heads_a_unit(const Geometry& g) {
+  const bool apart = g.left.differ() || g.right.differ() || g.blocks.head_stride != 0 ||
+                     g.position_bias.table != nullptr;
+  return apart ? std::min<std::int64_t>(g.group, 1) : g.group;
+}
+
+/// Scratch for a short sequence holds that sequence, not a whole tile; and no tile crosses those of
+/// a block mask.
+std::int64_t keys_a_tile(const Geometry& g) {
+  const std::int64_t most = g.kernel->tiles.key_tile;
+  if (g.mask_kind != kernels::MaskKind::blocks) return std::clamp<std::int64_t>(g.keys, 1, most);
+  std::int64_t tile = g.blocks.tiles.size;
+  for (std::int64_t parts = 2; tile > most || g.blocks.tiles.size % tile != 0; ++parts) {
+    tile = g.blocks.tiles.size / parts / 16 * 16;  // 16 divides the size, so this ends
+  }
+  return tile;
+}
+
+double work_of(const Geometry& g, std::int64_t element) {
+  const std::int64_t left = g.left.of(0), right = g.right.of(0);
+  const std::int64_t keys = g.keys_of(element);
+  const auto reach = static_cast<double>(
+      std::min(keys, std::min(left, kernels::kUnbounded / 4) + std::min(right, keys) + 1));
+  return static_cast<double>(g.query_heads * g.queries_of(element)) * std::max(reach, 1.0) *
+         static_cast<double>(g.head_dim + g.value_dim);
+}
+
+bool elements_differ(const Geometry& g) {
+  return !g.query_starts.empty() || !g.query_lengths.empty();
+}
+
+/// Cuts the rows of each head set into blocks, `panels` panels each.
+void cut(Geometry& g, std::int64_t panels) {
+  g.segment_blocks = ceil_div(ceil_div(g.segment, g.kernel->tiles.panel_rows), panels);
+  if (!elements_differ(g)) {
+    g.units = g.batch * g.head_sets() * blocks_of(g, 0);
+    return;
+  }
+  g.first_unit.assign(1, 0);
+  for (const std::int64_t element : g.elements) {
+    g.first_unit.push_back(g.first_unit.back() + g.head_sets() * blocks_of(g, element));
+  }
+  g.units = g.first_unit.back();
+}
+
+/// What does not depend on the threads.
+void choose_tiles(Geometry& g, std::int64_t unit_heads) {
+  g.table = &active_kernels();
+  g.kernel = g.dtype == DType::float32 ? &g.table->f32 : &g.table->f64;
+  const kernels::TileSizes& tiles = g.kernel->tiles;
+  g.key_tile = keys_a_tile(g);
+  g.unit_heads = unit_heads;
+  g.segment = std::max<std::int64_t>(g.unit_heads * g.queries, 1);
+  if (g.mask_kind == kernels::MaskKind::blocks) {
+    // A panel that lies in two rows of tiles does the work of both.
+    const std::int64_t rows = g.blocks.tiles.size * std::max<std::int64_t>(g.unit_heads, 1);
+    g.segment = rows * std::max<std::int64_t>(1, tiles.panel_rows / rows);
+  }
+}
+
 }  // namespace
 
+std::int64_t blocks_of(const Geometry& g, std::int64_t element) {
+  return ceil_div(g.rows_of(element), g.segment) * g.segment_blocks;
+}
+
 void plan(Geometry& g) {
-  g.table = &active_kernels();
-  g.kernel = g.dtype == DType::float32 ? &g.table->forward_f32 : &g.table->forward_f64;
-  // Scratch for a short sequence holds that sequence, not a whole tile.
-  g.key_tile = std::clamp<std::int64_t>(g.keys, 1, g.kernel->key_tile);
+  choose_tiles(g, heads_a_unit(g));
+  if (g.batch > 0) {
+    double work = elements_differ(g) ? 0 : work_of(g, 0) * static_cast<double>(g.batch);
+    if (elements_differ(g)) {  // the largest pieces first, so that none is left to the end
+      g.elements.resize(static_cast<std::size_t>(g.batch));
+      std::iota(g.elements.begin(), g.elements.end(), 0);
+      std::ranges::stable_sort(g.elements, std::greater<>(),
+                               [&](std::int64_t element) { return work_of(g, element); });
+      for (const std::int64_t element : g.elements) work += work_of(g, element);
+    }
+    if (work < kSerialWork) g.threads = 1;
+  }
 
-  const std::int64_t rows = g.group * g.queries;
-  const double reach = static_cast<double>(
-      std::min(g.keys, std::min(g.left, kernels::kUnbounded / 4) + std::min(g.right, g.keys) + 1));
-  const double work = static_cast<double>(g.batch * g.kv_heads * rows) * std::max(reach, 1.0) *
-                      static_cast<double>(g.head_dim + g.value_dim);
-  if (work < kSerialWork) g.threads = 1;
-
+  const kernels::TileSizes& tiles = g.kernel->tiles;
   // A block of several panels fetches each tile of keys once for all of them; but the threads need
   // enough units to share. A row's result does not depend on its block, so threads may matter here.
-  const std::int64_t panels = ceil_div(rows, g.kernel->panel_rows);
-  for (std::int64_t share = g.kernel->query_block / g.kernel->panel_rows; share > 0; --share) {
-    g.blocks = ceil_div(panels, share);
-    g.units = g.batch * g.kv_heads * g.blocks;
+  for (std::int64_t panels = tiles.query_block / tiles.panel_rows; panels > 0; --panels) {
+    if (g.batch > 0) cut(g, panels);
     if (g.units >= kUnitsPerThread * g.threads) break;
   }
   g.threads = static_cast<int>(std::clamp<std::int64_t>(g.units, 1, g.threads));
-  g.scratch_bytes = g.kernel->scratch_bytes(g.head_dim, g.value_dim, g.key_tile);
+  g.scratch_bytes = g.kernel->scratch_bytes({g.head_dim, g.value_dim, g.key_tile, 0});
 }
 
-RowRange block_rows(const Geometry& g, std::int64_t block) {
-  // Rows are cut into the fewest panels of whole vectors, as even as can be, and panels into
+void plan_by_head(Geometry& g) {
+  choose_tiles(g, std::min<std::int64_t>(g.group, 1));
+  const kernels::TileSizes& tiles = g.kernel->tiles;
+  g.elements.clear();
+  g.segment_blocks =
+      ceil_div(ceil_div(g.segment, tiles.panel_rows), tiles.query_block / tiles.panel_rows);
+}
+
+Unit unit_at(const Geometry& g, std::int64_t index) {
+  std::int64_t element;
+  if (g.elements.empty()) {
+    const std::int64_t per_element = g.head_sets() * blocks_of(g, 0);
+    element = index / per_element;
+    index %= per_element;
+  } else {
+    const auto after = std::ranges::upper_bound(g.first_unit, index);
+    const auto place = static_cast<std::size_t>(after - g.first_unit.begin() - 1);
+    element = g.elements[place];
+    index -= g.first_unit[place];
+  }
+  // Blocks of one head follow each other, so that its keys and values stay in the cache; the last
+  // block comes first, because under a causal mask it has the most work.
+  const std::int64_t blocks = blocks_of(g, element);
+  return block_at(g, element, index / blocks, blocks - 1 - index % blocks);
+}
+
+Unit block_at(const Geometry& g, std::int64_t element, std::int64_t head_set, std::int64_t block) {
+  // A segment is cut into the fewest panels of whole vectors, as even as can be, and panels into
   // blocks: narrow panels use the register tiles less well.
-  const std::int64_t rows = g.group * g.queries, lanes = g.kernel->lanes;
-  const std::int64_t vectors = ceil_div(rows, lanes);
-  const std::int64_t panels = ceil_div(vectors, g.kernel->panel_rows / lanes);
-  const auto start = [&](std::int64_t index) {
-    return std::min(rows, index * panels / g.blocks * vectors / panels * lanes);
+  const std::int64_t begin = block / g.segment_blocks * g.segment;
+  const std::int64_t rows = std::min(g.segment, g.rows_of(element) - begin);
+  const kernels::TileSizes& tiles = g.kernel->tiles;
+  const std::int64_t vectors = ceil_div(rows, tiles.lanes);
+  const std::int64_t panels = ceil_div(vectors, tiles.panel_rows / tiles.lanes);
+  const auto start = [&](std::int64_t at) {
+    return std::min(rows, at * panels / g.segment_blocks * vectors / panels * tiles.lanes);
   };
-  return {start(block), start(block + 1) - start(block)};
+  const std::int64_t at = block % g.segment_blocks;
+  return {element, head_set, begin + start(at), start(at + 1) - start(at)};
 }
 
 }  // namespace regard

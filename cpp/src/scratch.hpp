@@ -1,12 +1,20 @@
-// Memory for the kernels, kept between calls: fresh pages cost more than a short call takes.
+// Working memory of a call: one allocation, kept by the calling thread for the next call.
 #pragma once
 
 #include <cstddef>
 
 namespace regard {
 
-/// At least `bytes` bytes aligned to a page, owned by the calling thread and valid until it asks
-/// again. Contents are arbitrary.
-void* thread_scratch(std::size_t bytes);
+/// `bytes` for each of some threads, on pages of their own. Valid until the calling thread asks
+/// again.
+class ThreadScratch {
+ public:
+  ThreadScratch(std::size_t bytes, int threads);
+  void* of(int thread) const { return memory_ + stride_ * static_cast<std::size_t>(thread); }
+
+ private:
+  std::size_t stride_;
+  char* memory_;
+};
 
 }  // namespace regard

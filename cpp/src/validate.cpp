@@ -5,23 +5,11 @@
 #include <string>
 
 #include "axes.hpp"
-#include "message.hpp"
 #include "threads.hpp"
+#include "validate_parts.hpp"
 
 namespace regard {
 namespace {
-
-constexpr const char* kKeyAxes[] = {"heads", "length", "head_dim"};
-constexpr const char* kValueAxes[] = {"heads", "length", "value_dim"};
-constexpr const char* kScoreAxes[] = {"heads", "queries", "keys"};
-
-Shown show_query(const Problem& p) { return {"query", p.query, kKeyAxes}; }
-Shown show_key(const Problem& p) { return {"key", p.key, kKeyAxes}; }
-Shown show_value(const Problem& p) { return {"value", p.value, kValueAxes}; }
-
-std::string versus(std::int64_t a, std::int64_t b) {
-  return " (" + std::to_string(a) + " vs " + std::to_string(b) + ").";
-}
 
 void check_dtypes(const Problem& p) {
   const DType dtype = p.query.dtype;
@@ -118,95 +106,7 @@ void broadcast_batch(const Problem& p, Geometry& g) {
   }
 }
 
-/// mask and bias: broadcast to (batch..., query heads, queries, keys).
-Operand broadcast_scores(const char* argument, const Array& array, const Problem& p,
-                         const Geometry& g) {
-  const Shown shown = {argument, array, kScoreAxes};
-  const auto wanted = [&](int from_end) {
-    if (from_end == 0) return g.keys;
-    if (from_end == 1) return g.queries;
-    if (from_end == 2) return g.query_heads;
-    const int at = g.batch_rank - 1 - (from_end - 3);
-    return at < 0 ? 1 : g.batch_shape[static_cast<std::size_t>(at)];
-  };
-  bool fits = array.rank <= g.batch_rank + 3;
-  for (int i = 0; i < array.rank && fits; ++i)
-    fits = axis(array, i) == 1 || axis(array, i) == wanted(i);
-  if (!fits) {
-    std::vector<std::int64_t> target(g.batch_shape.begin(), g.batch_shape.begin() + g.batch_rank);
-    target.insert(target.end(), {g.query_heads, g.queries, g.keys});
-    throw ValueError(
-        message(std::string(argument) + " does not broadcast to " + tuple(target) + ".",
-                {shown, show_query(p), show_key(p)},
-                "Its axes, from the last: keys, queries, heads of query, batch; each "
-                "equal or 1."));
-  }
-  return align(array, g, 2);
-}
-
-void check_key_lengths(const Problem& p, Geometry& g) {
-  const Array& lengths = *p.key_lengths;
-  const Shown shown = {"key_lengths", lengths, {}};
-  if (lengths.dtype != DType::int64) {
-    throw TypeError(message(std::string("key_lengths has dtype ") + name(lengths.dtype) + ".",
-                            {shown}, "Use integers."));
-  }
-  bool fits = lengths.rank <= g.batch_rank;
-  for (int i = 0; i < lengths.rank && fits; ++i) {
-    const auto wanted = g.batch_shape[static_cast<std::size_t>(g.batch_rank - 1 - i)];
-    fits = axis(lengths, i) == 1 || axis(lengths, i) == wanted;
-  }
-  if (!fits) {
-    throw ValueError(message(
-        "key_lengths of shape " + tuple(lengths.dims()) + " does not broadcast to the batch axes " +
-            tuple({g.batch_shape.data(), static_cast<std::size_t>(g.batch_rank)}) + ".",
-        {show_query(p), show_key(p)}, "Give one length for each batch element, or one for all."));
-  }
-  g.key_lengths.resize(static_cast<std::size_t>(g.batch));
-  for (std::int64_t element = 0; element < g.batch; ++element) {
-    const char* at = static_cast<const char*>(lengths.data);
-    std::int64_t rest = element;
-    for (int i = 0; i < g.batch_rank; ++i) {
-      const std::int64_t extent = g.batch_shape[static_cast<std::size_t>(g.batch_rank - 1 - i)];
-      at += rest % extent * stride(lengths, i);
-      rest /= extent;
-    }
-    std::int64_t length;
-    __builtin_memcpy(&length, at, sizeof length);
-    if (length < 0 || length > g.keys) {
-      throw ValueError(message("key_lengths holds " + std::to_string(length) + ", outside 0 .. " +
-                                   std::to_string(g.keys) + ".",
-                               {show_key(p)},
-                               "A length counts the leading keys that exist: at least 0, at most "
-                               "the length of key."));
-    }
-    g.key_lengths[static_cast<std::size_t>(element)] = length;
-  }
-}
-
-/// Causal is a window with nothing to the right, so both end up in left and right.
-void check_positions(const Problem& p, Geometry& g) {
-  const auto reach = [](const char* side, std::optional<std::int64_t> given) {
-    if (!given) return kernels::kUnbounded;
-    if (*given < 0) {
-      throw ValueError(
-          message(std::string("window is ") + std::to_string(*given) + " to the " + side + ".", {},
-                  "Give a number of keys of at least 0, or None for no limit."));
-    }
-    return std::min(*given, kernels::kUnbounded);
-  };
-  g.left = reach("left", p.window_left);
-  g.right = reach("right", p.window_right);
-  if (p.causal != Causal::none) g.right = std::min<std::int64_t>(g.right, 0);
-  g.upper_left = p.causal == Causal::upper_left;
-}
-
-void check_options(const Problem& p, Geometry& g) {
-  g.scale = p.scale.value_or(1.0 / std::sqrt(static_cast<double>(g.head_dim)));
-  if (!std::isfinite(g.scale)) {
-    throw ValueError(message("scale is not finite.", {},
-                             "Give any finite number, or None for 1 / sqrt(head_dim)."));
-  }
+void check_threads(const Problem& p, Geometry& g) {
   if (p.threads && *p.threads < 1) {
     throw ValueError(message("num_threads is " + std::to_string(*p.threads) + ".", {},
                              "Give at least 1, or None for OpenMP's own number."));
@@ -242,27 +142,12 @@ void validate(const Problem& p, Geometry& g) {
   g.query = align(p.query, g, 2);  // a 1-D query has stride 0 where it has no axis
   g.key = align(p.key, g, 2);
   g.value = align(p.value, g, 2);
-  if (p.mask) {
-    if (p.mask->dtype != DType::boolean) {
-      throw TypeError(message(std::string("mask has dtype ") + name(p.mask->dtype) + ".",
-                              {{"mask", *p.mask, kScoreAxes}},
-                              "Use bool, True = attend; numbers to add to the scores are bias=."));
-    }
-    g.mask = broadcast_scores("mask", *p.mask, p, g);
-  }
-  if (p.bias) {
-    if (p.bias->dtype != g.dtype) {
-      throw TypeError(message(std::string("bias has dtype ") + name(p.bias->dtype) +
-                                  " but query has " + name(g.dtype) + ".",
-                              {{"bias", *p.bias, kScoreAxes}, show_query(p)},
-                              std::string("Convert it with bias.astype(np.") + name(g.dtype) +
-                                  "); a bool array goes in mask=."));
-    }
-    g.bias = broadcast_scores("bias", *p.bias, p, g);
-  }
-  if (p.key_lengths) check_key_lengths(p, g);
-  check_positions(p, g);
-  check_options(p, g);
+  if (p.query_starts || p.key_starts) check_pieces(p, g);
+  check_lengths(p, g);
+  check_masks(p, g);
+  check_biases(p, g);
+  check_numbers(p, g);
+  check_threads(p, g);
 }
 
 }  // namespace regard

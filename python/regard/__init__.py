@@ -25,7 +25,9 @@ except ImportError as error:  # pragma: no cover - needs a broken installation
 from regard import reference
 from regard._attention import Explanation, attention, explain
 from regard._config import show_config
+from regard._inspect import AttentionSummary, attention_summary, attention_weights
 from regard._isa import active_isa, available_isas, set_isa
+from regard._varlen import varlen_attention
 
 if TYPE_CHECKING:
     from regard import bias, masks
@@ -34,12 +36,15 @@ if TYPE_CHECKING:
 __version__: str = _build()["version"]
 
 __all__ = [
+    "AttentionSummary",
     "BlockMask",
     "Explanation",
     "PackedMask",
     "__version__",
     "active_isa",
     "attention",
+    "attention_summary",
+    "attention_weights",
     "available_isas",
     "bias",
     "explain",
@@ -47,6 +52,7 @@ __all__ = [
     "reference",
     "set_isa",
     "show_config",
+    "varlen_attention",
 ]
 
 # Loaded when first used, so that the import stays within its few milliseconds.

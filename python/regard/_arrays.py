@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ def coerce(value: Any, argument: str, role: str) -> NDArray[Any]:
         Anything NumPy can make an array of, or a CPU tensor that speaks DLPack.
     argument : str
         Name of the argument, for messages.
-    role : {"input", "mask", "bias", "lengths"}
+    role : {"input", "mask", "bits", "bias", "numbers", "lengths"}
         What it is used for: integers and bools become float64 as an input or a bias.
 
     Returns
@@ -48,6 +47,8 @@ def coerce(value: Any, argument: str, role: str) -> NDArray[Any]:
     if role == "mask":
         if kind != "b":
             raise _unsupported(array, argument, "bool, True = attend")
+        return array
+    if role == "bits":
         return array
     if kind in "iub":
         if role == "bias" and kind == "b":
@@ -157,39 +158,3 @@ def _overlaps_itself(array: NDArray[Any]) -> bool:
 def int64(value: Any) -> int:
     """Cut a whole number to what 64 bits hold; beyond that, limits are all the same."""
     return max(-(2**63), min(2**63 - 1, int(value)))
-
-
-def window_sides(window: Any) -> tuple[int | None, int | None]:
-    """``(left, right)`` of the ``window`` option; None is unbounded.
-
-    Parameters
-    ----------
-    window : int or tuple of (int or None, int or None)
-        One number counts for both sides.
-
-    Returns
-    -------
-    tuple of (int or None, int or None)
-        How many keys before and after its own position a query sees.
-
-    Raises
-    ------
-    TypeError, ValueError
-        It is neither.
-    """
-    sides = window if isinstance(window, (tuple, list)) else (window, window)
-    if len(sides) != 2:
-        raise ValueError(
-            f"attention: window has {len(sides)} sides.\n  Give (left, right), or one number for "
-            "both."
-        )
-    left, right = sides
-    for side in (left, right):
-        if side is not None and (
-            isinstance(side, bool) or not isinstance(side, (numbers.Integral, np.integer))
-        ):
-            raise TypeError(
-                f"attention: window is {window!r}.\n  Give a number of keys, (left, right), or "
-                "None on a side that has no limit."
-            )
-    return (None if left is None else int64(left), None if right is None else int64(right))

@@ -2,61 +2,17 @@
 
 from __future__ import annotations
 
-import numbers
 from dataclasses import dataclass, fields
-from typing import Any, Literal, TypeAlias, overload
-
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from regard import _core
-from regard._arrays import int64, window_sides
+from regard._options import Causal, Similarity, Window, core_options
 
-Causal: TypeAlias = "bool | Literal['lower_right', 'upper_left']"
-Window: TypeAlias = "int | tuple[int | None, int | None] | None"
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
-_CAUSAL: dict[Any, int] = {False: 0, True: 1, "lower_right": 1, "upper_left": 2}
-
-# causal, window left, window right, scale, num_threads, as the core takes them
-_Parsed: TypeAlias = tuple[int, "int | None", "int | None", "float | None", "int | None"]
-
-
-def _options(causal: Any, window: Any, scale: Any, num_threads: Any) -> _Parsed:
-    """Turn the options into what the core takes."""
-    try:
-        kind = _CAUSAL[causal]
-    except (KeyError, TypeError):
-        raise ValueError(
-            f"attention: causal is {causal!r}.\n  Give True or 'lower_right' (the last query sees "
-            "the last key), 'upper_left' (the first query sees only the first key), or False."
-        ) from None
-    left, right = (None, None) if window is None else window_sides(window)
-    return kind, left, right, _scale(scale), _num_threads(num_threads)
-
-
-def _scale(scale: Any) -> float | None:
-    if scale is None:
-        return None
-    if isinstance(scale, bool) or not isinstance(scale, (numbers.Real, np.floating, np.integer)):
-        raise TypeError(
-            f"attention: scale is a {type(scale).__name__}.\n  Give a number, or None for "
-            "1 / sqrt(head_dim)."
-        )
-    try:
-        return float(scale)
-    except OverflowError:
-        return float("inf")  # which the core refuses
-
-
-def _num_threads(num_threads: Any) -> int | None:
-    if num_threads is None:
-        return None
-    if isinstance(num_threads, bool) or not isinstance(num_threads, (numbers.Integral, np.integer)):
-        raise TypeError(
-            f"attention: num_threads is {num_threads!r}.\n  Give a whole number of at least 1, "
-            "or None for OpenMP's own."
-        )
-    return int64(num_threads)
+    from regard.bias import PositionBias
+    from regard.masks import BlockMask, PackedMask
 
 
 @overload
@@ -67,10 +23,19 @@ def attention(
     *,
     causal: Causal = ...,
     window: Window = ...,
-    mask: ArrayLike | None = ...,
+    mask: ArrayLike | BlockMask | PackedMask | None = ...,
     bias: ArrayLike | None = ...,
+    position_bias: PositionBias | None = ...,
     key_lengths: ArrayLike | None = ...,
-    scale: float | None = ...,
+    query_lengths: ArrayLike | None = ...,
+    query_offset: ArrayLike | None = ...,
+    scale: ArrayLike | None = ...,
+    softcap: ArrayLike | None = ...,
+    alibi_slopes: ArrayLike | None = ...,
+    sinks: ArrayLike | None = ...,
+    similarity: Similarity = ...,
+    dropout: float = ...,
+    seed: int | None = ...,
     return_lse: Literal[False] = ...,
     out: NDArray[Any] | None = ...,
     num_threads: int | None = ...,
@@ -85,10 +50,19 @@ def attention(
     *,
     causal: Causal = ...,
     window: Window = ...,
-    mask: ArrayLike | None = ...,
+    mask: ArrayLike | BlockMask | PackedMask | None = ...,
     bias: ArrayLike | None = ...,
+    position_bias: PositionBias | None = ...,
     key_lengths: ArrayLike | None = ...,
-    scale: float | None = ...,
+    query_lengths: ArrayLike | None = ...,
+    query_offset: ArrayLike | None = ...,
+    scale: ArrayLike | None = ...,
+    softcap: ArrayLike | None = ...,
+    alibi_slopes: ArrayLike | None = ...,
+    sinks: ArrayLike | None = ...,
+    similarity: Similarity = ...,
+    dropout: float = ...,
+    seed: int | None = ...,
     return_lse: Literal[True],
     out: NDArray[Any] | None = ...,
     num_threads: int | None = ...,
@@ -102,10 +76,19 @@ def attention(
     *,
     causal: Causal = False,
     window: Window = None,
-    mask: ArrayLike | None = None,
+    mask: ArrayLike | BlockMask | PackedMask | None = None,
     bias: ArrayLike | None = None,
+    position_bias: PositionBias | None = None,
     key_lengths: ArrayLike | None = None,
-    scale: float | None = None,
+    query_lengths: ArrayLike | None = None,
+    query_offset: ArrayLike | None = None,
+    scale: ArrayLike | None = None,
+    softcap: ArrayLike | None = None,
+    alibi_slopes: ArrayLike | None = None,
+    sinks: ArrayLike | None = None,
+    similarity: Similarity = "dot",
+    dropout: float = 0.0,
+    seed: int | None = None,
     return_lse: bool = False,
     out: NDArray[Any] | None = None,
     num_threads: int | None = None,
@@ -130,16 +113,40 @@ def attention(
     window : int or (left, right), optional
         Query i at position p sees ``p - left <= j <= p + right``; None on a side is no limit.
         One number counts for both sides. p is i, plus ``Sk - Sq`` unless causal is "upper_left".
-    mask : array_like of bool, optional
-        True = attend. Broadcasts to (..., Hq, Sq, Sk); broadcast axes are never expanded.
+        A side may be an integer array with one number for each query head, -1 for no limit.
+    mask : array_like of bool, PackedMask or BlockMask, optional
+        True = attend. Broadcasts to (..., Hq, Sq, Sk); broadcast axes are never expanded, and
+        empty tiles of a `BlockMask` take no time.
     bias : array_like, optional
         Added to the scaled scores, in the dtype of query. Broadcasts like mask; -inf masks.
-    key_lengths : array_like of int, optional
-        How many leading keys of each batch element count. Broadcasts to the batch axes.
-        Positions for causal and window then count from the element's own length; for a batch
-        padded on the right in queries and keys alike, causal="upper_left" is what is meant.
-    scale : float, optional
-        Factor of the scores; default ``1 / sqrt(D)``. Any finite number.
+    position_bias : object of `regard.bias`, optional
+        A bias that depends on the distance of query and key, evaluated where it is needed: T5's
+        buckets, a table of relative positions, a grid of pixels. Comes on top of bias.
+    key_lengths, query_lengths : array_like of int, optional
+        How many leading keys and queries of each batch element count. Broadcast to the batch
+        axes. Later queries give 0. Positions for causal and window then count from the
+        element's own lengths; for a batch padded on the right in queries and keys alike,
+        causal="upper_left" is what is meant, or both lengths.
+    query_offset : array_like of int, optional
+        Position of the first query among the keys, one for all or one for each batch element, in
+        place of ``Sk - Sq``.
+    scale : float or array_like, shape (Hq,), optional
+        Factor of the scores; default ``1 / sqrt(D)``. Any finite number, or one a head.
+    softcap : float or array_like, shape (Hq,), optional
+        Scores s become ``c * tanh(s / c)``, before anything is added to them. 0 is off.
+    alibi_slopes : array_like, shape (Hq,) or (batch, Hq), optional
+        ``slope * abs(p - j)`` is subtracted from the scores; `alibi_slopes` makes the usual ones.
+    sinks : array_like, shape (Hq,), optional
+        One more logit in each row's softmax that has no value, so that weights may sum to less
+        than one. Neither scaled nor capped; part of the LSE. -inf is none.
+    similarity : {"dot", "cosine"}, default "dot"
+        "cosine" divides queries and keys by their lengths; scale then defaults to 1.
+    dropout : float, default 0
+        Share of the weights to leave out, after the softmax; the others grow by
+        ``1 / (1 - dropout)``. The LSE is that of all weights.
+    seed : int, optional
+        For dropout, 0 to 2**64 - 1. The same seed drops the same weights, whatever the number of
+        threads: each is decided by (seed, batch element, head, query, key) alone.
     return_lse : bool, default False
         Also return the logarithm of the softmax denominators.
     out : ndarray, shape (..., Hq, Sq, Dv), optional
@@ -153,7 +160,8 @@ def attention(
     out : ndarray, shape (..., Hq, Sq, Dv)
         In the dtype of query. Queries that see no key give 0.
     lse : ndarray, shape (..., Hq, Sq)
-        Only with return_lse: ``log(sum(exp(scores)))`` over the visible keys, -inf for none.
+        Only with return_lse: ``log(sum(exp(scores)))`` over the visible keys and the sink, -inf
+        for none.
 
     Raises
     ------
@@ -165,12 +173,19 @@ def attention(
     See Also
     --------
     explain : How such a call is run.
+    varlen_attention : The same for packed pieces of different lengths.
+    attention_weights, attention_summary : The weights themselves, and what can be said of them.
     regard.reference.attention : The definition, in float64 NumPy.
 
     Notes
     -----
-    Masked positions never matter, whatever their memory holds. The forward pass follows the
-    online softmax of [2]_ and [3]_, with the queries in the SIMD lanes.
+    A score goes through the options in this order: scale, softcap, ALiBi, position_bias, bias;
+    then what is masked is left out. All masks compose: a key is seen if every one of them lets it
+    be. Masked positions never matter, whatever their memory holds.
+
+    The forward pass follows the online softmax of [2]_ and [3]_, with the queries in the SIMD
+    lanes. Softcap is that of Gemma 2, sinks those of [6]_ and gpt-oss, dropout draws from
+    Philox4x32-10 [5]_.
 
     References
     ----------
@@ -178,6 +193,10 @@ def attention(
     .. [2] Milakov, M. and Gimelshein, N., "Online normalizer calculation for softmax", 2018.
     .. [3] Dao, T. et al., "FlashAttention: Fast and Memory-Efficient Exact Attention with
        IO-Awareness", 2022.
+    .. [4] Press, O. et al., "Train Short, Test Long: Attention with Linear Biases Enables Input
+       Length Extrapolation", 2022.
+    .. [5] Salmon, J. et al., "Parallel Random Numbers: As Easy as 1, 2, 3", 2011.
+    .. [6] Xiao, G. et al., "Efficient Streaming Language Models with Attention Sinks", 2023.
 
     Examples
     --------
@@ -199,15 +218,26 @@ def attention(
     >>> out.shape, lse.shape, out.dtype
     ((8, 100, 64), (8, 100), dtype('float32'))
     """
-    if causal is False and window is None and scale is None and num_threads is None:
-        return _core.attention(  # the plain call, without the cost of parsing
-            query, key, value, 0, None, None, mask, bias, key_lengths, None, return_lse, out, None
-        )
-    kind, left, right, scale, num_threads = _options(causal, window, scale, num_threads)
-    return _core.attention(
-        query, key, value, kind, left, right, mask, bias, key_lengths, scale, return_lse, out,
-        num_threads,
-    )  # fmt: skip
+    options = core_options(
+        query,
+        causal=causal,
+        window=window,
+        mask=mask,
+        bias=bias,
+        position_bias=position_bias,
+        key_lengths=key_lengths,
+        query_lengths=query_lengths,
+        query_offset=query_offset,
+        scale=scale,
+        softcap=softcap,
+        alibi_slopes=alibi_slopes,
+        sinks=sinks,
+        similarity=similarity,
+        dropout=dropout,
+        seed=seed,
+        num_threads=num_threads,
+    )
+    return _core.attention(query, key, value, options or None, return_lse, out)
 
 
 @dataclass(frozen=True)
@@ -223,11 +253,16 @@ class Explanation:
     batch, query_heads, kv_heads, queries, keys, head_dim, value_dim : int
         The problem after broadcasting.
     scale : float
-        Factor of the scores.
+        Factor of the scores, that of the first head if they differ.
+    options : str
+        What else is done to scores and weights, in order.
     visible_share : float
-        Share of the (query, key) pairs that causal, window and key_lengths leave.
+        Share of the (query, key) pairs that positions, lengths and the tiles of a BlockMask
+        leave.
     query_block, key_tile : int
         Most query rows in a unit of work; keys in a tile.
+    heads_a_unit : int
+        Query heads that share keys and are done in one go.
     units, threads : int
         Units of work, and the threads that share them.
     scratch_bytes : int
@@ -246,9 +281,11 @@ class Explanation:
     head_dim: int
     value_dim: int
     scale: float
+    options: str
     visible_share: float
     query_block: int
     key_tile: int
+    heads_a_unit: int
     units: int
     threads: int
     scratch_bytes: int
@@ -265,7 +302,7 @@ class Explanation:
         rows.update(
             (field.name, f"{value:.6g}" if isinstance(value, float) else str(value))
             for field in fields(self)
-            if (value := getattr(self, field.name)) is not None and field.name not in rows
+            if (value := getattr(self, field.name)) not in (None, "") and field.name not in rows
         )
         width = max(map(len, rows))
         return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
@@ -278,10 +315,19 @@ def explain(
     *,
     causal: Causal = False,
     window: Window = None,
-    mask: ArrayLike | None = None,
+    mask: ArrayLike | BlockMask | PackedMask | None = None,
     bias: ArrayLike | None = None,
+    position_bias: PositionBias | None = None,
     key_lengths: ArrayLike | None = None,
-    scale: float | None = None,
+    query_lengths: ArrayLike | None = None,
+    query_offset: ArrayLike | None = None,
+    scale: ArrayLike | None = None,
+    softcap: ArrayLike | None = None,
+    alibi_slopes: ArrayLike | None = None,
+    sinks: ArrayLike | None = None,
+    similarity: Similarity = "dot",
+    dropout: float = 0.0,
+    seed: int | None = None,
     return_lse: bool = False,
     out: NDArray[Any] | None = None,
     num_threads: int | None = None,
@@ -290,7 +336,7 @@ def explain(
 
     Parameters
     ----------
-    query, key, value, causal, window, mask, bias, key_lengths, scale, num_threads
+    query, key, value, **options
         As in `attention`.
     return_lse, out
         Accepted so that a call can be explained as it stands; they change nothing.
@@ -315,9 +361,23 @@ def explain(
     ('float32', 1000, 0.5005)
     """
     del return_lse, out
-    kind, left, right, scale, num_threads = _options(causal, window, scale, num_threads)
-    return Explanation(
-        **_core.explain(
-            query, key, value, kind, left, right, mask, bias, key_lengths, scale, num_threads
-        )
+    options = core_options(
+        query,
+        causal=causal,
+        window=window,
+        mask=mask,
+        bias=bias,
+        position_bias=position_bias,
+        key_lengths=key_lengths,
+        query_lengths=query_lengths,
+        query_offset=query_offset,
+        scale=scale,
+        softcap=softcap,
+        alibi_slopes=alibi_slopes,
+        sinks=sinks,
+        similarity=similarity,
+        dropout=dropout,
+        seed=seed,
+        num_threads=num_threads,
     )
+    return Explanation(**_core.explain(query, key, value, options or None))

@@ -1,4 +1,4 @@
-from typing import Any, Literal, TypedDict, overload
+from typing import Any, Literal, TypeAlias, TypedDict, overload
 
 from numpy.typing import ArrayLike, NDArray
 
@@ -8,21 +8,17 @@ class _Build(TypedDict):
     openmp: str
     openmp_version: str
 
+# What regard._options.core_options makes; None is a plain call.
+_Options: TypeAlias = dict[str, Any] | None
+
 @overload
 def attention(
     query: ArrayLike,
     key: ArrayLike,
     value: ArrayLike,
-    causal: int,
-    window_left: int | None,
-    window_right: int | None,
-    mask: ArrayLike | None,
-    bias: ArrayLike | None,
-    key_lengths: ArrayLike | None,
-    scale: float | None,
+    options: _Options,
     return_lse: Literal[False],
     out: NDArray[Any] | None,
-    num_threads: int | None,
     /,
 ) -> NDArray[Any]: ...
 @overload
@@ -30,32 +26,32 @@ def attention(
     query: ArrayLike,
     key: ArrayLike,
     value: ArrayLike,
-    causal: int,
-    window_left: int | None,
-    window_right: int | None,
-    mask: ArrayLike | None,
-    bias: ArrayLike | None,
-    key_lengths: ArrayLike | None,
-    scale: float | None,
+    options: _Options,
     return_lse: bool,
     out: NDArray[Any] | None,
-    num_threads: int | None,
     /,
 ) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]: ...
 def explain(
+    query: ArrayLike, key: ArrayLike, value: ArrayLike, options: _Options, /
+) -> dict[str, Any]: ...
+def weights(
     query: ArrayLike,
     key: ArrayLike,
-    value: ArrayLike,
-    causal: int,
-    window_left: int | None,
-    window_right: int | None,
-    mask: ArrayLike | None,
-    bias: ArrayLike | None,
-    key_lengths: ArrayLike | None,
-    scale: float | None,
-    num_threads: int | None,
+    options: _Options,
+    rows: list[int],
+    first_key: int,
+    last_key: int,
     /,
-) -> dict[str, Any]: ...
+) -> NDArray[Any]: ...
+def summary(
+    query: ArrayLike,
+    key: ArrayLike,
+    options: _Options,
+    top_k: int,
+    query_cells: int,
+    key_cells: int,
+    /,
+) -> dict[str, NDArray[Any]]: ...
 def compiled_isas() -> list[str]: ...
 def available_isas() -> list[str]: ...
 def active_isa() -> str: ...

@@ -18,29 +18,43 @@
 #include "regard/array.hpp"
 #include "regard/error.hpp"
 #include "regard/isa.hpp"
+#include "regard/options.hpp"
 
 namespace regard {
 
-/// Which keys a query may see by its position alone.
-enum class Causal : std::uint8_t {
-  none,
-  lower_right,  ///< the last query sees the last key
-  upper_left,   ///< the first query sees the first key
-};
-
-/// The inputs and options of one attention call. Nothing is owned.
+/// The inputs and options of one attention call. Nothing but numbers a head is owned.
 struct Problem {
   Array query;  ///< (..., query heads, queries, head_dim); also (queries, head_dim) or (head_dim,)
   Array key;    ///< (..., kv heads, keys, head_dim)
   Array value;  ///< (..., kv heads, keys, value_dim)
+
   std::optional<Array> mask;  ///< bool, true = attend; broadcasts to (..., heads, queries, keys)
-  std::optional<Array> bias;  ///< added to the scores; broadcasts the same way
-  std::optional<Array> key_lengths;  ///< int64; broadcasts to the batch axes
+  /// Keys of a mask that holds bits, uint8 (..., ceil(keys / 8)): key j is bit j % 8 of byte j / 8.
+  std::optional<std::int64_t> packed_mask_keys;
+  std::optional<BlockMask> block_mask;  ///< in place of `mask`
   Causal causal = Causal::none;
-  std::optional<std::int64_t> window_left;   ///< keys before the query's own position
-  std::optional<std::int64_t> window_right;  ///< keys after it
-  std::optional<double> scale;               ///< default 1 / sqrt(head_dim)
-  std::optional<std::int64_t> threads;       ///< default: what OpenMP would use
+  std::optional<PerHead<std::int64_t>> window_left;   ///< keys before the query's own position
+  std::optional<PerHead<std::int64_t>> window_right;  ///< keys after it
+  std::optional<Array> key_lengths;    ///< int64; broadcasts to the batch axes, as the next two do
+  std::optional<Array> query_lengths;  ///< later queries give 0
+  std::optional<Array> query_offset;   ///< query i is at i + offset; default by causal and lengths
+
+  std::optional<PerHead<double>> scale;    ///< default 1 / sqrt(head_dim), 1 for cosines
+  bool cosine = false;                     ///< queries and keys are brought to length 1
+  std::optional<PerHead<double>> softcap;  ///< c tanh(score / c); 0 is off
+  std::optional<Array> alibi_slopes;       ///< float64; broadcasts to (..., heads)
+  std::optional<PositionBias> position_bias;
+  std::optional<Array> bias;             ///< added to the scores; broadcasts like the mask
+  std::optional<PerHead<double>> sinks;  ///< one more logit a row, without a value
+  double dropout = 0;                    ///< share of the weights left out, in [0, 1)
+  std::optional<std::uint64_t> seed;     ///< of the dropout
+
+  /// Packed pieces of different lengths: piece n has the queries query_starts[n] ..
+  /// query_starts[n + 1], and keys likewise; int64, from 0 to the length of the array. The arrays
+  /// then have no batch axes: the pieces are the batch.
+  std::optional<Array> query_starts, key_starts;
+
+  std::optional<std::int64_t> threads;  ///< default: what OpenMP would use
 };
 
 struct Geometry;  // checked shapes and strides; private to the library
@@ -62,6 +76,14 @@ class Plan {
   /// @throws ValueError, TypeError when an output has another shape or type, or overlaps itself.
   void run(const Array& out, const Array* lse = nullptr) const;
 
+  /// Writes weights: those of query rows[n] to out[..., n, :], for the keys [first_key, last_key).
+  /// `out` is (batch, query heads, rows, keys). The problem's values and dropout take no part.
+  void weights(std::span<const std::int64_t> rows, std::int64_t first_key, std::int64_t last_key,
+               const Array& out) const;
+
+  /// What can be said of the weights without keeping them.
+  void summary(const Summary& summary) const;
+
   std::string_view isa() const;
   std::int64_t query_block() const;   ///< most query rows in a unit of work
   std::int64_t key_tile() const;      ///< keys a tile
@@ -75,9 +97,11 @@ class Plan {
   std::int64_t keys() const;
   std::int64_t head_dim() const;
   std::int64_t value_dim() const;
-  double scale() const;
-  double visible_share() const;  ///< share of the scores that causal, window and lengths leave
-  bool key_in_place() const;     ///< keys are read where they lie, not copied tile by tile
+  double scale() const;          ///< of the first head
+  double visible_share() const;  ///< share of the scores that positions and block masks leave
+  std::string options() const;   ///< what is done to scores and weights, in order, e.g. "softcap"
+  std::int64_t heads_a_unit() const;  ///< query heads that share a unit of work
+  bool key_in_place() const;          ///< keys are read where they lie, not copied tile by tile
   bool value_in_place() const;
 
  private:

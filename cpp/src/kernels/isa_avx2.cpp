@@ -1,15 +1,8 @@
-#include "forward.hpp"
-#include "roofline.hpp"
+#include "kernels.hpp"
 #include "vec_avx2.hpp"
 
 namespace regard::kernels {
 
-const KernelTable avx2_kernels = {
-    "avx2",
-    forward_kernel<Avx2F32>(),
-    forward_kernel<Avx2F64>(),
-    fma_loop<Avx2F32>,
-    fma_loop<Avx2F64>,
-};
+const KernelTable avx2_kernels = {"avx2", kernels_of<Avx2F32>(), kernels_of<Avx2F64>()};
 
 }  // namespace regard::kernels

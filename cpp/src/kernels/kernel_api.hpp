@@ -22,53 +22,145 @@ struct Rows {
 /// Reach of a position to one side that no array can exceed; sums of three stay in range.
 inline constexpr std::int64_t kUnbounded = INT64_MAX / 4;
 
-/// One unit of forward work: a block of query rows of one kv head against all its keys.
+/// How a mask lies in memory.
+enum class MaskKind : std::uint8_t {
+  none,
+  bytes,   ///< nonzero = attend
+  bits,    ///< 1 = attend; key j is bit j % 8 of byte j / 8 of its row
+  blocks,  ///< a BlockMask
+};
+
+/// A mask in tiles of size x size, stored by rows of tiles (CSR). A tile that is not stored hides
+/// all its keys. A tile of keys that a kernel takes never crosses one of these.
+struct BlockMask {
+  const std::int64_t* row_begin;  ///< row b of tiles is entries row_begin[b] .. row_begin[b + 1]
+  const std::int32_t* columns;    ///< of the tiles, ascending in each row
+  const std::int32_t* partial;    ///< -1: all of the tile is seen; else its number in `tiles`
+  const std::uint8_t* tiles;      ///< size rows of size / 8 bytes each, bits as in MaskKind::bits
+  std::int64_t size;              ///< a multiple of 16
+};
+
+/// A bias that depends on where query and key are: table[clamp(j - p, -reach, reach) + reach]; on a
+/// grid (width > 0) table[(yi - yj + height - 1) (2 width - 1) + (xi - xj + width - 1)].
+struct PositionBias {
+  const void* table;  ///< of the compute type; null without such a bias
+  std::int64_t reach;
+  std::int64_t height;
+  std::int64_t width;
+};
+
+/// Inverted dropout of the weights: Philox4x32-10 (Salmon et al. 2011) with the counter
+/// (j / 4, i, head, element); key j takes word j % 4.
+struct Dropout {
+  std::uint64_t seed;
+  std::uint32_t threshold;  ///< words below it drop their weight
+  std::uint32_t head;       ///< the first query head of the group
+  std::uint32_t element;    ///< batch element
+  double keep_factor;       ///< 1 / (1 - p); 1 and threshold 0 without dropout
+};
+
+/// A block of query rows of one kv head against all its keys: which scores there are, and what is
+/// done to them.
 ///
 /// Under GQA the `group` query heads that share the kv head are interleaved: row r of the kv head
 /// is query r / group of head r % group. Positions are then non-decreasing over the rows of a
 /// block, which keeps the masked edge of a causal block as narrow as possible.
-struct ForwardUnit {
+struct ScoreUnit {
   Rows query;  ///< (group, queries, head_dim)
   Rows key;    ///< (1, keys, head_dim)
-  Rows value;  ///< (1, keys, value_dim)
-  Rows out;    ///< (group, queries, value_dim)
-  Rows lse;    ///< (group, queries, 1); data is null when not asked for
-  Rows mask;   ///< (group, queries, keys) bytes, nonzero = attend; data is null without a mask
+  Rows mask;   ///< (group, queries, keys), for MaskKind::bytes and bits
   Rows bias;   ///< (group, queries, keys) of the compute type; data is null without a bias
+  MaskKind mask_kind;
+  BlockMask blocks;
+  PositionBias position_bias;
   std::int64_t group;
   std::int64_t first_row;
   std::int64_t row_count;  ///< 1 .. query_block
   std::int64_t key_count;  ///< keys of this batch element that count
   std::int64_t head_dim;
-  std::int64_t value_dim;
   std::int64_t key_tile;
   /// Query i sits at p = i + offset and sees the keys p - left <= j <= p + right.
   std::int64_t offset;
   std::int64_t left;
   std::int64_t right;
-  double scale;
+  bool cosine;  ///< scores are cosines of the angles between queries and keys
+  /// One entry a head of the group; null: off.
+  const double* scale;      ///< never null
+  std::int64_t scale_step;  ///< from head to head: 1, or 0 if all have the same
+  const double* softcap;    ///< 0: off for this head
+  const double* alibi;      ///< slopes
+  const double* sink;       ///< one more logit in the softmax's sum
+};
+
+/// Forward attention of one block.
+struct ForwardUnit {
+  ScoreUnit scores;
+  Rows value;  ///< (1, keys, value_dim)
+  Rows out;    ///< (group, queries, value_dim)
+  Rows lse;    ///< (group, queries, 1); data is null when not asked for
+  std::int64_t value_dim;
+  Dropout dropout;
   void* scratch;  ///< scratch_bytes(...) bytes, aligned to 64, contents arbitrary
 };
 
-struct ForwardKernel {
-  void (*run)(const ForwardUnit& unit);
-  std::size_t (*scratch_bytes)(std::int64_t head_dim, std::int64_t value_dim,
-                               std::int64_t key_tile);
+/// The weights of one block of rows (group = 1), for the keys [first_key, last_key).
+struct WeightsUnit {
+  ScoreUnit scores;
+  Rows out;  ///< (1, rows of the block, keys from first_key on)
+  std::int64_t first_key, last_key;
+  void* scratch;
+};
+
+/// What is looked for in the weights of one block of rows (group = 1); every pointer is to this
+/// head's own part. Numbers are of the compute type.
+struct SummaryUnit {
+  ScoreUnit scores;
+  char* lse;           ///< (queries)
+  char* entropy;       ///< (queries)
+  char* row_max;       ///< (queries)
+  std::int64_t top_k;  ///< the largest weights of each row, with their keys
+  char* top_weights;   ///< (queries, top_k)
+  std::int64_t* top_keys;
+  double* column_sums;                    ///< (keys), added to
+  double* pooled;                         ///< (query_cells, key_cells), added to
+  std::int64_t query_length, key_length;  ///< what the cells of `pooled` share out evenly
+  std::int64_t query_cells, key_cells;
+  void* scratch;
+};
+
+/// Sizes that scratch memory depends on.
+struct ScratchSizes {
+  std::int64_t head_dim;
+  std::int64_t value_dim;
+  std::int64_t key_tile;
+  std::int64_t top_k;
+};
+
+/// What blocks of rows and tiles of keys a kernel is made for.
+struct TileSizes {
   std::int64_t lanes;        ///< queries in one vector: blocks start at multiples of this
   std::int64_t panel_rows;   ///< rows that share a pass over a tile
   std::int64_t query_block;  ///< most rows in a unit: several panels
   std::int64_t key_tile;     ///< keys a tile, for sequences longer than one tile
 };
 
+/// The kernels of one compute type.
+struct Kernels {
+  TileSizes tiles;
+  void (*forward)(const ForwardUnit& unit);
+  void (*weights)(const WeightsUnit& unit);
+  void (*summary)(const SummaryUnit& unit);
+  std::size_t (*scratch_bytes)(const ScratchSizes& sizes);  ///< enough for each of them
+  /// FMA ceiling: `steps` rounds of independent register-only FMAs; returns floating-point
+  /// operations done.
+  double (*fma)(std::int64_t steps);
+};
+
 /// Everything one instruction set offers.
 struct KernelTable {
   const char* isa;
-  ForwardKernel forward_f32;
-  ForwardKernel forward_f64;
-  /// FMA ceiling: `steps` rounds of independent register-only FMAs; returns floating-point
-  /// operations done.
-  double (*fma_f32)(std::int64_t steps);
-  double (*fma_f64)(std::int64_t steps);
+  Kernels f32;
+  Kernels f64;
 };
 
 extern const KernelTable generic_kernels;

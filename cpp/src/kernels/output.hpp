@@ -5,11 +5,29 @@
 #include <cstdint>
 
 #include "kernel_api.hpp"
+#include "mask.hpp"
+#include "online_softmax.hpp"
 #include "pack.hpp"
-#include "score.hpp"
+#include "reach.hpp"
 
 namespace regard::kernels {
 namespace {
+
+/// True if the row can see a key at all. Only asked when every weight of the row came out 0, which
+/// scores of -inf can do as well.
+template <class T>
+inline bool sees_a_key(const ScoreUnit& u, std::int64_t row) {
+  const KeyRange keys = reachable(u, row);
+  const char* bias = u.bias.data ? row_address(u.bias, u.group, row) : nullptr;
+  for (std::int64_t j = keys.begin; j < keys.end; ++j) {
+    if (!mask_allows(u, row, j)) continue;
+    if (bias && read<T>(bias + j * u.bias.column_stride) == -static_cast<T>(__builtin_inf())) {
+      continue;
+    }
+    return true;
+  }
+  return false;
+}
 
 /// Whether neither NaN nor Inf is among `count` numbers (a multiple of the lanes): 0 * x is NaN for
 /// both.
@@ -44,29 +62,43 @@ inline void write_row(const typename V::scalar* O, typename V::scalar factor, st
 }
 
 template <class T>
-inline void write_lse(T reference, T sum, bool nothing_seen, char* to) {
-  double lse = kLn2 * static_cast<double>(reference) + __builtin_log(static_cast<double>(sum));
-  if (sum == 0) lse = nothing_seen ? -__builtin_inf() : __builtin_nan("");
-  const T rounded = static_cast<T>(lse);
-  __builtin_memcpy(to, &rounded, sizeof rounded);
+inline void write_scalar(T x, char* to) {
+  __builtin_memcpy(to, &x, sizeof x);
+}
+
+/// What a row comes to: its weights are factor * 2^(s - m).
+template <class T>
+inline RowSum<T> finish_row(const ScoreUnit& u, std::int64_t row, T m, T l) {
+  RowSum<T> z = close_row<T>(u, row, m, l);
+  if (z.sum == 0) {
+    // No key weighed anything: 0 if the masks say so, NaN if the scores were all -inf.
+    z.factor = sees_a_key<T>(u, row) ? static_cast<T>(__builtin_nan("")) : T(0);
+  }
+  return z;
+}
+
+template <class T>
+inline T log_sum_exp(const RowSum<T>& z) {
+  if (z.sum == 0) return z.factor == 0 ? -static_cast<T>(__builtin_inf()) : z.factor;
+  return static_cast<T>(kLn2 * static_cast<double>(z.reference) +
+                        __builtin_log(static_cast<double>(z.sum)));
 }
 
 template <class V>
-void write_output(const ForwardUnit& u, const typename V::scalar* O, std::int64_t columns,
+void write_output(const ForwardUnit& unit, const typename V::scalar* O, std::int64_t columns,
                   const typename V::scalar* m, const typename V::scalar* l) {
   using T = typename V::scalar;
+  const ScoreUnit& u = unit.scores;
   for (std::int64_t r = 0; r < u.row_count; ++r) {
     const std::int64_t row = u.first_row + r;
-    T factor = 1 / l[r];
-    bool nothing_seen = false;
-    if (l[r] == 0) {
-      // No key weighed anything: 0 if the masks say so, NaN if the scores were all -inf.
-      nothing_seen = !sees_a_key<T>(u, row);
-      factor = nothing_seen ? T(0) : static_cast<T>(__builtin_nan(""));
+    const RowSum<T> z = finish_row<T>(u, row, m[r], l[r]);
+    T factor = z.factor;
+    if (unit.dropout.threshold > 0) {
+      factor = static_cast<T>(static_cast<double>(factor) * unit.dropout.keep_factor);
     }
-    write_row<V>(O + r * columns, factor, u.value_dim, row_address(u.out, u.group, row),
-                 u.out.column_stride);
-    if (u.lse.data) write_lse<T>(m[r], l[r], nothing_seen, row_address(u.lse, u.group, row));
+    write_row<V>(O + r * columns, factor, unit.value_dim, row_address(unit.out, u.group, row),
+                 unit.out.column_stride);
+    if (unit.lse.data) write_scalar(log_sum_exp(z), row_address(unit.lse, u.group, row));
   }
 }
 

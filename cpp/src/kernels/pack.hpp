@@ -38,16 +38,15 @@ inline bool readable_in_place(const Rows& rows) {
          reinterpret_cast<std::uintptr_t>(rows.data) % sizeof(T) == 0;
 }
 
-/// to[c][r] = factor * rows[r][c] for one vector of rows and `columns` columns; rows from
+/// to[c][r] = factor[r] * rows[r][c] for one vector of rows and `columns` columns; rows from
 /// `row_count` on are 0. `addresses` holds the first element of each row.
 template <class V>
 inline void transpose_rows(const char* const* addresses, std::int64_t row_count,
                            std::ptrdiff_t column_stride, std::int64_t columns,
-                           typename V::scalar factor, typename V::scalar* to, std::ptrdiff_t ld) {
+                           typename V::reg factor, typename V::scalar* to, std::ptrdiff_t ld) {
   using T = typename V::scalar;
   std::int64_t c = 0;
   if (column_stride == static_cast<std::ptrdiff_t>(sizeof(T))) {
-    const typename V::reg scale = V::set1(factor);
     for (; c + V::lanes <= columns; c += V::lanes) {
       typename V::reg block[V::lanes];
       REGARD_UNROLL
@@ -57,14 +56,36 @@ inline void transpose_rows(const char* const* addresses, std::int64_t row_count,
       }
       V::transpose(block);
       REGARD_UNROLL
-      for (int i = 0; i < V::lanes; ++i) V::store(to + (c + i) * ld, V::mul(block[i], scale));
+      for (int i = 0; i < V::lanes; ++i) V::store(to + (c + i) * ld, V::mul(block[i], factor));
     }
   }
   for (; c < columns; ++c) {
+    T* column = to + c * ld;
     for (std::int64_t r = 0; r < V::lanes; ++r) {
-      to[c * ld + r] = r < row_count ? factor * read<T>(addresses[r] + c * column_stride) : T(0);
+      column[r] = r < row_count ? read<T>(addresses[r] + c * column_stride) : T(0);
+    }
+    V::store(column, V::mul(V::load(column), factor));
+  }
+}
+
+/// 1 / |x|, the sum of squares formed in double; 0 for a vector of zeros.
+template <class T>
+inline double inverse_norm(const char* x, std::ptrdiff_t stride, std::int64_t count) {
+  double sum[8] = {};  // as many sums as fill the adders
+  std::int64_t c = 0;
+  for (; c + 8 <= count; c += 8) {
+    for (int i = 0; i < 8; ++i) {
+      const double y = static_cast<double>(read<T>(x + (c + i) * stride));
+      sum[i] += y * y;
     }
   }
+  for (int i = 0; c < count; ++c, ++i) {
+    const double y = static_cast<double>(read<T>(x + c * stride));
+    sum[i] += y * y;
+  }
+  const double square =
+      ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
+  return square == 0 ? 0 : 1 / __builtin_sqrt(square);
 }
 
 /// to[j][0 .. ld) = the `columns` columns of row first + j, then zeros.

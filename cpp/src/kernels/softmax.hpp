@@ -7,7 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "score.hpp"
+#include "reach.hpp"
 #include "unroll.hpp"
 
 namespace regard::kernels {
@@ -37,10 +37,7 @@ inline bool raise_reference(typename V::reg maximum, typename V::scalar* m,
 }
 
 /// P' = 2^(S' - m) in place, and l += the sum over the tile's keys.
-///
-/// `Mark` gives masked weights (S' = -inf) the value -0, which adds nothing but can be told from a
-/// weight that underflowed; see careful_values.
-template <class V, int VECTORS, bool Mark>
+template <class V, int VECTORS>
 REGARD_NOINLINE void weights_block(typename V::scalar* St, std::ptrdiff_t ld, std::int64_t keys,
                                    const typename V::scalar* m, typename V::scalar* l) {
   using reg = typename V::reg;
@@ -54,11 +51,7 @@ REGARD_NOINLINE void weights_block(typename V::scalar* St, std::ptrdiff_t ld, st
     REGARD_UNROLL
     for (int v = 0; v < VECTORS; ++v) {
       typename V::scalar* at = St + j * ld + v * V::lanes;
-      const reg s = V::load(at);
-      reg p = V::exp2(V::sub(s, reference[v]));
-      if constexpr (Mark) {
-        p = V::select(V::equal(s, V::set1(minus_infinity<V>())), V::set1(-0.0f), p);
-      }
+      const reg p = V::exp2(V::sub(V::load(at), reference[v]));
       V::store(at, p);
       sum[v] = V::add(sum[v], p);
     }
@@ -70,16 +63,16 @@ REGARD_NOINLINE void weights_block(typename V::scalar* St, std::ptrdiff_t ld, st
 }
 
 /// weights_block for a number of vectors known only at run time.
-template <class V, bool Mark, int VECTORS = V::score_vectors>
+template <class V, int VECTORS = V::score_vectors>
 inline void tile_weights(std::int64_t vectors, typename V::scalar* St, std::ptrdiff_t ld,
                          std::int64_t keys, const typename V::scalar* m, typename V::scalar* l) {
   for (; vectors >= VECTORS; vectors -= VECTORS) {
-    weights_block<V, VECTORS, Mark>(St, ld, keys, m, l);
+    weights_block<V, VECTORS>(St, ld, keys, m, l);
     St += VECTORS * V::lanes;
     m += VECTORS * V::lanes;
     l += VECTORS * V::lanes;
   }
-  if constexpr (VECTORS > 1) tile_weights<V, Mark, VECTORS - 1>(vectors, St, ld, keys, m, l);
+  if constexpr (VECTORS > 1) tile_weights<V, VECTORS - 1>(vectors, St, ld, keys, m, l);
 }
 
 /// row *= alpha for the rows of O whose reference moved.
@@ -95,7 +88,7 @@ inline void rescale_rows(typename V::scalar* O, std::ptrdiff_t ldo, std::int64_t
   }
 }
 
-/// One row of O += P V that skips masked weights (-0), for values that may hold NaN or Inf where
+/// One row of O += P V that skips hidden weights (-0), for values that may hold NaN or Inf where
 /// masked. Same order of sums as value_block, so the same bits where nothing is skipped.
 template <class V>
 inline void careful_values(const typename V::scalar* Pt, std::ptrdiff_t ld,

@@ -11,6 +11,7 @@
 #include "exp2.hpp"
 #include "transpose_x86.hpp"
 #include "unroll.hpp"
+#include "words_x86.hpp"
 
 namespace regard::kernels {
 namespace {
@@ -19,6 +20,7 @@ struct Avx2F32 {
   using scalar = float;
   using reg = __m256;
   using mask = __m256;  // all bits of a lane, or none
+  using words = Words8;
   static constexpr int lanes = 8;
   static constexpr int score_keys = 6, score_vectors = 2;
   static constexpr int out_rows = 6, out_vectors = 2;
@@ -31,9 +33,12 @@ struct Avx2F32 {
   static reg add(reg a, reg b) { return _mm256_add_ps(a, b); }
   static reg sub(reg a, reg b) { return _mm256_sub_ps(a, b); }
   static reg mul(reg a, reg b) { return _mm256_mul_ps(a, b); }
+  static reg div(reg a, reg b) { return _mm256_div_ps(a, b); }
+  static reg abs(reg x) { return _mm256_andnot_ps(set1(-0.0f), x); }
   static reg fma(reg a, reg b, reg c) { return _mm256_fmadd_ps(a, b, c); }
-  /// The larger; b when either is NaN.
+  /// The larger, the smaller; b when either is NaN.
   static reg max(reg a, reg b) { return _mm256_max_ps(a, b); }
+  static reg min(reg a, reg b) { return _mm256_min_ps(a, b); }
   static mask less(reg a, reg b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
   static mask less_equal(reg a, reg b) { return _mm256_cmp_ps(a, b, _CMP_LE_OQ); }
   static mask equal(reg a, reg b) { return _mm256_cmp_ps(a, b, _CMP_EQ_OQ); }
@@ -41,6 +46,9 @@ struct Avx2F32 {
   static bool any(mask m) { return _mm256_movemask_ps(m) != 0; }
   /// m ? a : b, lane by lane.
   static reg select(mask m, reg a, reg b) { return _mm256_blendv_ps(b, a, m); }
+  static mask at_least(__m256i x, __m256i least) {
+    return _mm256_castsi256_ps(Words8::at_least(x, least));
+  }
   static mask nonzero_bytes(const std::uint8_t* p) {
     const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
     const __m256i words = _mm256_cvtepu8_epi32(bytes);
@@ -85,6 +93,7 @@ struct Avx2F64 {
   using scalar = double;
   using reg = __m256d;
   using mask = __m256d;
+  using words = Words4;
   static constexpr int lanes = 4;
   static constexpr int score_keys = 6, score_vectors = 2;
   static constexpr int out_rows = 6, out_vectors = 2;
@@ -97,14 +106,20 @@ struct Avx2F64 {
   static reg add(reg a, reg b) { return _mm256_add_pd(a, b); }
   static reg sub(reg a, reg b) { return _mm256_sub_pd(a, b); }
   static reg mul(reg a, reg b) { return _mm256_mul_pd(a, b); }
+  static reg div(reg a, reg b) { return _mm256_div_pd(a, b); }
+  static reg abs(reg x) { return _mm256_andnot_pd(set1(-0.0), x); }
   static reg fma(reg a, reg b, reg c) { return _mm256_fmadd_pd(a, b, c); }
   static reg max(reg a, reg b) { return _mm256_max_pd(a, b); }
+  static reg min(reg a, reg b) { return _mm256_min_pd(a, b); }
   static mask less(reg a, reg b) { return _mm256_cmp_pd(a, b, _CMP_LT_OQ); }
   static mask less_equal(reg a, reg b) { return _mm256_cmp_pd(a, b, _CMP_LE_OQ); }
   static mask equal(reg a, reg b) { return _mm256_cmp_pd(a, b, _CMP_EQ_OQ); }
   static mask both(mask a, mask b) { return _mm256_and_pd(a, b); }
   static bool any(mask m) { return _mm256_movemask_pd(m) != 0; }
   static reg select(mask m, reg a, reg b) { return _mm256_blendv_pd(b, a, m); }
+  static mask at_least(__m128i x, __m128i least) {
+    return _mm256_castsi256_pd(_mm256_cvtepi32_epi64(Words4::at_least(x, least)));
+  }
   static mask nonzero_bytes(const std::uint8_t* p) {
     std::int32_t four;
     __builtin_memcpy(&four, p, sizeof four);

@@ -13,6 +13,7 @@
 #include "exp2.hpp"
 #include "transpose_x86.hpp"
 #include "unroll.hpp"
+#include "words_x86.hpp"
 
 namespace regard::kernels {
 namespace {
@@ -21,6 +22,7 @@ struct Avx512F32 {
   using scalar = float;
   using reg = __m512;
   using mask = __mmask16;
+  using words = Words16;
   static constexpr int lanes = 16;
   static constexpr int score_keys = 8, score_vectors = 3;
   static constexpr int out_rows = 6, out_vectors = 4;
@@ -33,9 +35,12 @@ struct Avx512F32 {
   static reg add(reg a, reg b) { return _mm512_add_ps(a, b); }
   static reg sub(reg a, reg b) { return _mm512_sub_ps(a, b); }
   static reg mul(reg a, reg b) { return _mm512_mul_ps(a, b); }
+  static reg div(reg a, reg b) { return _mm512_div_ps(a, b); }
+  static reg abs(reg x) { return _mm512_abs_ps(x); }
   static reg fma(reg a, reg b, reg c) { return _mm512_fmadd_ps(a, b, c); }
-  /// The larger; b when either is NaN.
+  /// The larger, the smaller; b when either is NaN.
   static reg max(reg a, reg b) { return _mm512_max_ps(a, b); }
+  static reg min(reg a, reg b) { return _mm512_min_ps(a, b); }
   static mask less(reg a, reg b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
   static mask less_equal(reg a, reg b) { return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ); }
   static mask equal(reg a, reg b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
@@ -43,6 +48,7 @@ struct Avx512F32 {
   static bool any(mask m) { return m != 0; }
   /// m ? a : b, lane by lane.
   static reg select(mask m, reg a, reg b) { return _mm512_mask_blend_ps(m, b, a); }
+  static mask at_least(__m512i x, __m512i least) { return _mm512_cmpge_epu32_mask(x, least); }
   static mask nonzero_bytes(const std::uint8_t* p) {
     const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
     return _mm_test_epi8_mask(x, x);
@@ -87,6 +93,7 @@ struct Avx512F64 {
   using scalar = double;
   using reg = __m512d;
   using mask = __mmask8;
+  using words = Words8;
   static constexpr int lanes = 8;
   static constexpr int score_keys = 8, score_vectors = 3;
   static constexpr int out_rows = 6, out_vectors = 4;
@@ -99,14 +106,18 @@ struct Avx512F64 {
   static reg add(reg a, reg b) { return _mm512_add_pd(a, b); }
   static reg sub(reg a, reg b) { return _mm512_sub_pd(a, b); }
   static reg mul(reg a, reg b) { return _mm512_mul_pd(a, b); }
+  static reg div(reg a, reg b) { return _mm512_div_pd(a, b); }
+  static reg abs(reg x) { return _mm512_abs_pd(x); }
   static reg fma(reg a, reg b, reg c) { return _mm512_fmadd_pd(a, b, c); }
   static reg max(reg a, reg b) { return _mm512_max_pd(a, b); }
+  static reg min(reg a, reg b) { return _mm512_min_pd(a, b); }
   static mask less(reg a, reg b) { return _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ); }
   static mask less_equal(reg a, reg b) { return _mm512_cmp_pd_mask(a, b, _CMP_LE_OQ); }
   static mask equal(reg a, reg b) { return _mm512_cmp_pd_mask(a, b, _CMP_EQ_OQ); }
   static mask both(mask a, mask b) { return static_cast<mask>(a & b); }
   static bool any(mask m) { return m != 0; }
   static reg select(mask m, reg a, reg b) { return _mm512_mask_blend_pd(m, b, a); }
+  static mask at_least(__m256i x, __m256i least) { return _mm256_cmpge_epu32_mask(x, least); }
   static mask nonzero_bytes(const std::uint8_t* p) {
     const __m128i x = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
     return static_cast<mask>(_mm_test_epi8_mask(x, x));

@@ -14,12 +14,34 @@
 namespace regard::kernels {
 namespace {
 
+/// N words of 32 bits.
+template <int N>
+struct GenericWords {
+  using reg = Eigen::Array<std::uint32_t, N, 1>;
+  static reg set1(std::uint32_t x) { return reg::Constant(x); }
+  static reg load(const std::uint32_t* p) { return Eigen::Map<const reg>(p); }
+  static reg exclusive_or(const reg& a, const reg& b, const reg& c) {
+    reg x;
+    for (int i = 0; i < N; ++i) x[i] = a[i] ^ b[i] ^ c[i];
+    return x;
+  }
+  /// The halves of the 64-bit products x * m.
+  static void multiply(const reg& x, const reg& m, reg& high, reg& low) {
+    for (int i = 0; i < N; ++i) {
+      const std::uint64_t product = static_cast<std::uint64_t>(x[i]) * m[i];
+      high[i] = static_cast<std::uint32_t>(product >> 32);
+      low[i] = static_cast<std::uint32_t>(product);
+    }
+  }
+};
+
 /// N lanes of T. 4 x 2 accumulators and their operands fit in 16 registers of 16 bytes.
 template <class T, int N>
 struct Generic {
   using scalar = T;
   using reg = Eigen::Array<T, N, 1>;
   using mask = Eigen::Array<bool, N, 1>;
+  using words = GenericWords<N>;
   static constexpr int lanes = N;
   static constexpr int score_keys = 4, score_vectors = 2;
   static constexpr int out_rows = 4, out_vectors = 2;
@@ -35,12 +57,19 @@ struct Generic {
   static reg add(const reg& a, const reg& b) { return a + b; }
   static reg sub(const reg& a, const reg& b) { return a - b; }
   static reg mul(const reg& a, const reg& b) { return a * b; }
+  static reg div(const reg& a, const reg& b) { return a / b; }
+  static reg abs(const reg& x) { return x.abs(); }
   static reg fma(const reg& a, const reg& b, const reg& c) { return a * b + c; }
-  /// The larger; b when either is NaN.
+  /// The larger, the smaller; b when either is NaN.
   static reg max(const reg& a, const reg& b) {
     reg larger;
     for (int i = 0; i < N; ++i) larger[i] = a[i] > b[i] ? a[i] : b[i];
     return larger;
+  }
+  static reg min(const reg& a, const reg& b) {
+    reg smaller;
+    for (int i = 0; i < N; ++i) smaller[i] = a[i] < b[i] ? a[i] : b[i];
+    return smaller;
   }
   static mask less(const reg& a, const reg& b) { return a < b; }
   static mask less_equal(const reg& a, const reg& b) { return a <= b; }
@@ -49,6 +78,9 @@ struct Generic {
   static bool any(const mask& m) { return m.any(); }
   /// m ? a : b, lane by lane.
   static reg select(const mask& m, const reg& a, const reg& b) { return m.select(a, b); }
+  static mask at_least(const typename words::reg& x, const typename words::reg& least) {
+    return x >= least;
+  }
   static mask nonzero_bytes(const std::uint8_t* p) {
     mask m;
     for (int i = 0; i < N; ++i) m[i] = p[i] != 0;

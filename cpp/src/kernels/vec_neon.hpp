@@ -14,10 +14,38 @@
 namespace regard::kernels {
 namespace {
 
+/// 32-bit words, one a lane.
+struct NeonWords4 {
+  using reg = uint32x4_t;
+  static reg set1(std::uint32_t x) { return vdupq_n_u32(x); }
+  static reg load(const std::uint32_t* p) { return vld1q_u32(p); }
+  static reg exclusive_or(reg a, reg b, reg c) { return veorq_u32(veorq_u32(a, b), c); }
+  /// The halves of the 64-bit products x * m.
+  static void multiply(reg x, reg m, reg& high, reg& low) {
+    const uint64x2_t first = vmull_u32(vget_low_u32(x), vget_low_u32(m));
+    const uint64x2_t second = vmull_u32(vget_high_u32(x), vget_high_u32(m));
+    low = vuzp1q_u32(vreinterpretq_u32_u64(first), vreinterpretq_u32_u64(second));
+    high = vuzp2q_u32(vreinterpretq_u32_u64(first), vreinterpretq_u32_u64(second));
+  }
+};
+
+struct NeonWords2 {
+  using reg = uint32x2_t;
+  static reg set1(std::uint32_t x) { return vdup_n_u32(x); }
+  static reg load(const std::uint32_t* p) { return vld1_u32(p); }
+  static reg exclusive_or(reg a, reg b, reg c) { return veor_u32(veor_u32(a, b), c); }
+  static void multiply(reg x, reg m, reg& high, reg& low) {
+    const uint64x2_t product = vmull_u32(x, m);
+    low = vmovn_u64(product);
+    high = vshrn_n_u64(product, 32);
+  }
+};
+
 struct NeonF32 {
   using scalar = float;
   using reg = float32x4_t;
   using mask = uint32x4_t;
+  using words = NeonWords4;
   static constexpr int lanes = 4;
   static constexpr int score_keys = 8, score_vectors = 2;
   static constexpr int out_rows = 8, out_vectors = 3;
@@ -30,9 +58,12 @@ struct NeonF32 {
   static reg add(reg a, reg b) { return vaddq_f32(a, b); }
   static reg sub(reg a, reg b) { return vsubq_f32(a, b); }
   static reg mul(reg a, reg b) { return vmulq_f32(a, b); }
+  static reg div(reg a, reg b) { return vdivq_f32(a, b); }
+  static reg abs(reg x) { return vabsq_f32(x); }
   static reg fma(reg a, reg b, reg c) { return vfmaq_f32(c, a, b); }
-  /// The larger; b when either is NaN.
+  /// The larger, the smaller; b when either is NaN.
   static reg max(reg a, reg b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
+  static reg min(reg a, reg b) { return vbslq_f32(vcltq_f32(a, b), a, b); }
   static mask less(reg a, reg b) { return vcltq_f32(a, b); }
   static mask less_equal(reg a, reg b) { return vcleq_f32(a, b); }
   static mask equal(reg a, reg b) { return vceqq_f32(a, b); }
@@ -40,6 +71,7 @@ struct NeonF32 {
   static bool any(mask m) { return vmaxvq_u32(m) != 0; }
   /// m ? a : b, lane by lane.
   static reg select(mask m, reg a, reg b) { return vbslq_f32(m, a, b); }
+  static mask at_least(uint32x4_t x, uint32x4_t least) { return vcgeq_u32(x, least); }
   static mask nonzero_bytes(const std::uint8_t* p) {
     const std::uint32_t words[4] = {p[0], p[1], p[2], p[3]};
     const uint32x4_t x = vld1q_u32(words);
@@ -69,6 +101,7 @@ struct NeonF64 {
   using scalar = double;
   using reg = float64x2_t;
   using mask = uint64x2_t;
+  using words = NeonWords2;
   static constexpr int lanes = 2;
   static constexpr int score_keys = 8, score_vectors = 2;
   static constexpr int out_rows = 8, out_vectors = 3;
@@ -81,14 +114,20 @@ struct NeonF64 {
   static reg add(reg a, reg b) { return vaddq_f64(a, b); }
   static reg sub(reg a, reg b) { return vsubq_f64(a, b); }
   static reg mul(reg a, reg b) { return vmulq_f64(a, b); }
+  static reg div(reg a, reg b) { return vdivq_f64(a, b); }
+  static reg abs(reg x) { return vabsq_f64(x); }
   static reg fma(reg a, reg b, reg c) { return vfmaq_f64(c, a, b); }
   static reg max(reg a, reg b) { return vbslq_f64(vcgtq_f64(a, b), a, b); }
+  static reg min(reg a, reg b) { return vbslq_f64(vcltq_f64(a, b), a, b); }
   static mask less(reg a, reg b) { return vcltq_f64(a, b); }
   static mask less_equal(reg a, reg b) { return vcleq_f64(a, b); }
   static mask equal(reg a, reg b) { return vceqq_f64(a, b); }
   static mask both(mask a, mask b) { return vandq_u64(a, b); }
   static bool any(mask m) { return (vgetq_lane_u64(m, 0) | vgetq_lane_u64(m, 1)) != 0; }
   static reg select(mask m, reg a, reg b) { return vbslq_f64(m, a, b); }
+  static mask at_least(uint32x2_t x, uint32x2_t least) {
+    return vreinterpretq_u64_s64(vmovl_s32(vreinterpret_s32_u32(vcge_u32(x, least))));
+  }
   static mask nonzero_bytes(const std::uint8_t* p) {
     const std::uint64_t words[2] = {p[0], p[1]};
     const uint64x2_t x = vld1q_u64(words);

@@ -1,0 +1,113 @@
+#include "options.hpp"
+
+#include <pybind11/stl.h>
+
+#include <vector>
+
+namespace regard::bindings {
+namespace {
+
+void keep_view(Call& call, py::handle object, const char* argument, const char* role, Array& seen) {
+  call.arrays.emplace_back(argument, as_array(object, argument, role));
+  view(call.arrays.back().second, seen);
+}
+
+/// Reads the entries of the dict one by one.
+class Reader {
+ public:
+  Reader(py::handle options, Call& call) : options_(options), call_(call) {}
+
+  PyObject* find(const char* name) const { return PyDict_GetItemString(options_.ptr(), name); }
+
+  void array(const char* name, const char* role, std::optional<Array>& to) {
+    if (PyObject* given = find(name)) keep_view(call_, given, name, role, to.emplace());
+  }
+
+  template <class T, class To>
+  void number(const char* name, To& to) {
+    if (PyObject* given = find(name)) to = py::cast<T>(py::handle(given));
+  }
+
+  /// A number, or a list of one for each head.
+  template <class T>
+  void per_head(const char* name, std::optional<PerHead<T>>& to) {
+    PyObject* given = find(name);
+    if (given == nullptr) return;
+    if (PyList_Check(given)) {
+      to = PerHead<T>(py::cast<std::vector<T>>(py::handle(given)));
+    } else {
+      to = PerHead<T>(py::cast<T>(py::handle(given)));
+    }
+  }
+
+ private:
+  py::handle options_;
+  Call& call_;
+};
+
+/// The numbers of an array made by regard.BlockMask; kept alive by the call.
+template <class T>
+std::span<const T> numbers(Call& call, py::handle object) {
+  const auto array = py::cast<py::array_t<T, py::array::c_style>>(object);
+  call.arrays.emplace_back("mask", array);
+  return {array.data(), static_cast<std::size_t>(array.size())};
+}
+
+BlockMask block_mask(Call& call, py::handle mask) {
+  BlockMask tiles;
+  const auto shape = py::cast<std::vector<std::int64_t>>(mask.attr("shape"));
+  tiles.leading.assign(shape.begin(), shape.end() - 2);
+  tiles.queries = shape[shape.size() - 2];
+  tiles.keys = shape.back();
+  tiles.block_size = py::cast<std::int64_t>(mask.attr("block_size"));
+  tiles.row_begin = numbers<std::int64_t>(call, mask.attr("indptr"));
+  tiles.columns = numbers<std::int32_t>(call, mask.attr("indices"));
+  tiles.partial = numbers<std::int32_t>(call, mask.attr("partial"));
+  tiles.tiles = numbers<std::uint8_t>(call, mask.attr("tiles"));
+  return tiles;
+}
+
+}  // namespace
+
+void read_call(py::handle query, py::handle key, py::handle value, py::handle options, Call& call) {
+  Problem& p = call.problem;
+  keep_view(call, query, "query", "input", p.query);
+  keep_view(call, key, "key", "input", p.key);
+  keep_view(call, value, "value", "input", p.value);
+  if (options.is_none()) return;
+  Reader read(options, call);
+  int causal = 0;
+  read.number<int>("causal", causal);
+  p.causal = static_cast<Causal>(causal);
+  read.per_head("window_left", p.window_left);
+  read.per_head("window_right", p.window_right);
+  read.array("mask", "mask", p.mask);
+  if (PyObject* bits = read.find("packed_mask")) {
+    keep_view(call, bits, "mask", "bits", p.mask.emplace());
+    read.number<std::int64_t>("packed_keys", p.packed_mask_keys);
+  }
+  if (PyObject* mask = read.find("block_mask")) p.block_mask = block_mask(call, mask);
+  read.array("key_lengths", "lengths", p.key_lengths);
+  read.array("query_lengths", "lengths", p.query_lengths);
+  read.array("query_offset", "lengths", p.query_offset);
+  read.array("cu_seqlens_q", "lengths", p.query_starts);
+  read.array("cu_seqlens_k", "lengths", p.key_starts);
+  read.per_head("scale", p.scale);
+  read.number<bool>("cosine", p.cosine);
+  read.per_head("softcap", p.softcap);
+  read.array("alibi_slopes", "numbers", p.alibi_slopes);
+  if (PyObject* bias = read.find("position_bias")) {
+    const auto parts = py::cast<py::tuple>(py::handle(bias));
+    PositionBias& table = p.position_bias.emplace();
+    keep_view(call, parts[0], "position_bias", "numbers", table.table);
+    table.height = py::cast<std::int64_t>(parts[1]);
+    table.width = py::cast<std::int64_t>(parts[2]);
+  }
+  read.array("bias", "bias", p.bias);
+  read.per_head("sinks", p.sinks);
+  read.number<double>("dropout", p.dropout);
+  read.number<std::uint64_t>("seed", p.seed);
+  read.number<std::int64_t>("num_threads", p.threads);
+}
+
+}  // namespace regard::bindings

@@ -1,0 +1,231 @@
+// What options do to scores between the two products. Each is a small struct with
+//
+//   set_tile(...)                once a panel and tile, where something depends on both
+//   apply(St, ld, r, j, count)   scores of `count` keys from the tile's j-th on, for the vector of
+//                                rows from `r` on; S'[j][r] is at St
+//
+// Scores are in base 2: Q' was packed times scale * log2(e), so S' already holds log2 of the
+// weights up to a constant, and everything added to it is scaled by log2(e) too.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernel_api.hpp"
+#include "pack.hpp"
+#include "reach.hpp"
+#include "tanh.hpp"
+#include "unroll.hpp"
+
+namespace regard::kernels {
+namespace {
+
+constexpr double kLog2E = 1.4426950408889634074;
+constexpr double kLn2 = 0.69314718055994530942;
+
+/// Replaces each of `count` vectors of scores s by change(s, index).
+template <class V, class Change>
+inline void change_scores(typename V::scalar* St, std::ptrdiff_t ld, std::int64_t count,
+                          const Change& change) {
+  for (std::int64_t j = 0; j < count; ++j) {
+    V::store(St + j * ld, change(V::load(St + j * ld), j));
+  }
+}
+
+/// s / |k_j|: the part of the cosine that belongs to the key.
+template <class V>
+struct KeyNorms {
+  using T = typename V::scalar;
+  T inverse[V::key_tile];
+
+  void set_tile(const ScoreUnit& u, std::int64_t begin, std::int64_t count) {
+    for (std::int64_t j = 0; j < count; ++j) {
+      const char* row = u.key.data + (begin + j) * u.key.row_stride;
+      inverse[j] = static_cast<T>(inverse_norm<T>(row, u.key.column_stride, u.head_dim));
+    }
+  }
+  void apply(T* St, std::ptrdiff_t ld, std::int64_t j, std::int64_t count) const {
+    change_scores<V>(St, ld, count, [&](typename V::reg s, std::int64_t n) {
+      return V::mul(s, V::set1(inverse[j + n]));
+    });
+  }
+};
+
+/// c tanh(s / c).
+template <class V>
+struct Softcap {
+  using T = typename V::scalar;
+  alignas(64) T cap[V::query_block], inverse[V::query_block];  ///< 0 and 0: off for the row
+
+  void set_rows(const ScoreUnit& u, std::int64_t rows) {
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const double c = u.softcap[(u.first_row + r) % u.group] * kLog2E;
+      cap[r] = static_cast<T>(c);
+      inverse[r] = static_cast<T>(c > 0 ? 1 / c : 0);
+    }
+  }
+  void apply(T* St, std::ptrdiff_t ld, std::int64_t r, std::int64_t count) const {
+    const typename V::reg c = V::load(cap + r), per_c = V::load(inverse + r);
+    const auto off = V::equal(c, V::zero());
+    change_scores<V>(St, ld, count, [&](typename V::reg s, std::int64_t) {
+      return V::select(off, s, V::mul(c, tanh<V>(V::mul(s, per_c))));
+    });
+  }
+};
+
+/// s - slope |p - j| (Press et al. 2022).
+template <class V>
+struct Alibi {
+  using T = typename V::scalar;
+  alignas(64) T slope[V::query_block];    ///< times -log2(e)
+  alignas(64) T distance[V::panel_rows];  ///< p - first key of the tile
+
+  void set_rows(const ScoreUnit& u, std::int64_t rows) {
+    for (std::int64_t r = 0; r < rows; ++r) {
+      slope[r] = static_cast<T>(-kLog2E * u.alibi[(u.first_row + r) % u.group]);
+    }
+  }
+  void set_tile(const ScoreUnit& u, std::int64_t row, std::int64_t rows, std::int64_t begin) {
+    const std::int64_t first = u.offset - begin;
+    for (std::int64_t r = 0; r < rows; ++r) {
+      distance[r] = static_cast<T>(query_of(u, u.first_row + row + r) + first);
+    }
+  }
+  void apply(T* St, std::ptrdiff_t ld, std::int64_t panel_row, std::int64_t r, std::int64_t j,
+             std::int64_t count) const {
+    const typename V::reg m = V::load(slope + panel_row + r), p = V::load(distance + r);
+    change_scores<V>(St, ld, count, [&](typename V::reg s, std::int64_t n) {
+      return V::fma(m, V::abs(V::sub(p, V::set1(static_cast<T>(j + n)))), s);
+    });
+  }
+};
+
+/// s + table[j - p], for one head (group = 1). The tile's part of the table is laid out so that a
+/// vector of rows reads it in one load: query i + 1 at key j needs what query i needs at key j - 1.
+template <class V>
+struct RelativeBias {
+  using T = typename V::scalar;
+  T strip[V::panel_rows + V::key_tile];
+  std::int64_t keys;
+
+  void set_tile(const ScoreUnit& u, std::int64_t row, std::int64_t lanes, std::int64_t begin,
+                std::int64_t count) {
+    const auto* table = static_cast<const T*>(u.position_bias.table);
+    const std::int64_t reach = u.position_bias.reach;
+    const std::int64_t farthest = begin + count - 1 - (u.first_row + row + u.offset);
+    keys = count;
+    for (std::int64_t x = 0; x < lanes + count; ++x) {
+      const std::int64_t distance = clamp(farthest - x, -reach, reach);
+      strip[x] = table[distance + reach] * static_cast<T>(kLog2E);
+    }
+  }
+  void apply(T* St, std::ptrdiff_t ld, std::int64_t r, std::int64_t j, std::int64_t count) const {
+    const T* bias = strip + (keys - 1 - j) + r;
+    change_scores<V>(St, ld, count, [&](typename V::reg s, std::int64_t n) {
+      return V::add(s, V::load(bias - n));
+    });
+  }
+};
+
+/// s + table[yi - yj][xi - xj] on an image grid, for one head (group = 1).
+template <class V>
+struct GridBias {
+  using T = typename V::scalar;
+  /// Places in the table: that of (i, j) is row[i] - key[j].
+  std::int32_t row_place[V::panel_rows], key_place[V::key_tile];
+  const T* table;
+
+  void set_tile(const ScoreUnit& u, std::int64_t row, std::int64_t rows, std::int64_t begin,
+                std::int64_t count) {
+    const PositionBias& bias = u.position_bias;
+    table = static_cast<const T*>(bias.table);
+    const std::int64_t step = 2 * bias.width - 1;
+    const std::int64_t centre = (bias.height - 1) * step + bias.width - 1;
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const std::int64_t i = u.first_row + row + r;
+      row_place[r] = static_cast<std::int32_t>(i / bias.width * step + i % bias.width + centre);
+    }
+    for (std::int64_t j = 0; j < count; ++j) {
+      const std::int64_t k = begin + j;
+      key_place[j] = static_cast<std::int32_t>(k / bias.width * step + k % bias.width);
+    }
+    row_count = rows;
+  }
+  void apply(T* St, std::ptrdiff_t ld, std::int64_t r, std::int64_t j, std::int64_t count) const {
+    const std::int64_t lanes = row_count - r < V::lanes ? row_count - r : V::lanes;
+    change_scores<V>(St, ld, count, [&](typename V::reg s, std::int64_t n) {
+      alignas(64) T bias[V::lanes] = {};
+      for (std::int64_t i = 0; i < lanes; ++i) bias[i] = table[row_place[r + i] - key_place[j + n]];
+      return V::fma(V::load(bias), V::set1(static_cast<T>(kLog2E)), s);
+    });
+  }
+
+ private:
+  std::int64_t row_count = 0;
+};
+
+/// s + log2(e) * bias; a bias of -inf masks whatever the score is. Finite biases stay finite: the
+/// lowest float is a common way to say "masked", and a row full of it still has weights.
+template <class V>
+inline typename V::reg add_bias(typename V::reg s, typename V::reg bias) {
+  using T = typename V::scalar;
+  constexpr T infinity = static_cast<T>(__builtin_inf());
+  constexpr T most = sizeof(T) == 4 ? static_cast<T>(2e38) : static_cast<T>(1e308);
+  const auto too_large = V::both(V::less(V::set1(most), bias), V::less(bias, V::set1(infinity)));
+  const typename V::reg finite =
+      V::max(V::set1(-most), V::select(too_large, V::set1(most), bias));  // bias where it is NaN
+  const typename V::reg sum = V::fma(finite, V::set1(static_cast<T>(kLog2E)), s);
+  const typename V::reg masked = V::set1(-infinity);
+  return V::select(V::equal(bias, masked), masked, sum);
+}
+
+/// Adds the bias array, which is read in the order of its memory and transposed.
+template <class V>
+struct ArrayBias {
+  using T = typename V::scalar;
+  static constexpr std::int64_t keys = 16;
+  const char* at[V::panel_rows];  ///< of each row, for the tile's first key
+  std::int64_t row_count;
+  alignas(64) T transposed[keys * V::lanes];
+
+  void set_tile(const ScoreUnit& u, std::int64_t row, std::int64_t rows, std::int64_t begin) {
+    for (std::int64_t r = 0; r < rows; ++r) {
+      at[r] = row_address(u.bias, u.group, u.first_row + row + r) + begin * u.bias.column_stride;
+    }
+    row_count = rows;
+  }
+  /// The bias of keys whose scores are being computed is wanted next. Its rows lie far apart, so no
+  /// hardware prefetcher finds them.
+  void prefetch(std::ptrdiff_t stride, std::int64_t j) const {
+    for (std::int64_t r = 0; r < row_count; ++r) {
+      if (r > 0 && at[r] == at[r - 1]) continue;  // broadcast along the queries
+      __builtin_prefetch(at[r] + j * stride);
+    }
+  }
+  void apply(T* St, std::ptrdiff_t ld, std::ptrdiff_t stride, std::int64_t r, std::int64_t j,
+             std::int64_t count) {
+    gather(stride, r, j, count);
+    change_scores<V>(St, ld, count, [&](typename V::reg s, std::int64_t n) {
+      return add_bias<V>(s, V::load(transposed + n * V::lanes));
+    });
+  }
+  void mark_hidden(T* Pt, std::ptrdiff_t ld, std::ptrdiff_t stride, std::int64_t r, std::int64_t j,
+                   std::int64_t count) {
+    gather(stride, r, j, count);
+    const typename V::reg hides = V::set1(minus_infinity<V>());
+    change_scores<V>(Pt, ld, count, [&](typename V::reg p, std::int64_t n) {
+      return V::select(V::equal(V::load(transposed + n * V::lanes), hides), V::set1(-T(0)), p);
+    });
+  }
+
+ private:
+  void gather(std::ptrdiff_t stride, std::int64_t r, std::int64_t j, std::int64_t count) {
+    const std::int64_t rows = row_count - r < V::lanes ? row_count - r : V::lanes;
+    const char* from[V::lanes];
+    for (std::int64_t i = 0; i < rows; ++i) from[i] = at[r + i] + j * stride;
+    transpose_rows<V>(from, rows, stride, count, V::set1(1), transposed, V::lanes);
+  }
+};
+
+}  // namespace
+}  // namespace regard::kernels

@@ -1,0 +1,225 @@
+"""Looking at the weights of attention without the memory that all of them would take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from regard import _core
+from regard._arrays import coerce
+from regard._options import core_options
+
+if TYPE_CHECKING:
+    Array: TypeAlias = NDArray[Any]
+
+# A slice, or numbers of rows or keys (negative ones count from the end).
+Selection: TypeAlias = "slice | ArrayLike | None"
+
+
+def attention_weights(
+    query: ArrayLike,
+    key: ArrayLike,
+    *,
+    rows: Selection = None,
+    keys: Selection = None,
+    **options: Any,
+) -> Array:
+    """Rows of the attention weights, of all keys or some of them.
+
+    Parameters
+    ----------
+    query : array_like, shape (..., Hq, Sq, D)
+    key : array_like, shape (..., Hkv, Sk, D)
+        As in `regard.attention`.
+    rows : slice or array_like of int, optional
+        Which queries; all of them if not given.
+    keys : slice or array_like of int, optional
+        Which columns to return. The softmax is over all keys.
+    **options
+        Those of `regard.attention` that concern scores.
+
+    Returns
+    -------
+    ndarray, shape (..., Hq, rows, keys)
+        ``softmax(scores)``, in the dtype of query; 0 where masked. Dropout takes no part.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `regard.attention` does; also for numbers of rows or keys that do not exist.
+
+    See Also
+    --------
+    attention_summary : Facts about all weights, in memory linear in the length.
+
+    Examples
+    --------
+    The last query of a long sequence, without the other rows:
+
+    >>> import numpy as np
+    >>> import regard
+    >>> query, key = np.random.default_rng(0).standard_normal((2, 8, 5000, 64), dtype=np.float32)
+    >>> last = regard.attention_weights(query, key, rows=[-1], causal=True)
+    >>> last.shape, last.sum(axis=-1).round(5).min()
+    ((8, 1, 5000), np.float32(1.0))
+    """
+    q, k = coerce(query, "query", "input"), coerce(key, "key", "input")
+    core = _options(q, options)
+    row_numbers = _numbers("rows", rows, q.shape[-2] if q.ndim > 1 else 1)
+    key_numbers = _numbers("keys", keys, k.shape[-2] if k.ndim > 1 else 0)
+    first, last = 0, 0
+    if key_numbers.size:
+        first, last = int(key_numbers.min()), int(key_numbers.max()) + 1
+    weights = _core.weights(q, k, core or None, row_numbers.tolist(), first, last)
+    if key_numbers.size != last - first or (np.diff(key_numbers) != 1).any():
+        weights = weights[..., key_numbers - first]
+    return _as_called(weights, q, k, length=True)
+
+
+@dataclass(frozen=True)
+class AttentionSummary:
+    """What can be said of attention weights without keeping them.
+
+    Attributes
+    ----------
+    lse : ndarray, shape (..., Hq, Sq)
+        Logarithm of the softmax denominators.
+    entropy : ndarray, shape (..., Hq, Sq)
+        ``-sum(p * log(p))`` of each row, in nats: 0 for a row that looks at one key only,
+        ``log(n)`` for one that looks at n keys alike.
+    row_max : ndarray, shape (..., Hq, Sq)
+        The largest weight of each row.
+    top_indices, top_weights : ndarray, shape (..., Hq, Sq, top_k)
+        The keys of the largest weights of each row, and the weights, largest first; equal ones in
+        the order of the keys. -1 and 0 where a row sees fewer keys.
+    column_sums : ndarray of float64, shape (..., Hq, Sk)
+        The attention that each key receives, summed over the queries.
+    pooled : ndarray of float64, shape (..., Hq, R, C)
+        A map of all weights: sums over the keys and means over the queries of a cell. Cell (a, b)
+        begins at query ``a * Sq // R`` and key ``b * Sk // C``. Rows sum to one.
+    """
+
+    lse: Array
+    entropy: Array
+    row_max: Array
+    top_indices: NDArray[np.int64]
+    top_weights: Array
+    column_sums: NDArray[np.float64]
+    pooled: NDArray[np.float64]
+
+
+def attention_summary(
+    query: ArrayLike,
+    key: ArrayLike,
+    *,
+    top_k: int = 8,
+    pooled: tuple[int, int] = (128, 128),
+    **options: Any,
+) -> AttentionSummary:
+    """Look at all attention weights, in memory linear in the length.
+
+    Parameters
+    ----------
+    query : array_like, shape (..., Hq, Sq, D)
+    key : array_like, shape (..., Hkv, Sk, D)
+        As in `regard.attention`.
+    top_k : int, default 8
+        How many of the largest weights of each row to return.
+    pooled : (int, int), default (128, 128)
+        Rows and columns of the map, at most as many as queries and keys.
+    **options
+        Those of `regard.attention` that concern scores.
+
+    Returns
+    -------
+    AttentionSummary
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `regard.attention` does.
+
+    See Also
+    --------
+    attention_weights : Chosen rows of the weights themselves.
+    regard.plot.heatmap : Draws the map.
+
+    Notes
+    -----
+    Scores are computed twice, once for the softmax denominators and once for the weights, and
+    values not at all. The result is bitwise the same for any number of threads.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import regard
+    >>> words = np.array([[1.0, 0], [0, 1], [1, 1], [0, 0]])
+    >>> summary = regard.attention_summary(words, words, scale=1.0, top_k=1)
+    >>> summary.column_sums.round(3)
+    array([0.947, 0.947, 1.516, 0.591])
+    >>> summary.top_indices[:, 0]
+    array([0, 1, 2, 0])
+    """
+    q, k = coerce(query, "query", "input"), coerce(key, "key", "input")
+    core = _options(q, options)
+    cells = tuple(pooled)
+    if len(cells) != 2 or any(not isinstance(n, (int, np.integer)) or n < 1 for n in cells):
+        raise ValueError(
+            f"attention: pooled is {pooled!r}.\n  Give the (rows, columns) of the map, each at "
+            "least 1."
+        )
+    if isinstance(top_k, bool) or not isinstance(top_k, (int, np.integer)) or top_k < 0:
+        raise ValueError(f"attention: top_k is {top_k!r}.\n  Give a number of keys, at least 0.")
+    top_k = min(int(top_k), k.shape[-2] if k.ndim > 1 else 0)
+    fields = _core.summary(q, k, core or None, top_k, int(cells[0]), int(cells[1]))
+    length = {"column_sums": False, "pooled": False}
+    return AttentionSummary(
+        **{
+            name: _as_called(array, q, k, length=length.get(name, True))
+            for name, array in fields.items()
+        }
+    )
+
+
+def _options(query: Array, options: dict[str, Any]) -> dict[str, Any]:
+    for name in ("return_lse", "out", "dropout", "seed"):
+        if name in options:
+            raise TypeError(
+                f"attention: {name} does not concern the scores.\n  Leave it out: these are the "
+                "weights before dropout."
+            )
+    return core_options(query, **options)
+
+
+def _numbers(argument: str, selection: Any, length: int) -> NDArray[np.int64]:
+    if selection is None:
+        return np.arange(length)
+    if isinstance(selection, slice):
+        return np.arange(length)[selection]
+    numbers = np.asarray(selection)
+    if numbers.size == 0:
+        return np.zeros(0, np.int64)
+    if numbers.dtype.kind not in "iu" or numbers.ndim > 1:
+        raise TypeError(
+            f"attention: {argument} has dtype {numbers.dtype}, shape {numbers.shape}.\n  Give a "
+            "slice, or whole numbers."
+        )
+    numbers = np.atleast_1d(numbers).astype(np.int64)
+    if numbers.min() < -length or numbers.max() >= length:
+        raise ValueError(
+            f"attention: {argument} holds {numbers.min()} .. {numbers.max()}, outside the length "
+            f"{length}.\n  Give numbers from {-length} to {length - 1}."
+        )
+    return np.where(numbers < 0, numbers + length, numbers)
+
+
+def _as_called(array: Array, query: Array, key: Array, *, length: bool) -> Array:
+    """From (batch, heads, ...) to the axes that query and key came with."""
+    batch = np.broadcast_shapes(query.shape[:-3], key.shape[:-3])
+    array = array.reshape(*batch, *array.shape[1:])
+    if query.ndim == 1 and length:
+        array = array[..., 0, :] if array.ndim > len(batch) + 2 else array[..., 0]
+    return array[0] if max(query.ndim, key.ndim) == 2 else array

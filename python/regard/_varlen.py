@@ -1,0 +1,100 @@
+"""``varlen_attention``: packed pieces of different lengths."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from regard import _core
+from regard._arrays import coerce
+from regard._options import core_options
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+
+def varlen_attention(
+    query: ArrayLike,
+    key: ArrayLike,
+    value: ArrayLike,
+    cu_seqlens_q: ArrayLike,
+    cu_seqlens_k: ArrayLike,
+    *,
+    return_lse: bool = False,
+    out: NDArray[Any] | None = None,
+    **options: Any,
+) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]:
+    """Attention within each piece of a packed batch, without padding.
+
+    Parameters
+    ----------
+    query : array_like, shape (total_q, Hq, D)
+        float32 or float64: the queries of all pieces, one piece after the other.
+    key : array_like, shape (total_k, Hkv, D)
+    value : array_like, shape (total_k, Hkv, Dv)
+        Same dtype, packed likewise. Any strides.
+    cu_seqlens_q, cu_seqlens_k : array_like of int, shape (pieces + 1,)
+        Piece n has the queries ``cu_seqlens_q[n]`` to ``cu_seqlens_q[n + 1]``, and keys likewise.
+        They begin at 0, never fall, and end at the totals; a piece may be empty.
+    return_lse : bool, default False
+        Also return the logarithm of the softmax denominators.
+    out : ndarray, shape (total_q, Hq, Dv), optional
+        Written in place.
+    **options
+        As in `regard.attention`, but for the lengths. The pieces are the batch: mask and bias
+        broadcast to (pieces, Hq, longest Sq, longest Sk), alibi_slopes to (pieces, Hq), and
+        dropout draws by the number of the piece.
+
+    Returns
+    -------
+    out : ndarray, shape (total_q, Hq, Dv)
+    lse : ndarray, shape (Hq, total_q)
+        Only with return_lse.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `regard.attention` does; nothing has been written.
+
+    See Also
+    --------
+    regard.masks.documents : The same as a mask, for a batch that is padded or mixed.
+
+    Notes
+    -----
+    Bitwise what `regard.attention` gives for the pieces one by one. The arguments are those of
+    FlashAttention's ``flash_attn_varlen_func``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import regard
+    >>> rng = np.random.default_rng(0)
+    >>> query, key, value = rng.standard_normal((3, 10, 4, 16))  # sentences of 3 and 7 words
+    >>> out = regard.varlen_attention(query, key, value, [0, 3, 10], [0, 3, 10], causal=True)
+    >>> second = [x[3:].swapaxes(0, 1) for x in (query, key, value)]
+    >>> bool((out[3:].swapaxes(0, 1) == regard.attention(*second, causal=True)).all())
+    True
+    """
+    q, k, v = _by_head(query, "query"), _by_head(key, "key"), _by_head(value, "value")
+    core = core_options(q, **options)
+    core["cu_seqlens_q"] = cu_seqlens_q
+    core["cu_seqlens_k"] = cu_seqlens_k
+    by_head = out.swapaxes(0, 1) if isinstance(out, np.ndarray) and out.ndim == 3 else out
+    result = _core.attention(q, k, v, core, return_lse, by_head)
+    if isinstance(result, tuple):
+        return (result[0].swapaxes(0, 1) if out is None else out), result[1]
+    return result.swapaxes(0, 1) if out is None else out
+
+
+def _by_head(array: ArrayLike, argument: str) -> NDArray[Any]:
+    """As (heads, total, dim), without a copy."""
+    rows = coerce(array, argument, "input")
+    if rows.ndim != 3:
+        raise ValueError(
+            f"attention: {argument} has shape {rows.shape}.\n  Packed pieces are (total, heads, "
+            "dim), one piece after the other."
+        )
+    by_head: NDArray[Any] = rows.swapaxes(0, 1)
+    return by_head
