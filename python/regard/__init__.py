@@ -28,7 +28,7 @@ from regard._config import show_config
 from regard._isa import active_isa, available_isas, set_isa
 
 if TYPE_CHECKING:
-    from regard import bias, masks, positions
+    from regard import bias, masks, plot, positions
     from regard._alibi import alibi_slopes
     from regard._merge import merge_states
     from regard.masks import BlockMask, PackedMask
@@ -48,6 +48,7 @@ __all__ = [
     "explain",
     "masks",
     "merge_states",
+    "plot",
     "positions",
     "reference",
     "set_isa",
@@ -62,6 +63,7 @@ _LAZY = {
     "bias": "bias",
     "masks": "masks",
     "merge_states": "_merge",
+    "plot": "plot",
     "positions": "positions",
 }
 
