@@ -30,7 +30,9 @@ from regard._isa import active_isa, available_isas, set_isa
 from regard._varlen import varlen_attention
 
 if TYPE_CHECKING:
-    from regard import bias, masks
+    from regard import bias, masks, plot, positions
+    from regard._alibi import alibi_slopes
+    from regard._merge import merge_states
     from regard.masks import BlockMask, PackedMask
 
 __version__: str = _build()["version"]
@@ -42,6 +44,7 @@ __all__ = [
     "PackedMask",
     "__version__",
     "active_isa",
+    "alibi_slopes",
     "attention",
     "attention_summary",
     "attention_weights",
@@ -49,6 +52,9 @@ __all__ = [
     "bias",
     "explain",
     "masks",
+    "merge_states",
+    "plot",
+    "positions",
     "reference",
     "set_isa",
     "show_config",
@@ -56,7 +62,16 @@ __all__ = [
 ]
 
 # Loaded when first used, so that the import stays within its few milliseconds.
-_LAZY = {"BlockMask": "masks", "PackedMask": "masks", "bias": "bias", "masks": "masks"}
+_LAZY = {
+    "BlockMask": "masks",
+    "PackedMask": "masks",
+    "alibi_slopes": "_alibi",
+    "bias": "bias",
+    "masks": "masks",
+    "merge_states": "_merge",
+    "plot": "plot",
+    "positions": "positions",
+}
 
 
 def __getattr__(name: str) -> object:
