@@ -51,9 +51,10 @@ struct OnlineSoftmax {
   }
 };
 
-/// m and l of every row, over all keys: what has to be known before a weight is.
-template <class V>
-void sum_rows(QueryBlock<V>& block, OnlineSoftmax<V>& softmax) {
+/// m and l of every row, over all keys: what has to be known before a weight is. Calls
+/// seen(panel, maximum, first key) for every tile.
+template <class V, class Seen>
+void sum_rows(QueryBlock<V>& block, OnlineSoftmax<V>& softmax, const Seen& seen) {
   using T = typename V::scalar;
   softmax.start();
   block.for_each_tile([&](std::int64_t begin, std::int64_t end) {
@@ -62,6 +63,7 @@ void sum_rows(QueryBlock<V>& block, OnlineSoftmax<V>& softmax) {
       Keys<T> keys;
       const Panel<T>& panel = block.panels[i];
       if (!block.reach(panel, begin, end, keys) || !block.scores(panel, keys, maximum)) continue;
+      seen(panel, maximum, keys.begin);
       softmax.raise(panel, maximum, alpha);
       softmax.weigh(block, panel, keys);
     }

@@ -207,8 +207,10 @@ class QueryBlock {
   template <bool Track>
   void multiply(const Panel<T>& panel, const Keys<T>& keys, T* maximum) {
     const std::int64_t vectors = panel.ld / V::lanes;
+    const std::int64_t steps = (keys.count + V::score_keys - 1) / V::score_keys;
+    [[maybe_unused]] std::int64_t step = 0;
     for_row_blocks<V::score_keys>(0, keys.count, [&]<int KEYS>(std::int64_t j) {
-      if constexpr (!Track) options.prefetch(j + KEYS - 1);
+      if constexpr (!Track) options.prefetch(keys.count, step++, steps);
       std::int64_t from = 0, to = vectors;
       if (keys.edged) edge.visible_vectors(j, j + KEYS, from, to);
       for (std::int64_t v = from; v < to; v += V::score_vectors) {

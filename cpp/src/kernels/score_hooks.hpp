@@ -93,9 +93,12 @@ struct Alibi {
   }
   void apply(T* St, std::ptrdiff_t ld, std::int64_t panel_row, std::int64_t r, std::int64_t j,
              std::int64_t count) const {
-    const typename V::reg m = V::load(slope + panel_row + r), p = V::load(distance + r);
-    change_scores<V>(St, ld, count, [&](typename V::reg s, std::int64_t n) {
-      return V::fma(m, V::abs(V::sub(p, V::set1(static_cast<T>(j + n)))), s);
+    const typename V::reg m = V::load(slope + panel_row + r), one = V::set1(1);
+    typename V::reg d = V::sub(V::load(distance + r), V::set1(static_cast<T>(j)));
+    change_scores<V>(St, ld, count, [&](typename V::reg s, std::int64_t) {
+      const typename V::reg changed = V::fma(m, V::abs(d), s);
+      d = V::sub(d, one);  // numbers of keys are exact
+      return changed;
     });
   }
 };
@@ -164,13 +167,19 @@ struct GridBias {
   std::int64_t row_count = 0;
 };
 
-/// s + log2(e) * bias; a bias of -inf masks whatever the score is. Finite biases stay finite: the
-/// lowest float is a common way to say "masked", and a row full of it still has weights.
+/// Largest bias that is still finite in base 2.
+template <class T>
+constexpr T most_bias() {
+  return sizeof(T) == 4 ? static_cast<T>(2e38) : static_cast<T>(1e308);
+}
+
+/// s + log2(e) * bias for any bias; -inf masks whatever the score is. Finite biases stay finite:
+/// the lowest float is a common way to say "masked", and a row full of it still has weights.
 template <class V>
-inline typename V::reg add_bias(typename V::reg s, typename V::reg bias) {
+inline typename V::reg add_any_bias(typename V::reg s, typename V::reg bias) {
   using T = typename V::scalar;
   constexpr T infinity = static_cast<T>(__builtin_inf());
-  constexpr T most = sizeof(T) == 4 ? static_cast<T>(2e38) : static_cast<T>(1e308);
+  constexpr T most = most_bias<T>();
   const auto too_large = V::both(V::less(V::set1(most), bias), V::less(bias, V::set1(infinity)));
   const typename V::reg finite =
       V::max(V::set1(-most), V::select(too_large, V::set1(most), bias));  // bias where it is NaN
@@ -179,36 +188,59 @@ inline typename V::reg add_bias(typename V::reg s, typename V::reg bias) {
   return V::select(V::equal(bias, masked), masked, sum);
 }
 
-/// Adds the bias array, which is read in the order of its memory and transposed.
+/// Adds the bias array, a few keys and rows at a time transposed.
 template <class V>
 struct ArrayBias {
   using T = typename V::scalar;
   static constexpr std::int64_t keys = 16;
   const char* at[V::panel_rows];  ///< of each row, for the tile's first key
   std::int64_t row_count;
+  bool alike;  ///< all rows are one: broadcast along the queries
   alignas(64) T transposed[keys * V::lanes];
 
   void set_tile(const ScoreUnit& u, std::int64_t row, std::int64_t rows, std::int64_t begin) {
+    alike = true;
     for (std::int64_t r = 0; r < rows; ++r) {
       at[r] = row_address(u.bias, u.group, u.first_row + row + r) + begin * u.bias.column_stride;
+      alike &= at[r] == at[0];
     }
     row_count = rows;
   }
-  /// The bias of keys whose scores are being computed is wanted next. Its rows lie far apart, so no
-  /// hardware prefetcher finds them.
-  void prefetch(std::ptrdiff_t stride, std::int64_t j) const {
-    for (std::int64_t r = 0; r < row_count; ++r) {
-      if (r > 0 && at[r] == at[r - 1]) continue;  // broadcast along the queries
-      __builtin_prefetch(at[r] + j * stride);
+
+  /// The bias of a tile is wanted as soon as its scores are computed, which is done in steps: step
+  /// n of `steps` fetches some of the rows, one after the other. They go to L2: L1 is full, and
+  /// rows a power of two apart would share a few of its sets.
+  void prefetch(std::ptrdiff_t stride, std::int64_t keys_of_tile, std::int64_t n,
+                std::int64_t steps) const {
+    if (alike) return;
+    const std::int64_t line = 64 / static_cast<std::int64_t>(sizeof(T));
+    for (std::int64_t r = row_count * n / steps; r < row_count * (n + 1) / steps; ++r) {
+      for (std::int64_t j = 0; j < keys_of_tile; j += line) {
+        __builtin_prefetch(at[r] + j * stride, 0, 2);
+      }
+      __builtin_prefetch(at[r] + (keys_of_tile - 1) * stride, 0, 2);
     }
   }
+
   void apply(T* St, std::ptrdiff_t ld, std::ptrdiff_t stride, std::int64_t r, std::int64_t j,
              std::int64_t count) {
     gather(stride, r, j, count);
+    typename V::reg largest = V::zero();
+    for (std::int64_t n = 0; n < count; ++n) {
+      largest = V::max(V::abs(V::load(transposed + n * V::lanes)), largest);
+    }
+    if (V::any(V::less(V::set1(most_bias<T>()), largest))) {
+      change_scores<V>(St, ld, count, [&](typename V::reg s, std::int64_t n) {
+        return add_any_bias<V>(s, V::load(transposed + n * V::lanes));
+      });
+      return;
+    }
+    const typename V::reg log2e = V::set1(static_cast<T>(kLog2E));
     change_scores<V>(St, ld, count, [&](typename V::reg s, std::int64_t n) {
-      return add_bias<V>(s, V::load(transposed + n * V::lanes));
+      return V::fma(V::load(transposed + n * V::lanes), log2e, s);
     });
   }
+
   void mark_hidden(T* Pt, std::ptrdiff_t ld, std::ptrdiff_t stride, std::int64_t r, std::int64_t j,
                    std::int64_t count) {
     gather(stride, r, j, count);
@@ -219,7 +251,14 @@ struct ArrayBias {
   }
 
  private:
+  /// bias[key][lane] of `count` keys from the tile's j-th on.
   void gather(std::ptrdiff_t stride, std::int64_t r, std::int64_t j, std::int64_t count) {
+    if (alike) {
+      for (std::int64_t n = 0; n < count; ++n) {
+        V::store(transposed + n * V::lanes, V::set1(read<T>(at[0] + (j + n) * stride)));
+      }
+      return;
+    }
     const std::int64_t rows = row_count - r < V::lanes ? row_count - r : V::lanes;
     const char* from[V::lanes];
     for (std::int64_t i = 0; i < rows; ++i) from[i] = at[r + i] + j * stride;

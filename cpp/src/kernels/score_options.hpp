@@ -57,8 +57,9 @@ class ScoreOptions {
     if (u.bias.data) bias.set_tile(u, row, rows, begin);
   }
 
-  void prefetch(std::int64_t j) const {
-    if (u.bias.data) bias.prefetch(u.bias.column_stride, j);
+  /// Fetches what will be wanted once the scores of the tile are there; n counts `steps` calls.
+  void prefetch(std::int64_t keys, std::int64_t n, std::int64_t steps) const {
+    if (u.bias.data) bias.prefetch(u.bias.column_stride, keys, n, steps);
   }
 
   /// Scores of the keys [from, to) of the tile for one vector of rows, in place; returns their
@@ -116,6 +117,10 @@ class ScoreOptions {
            const TileEdge<V>* edge, bool mixed, T hidden) {
     const reg instead = V::set1(hidden);
     reg largest = V::set1(minus_infinity<V>());
+    if (!mixed && !edge) {
+      for (std::int64_t j = 0; j < count; ++j) largest = V::max(largest, V::load(St + j * ld));
+      return largest;
+    }
     for (std::int64_t j = 0; j < count; ++j) {
       reg s = V::load(St + j * ld);
       if (mixed) s = V::select(V::nonzero_bytes(mask.flags(j)), s, instead);

@@ -43,7 +43,12 @@ class SummaryBlock {
 
   void run() {
     const ScoreUnit& s = u.scores;
-    sum_rows(block, softmax);
+    sum_rows(block, softmax, [&](const Panel<T>& panel, const T* maximum, std::int64_t key) {
+      for (std::int64_t r = 0; r < panel.ld; r += V::lanes) {
+        top.offer(V::load(maximum + r), maximum + r, panel.row + r, key);
+      }
+    });
+    top.start_from_bounds();
     for (std::int64_t r = 0; r < V::query_block; ++r) {
       entropy[r] = 0;
       row_max[r] = 0;

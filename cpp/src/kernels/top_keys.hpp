@@ -17,10 +17,7 @@ class TopKeys {
  public:
   TopKeys(std::int64_t count, ScratchMemory& memory) : k(count) {
     take(memory, k, scores, keys);
-    for (std::int64_t i = 0; i < V::query_block * k; ++i) {
-      scores[i] = minus_infinity<V>();
-      keys[i] = -1;
-    }
+    clear();
     // With k = 0 nothing is better than the worst.
     for (auto& x : worst) x = k > 0 ? minus_infinity<V>() : -minus_infinity<V>();
   }
@@ -31,10 +28,22 @@ class TopKeys {
     take(memory, k, scores, keys);
   }
 
-  /// Offers one key to the rows in a vector; its scores s are also at `at`. Rare after the first
-  /// few tiles: a score has to be better than the k best so far.
+  /// Offers one key to the rows in a vector; its scores s are also at `at`. Taken if better than
+  /// the k best so far.
   void offer(typename V::reg s, const T* at, std::int64_t row, std::int64_t key) {
     if (V::any(V::less(V::load(worst + row), s))) insert(at, row, key);
+  }
+
+  /// Forgets the keys offered so far, of which every row has k as good as its k-th best, so that
+  /// none below that one need be taken any more. Offering the best of each tile first spares most
+  /// insertions, and the branch in `offer` is then seldom taken.
+  void start_from_bounds() {
+    for (std::int64_t r = 0; k > 0 && r < V::query_block; ++r) {
+      const T bound = scores[r * k + k - 1];
+      const T slack = static_cast<T>(1e-6) * (bound < 0 ? -bound : bound) + static_cast<T>(1e-30);
+      worst[r] = bound - slack;  // below the bound, which is still to be taken; -inf stays
+    }
+    clear();
   }
 
   void get(std::int64_t row, std::int64_t rank, T& score, std::int64_t& key) const {
@@ -46,11 +55,18 @@ class TopKeys {
   std::int64_t k;
   T* scores;
   std::int64_t* keys;
-  alignas(64) T worst[V::query_block];  ///< the k-th best score of each row
+  alignas(64) T worst[V::query_block];  ///< the k-th best score of each row, or a bound of it
 
   static void take(ScratchMemory& memory, std::int64_t k, T*& scores, std::int64_t*& keys) {
     scores = memory.take<T>(V::query_block * k);
     keys = memory.take<std::int64_t>(V::query_block * k);
+  }
+
+  void clear() {
+    for (std::int64_t i = 0; i < V::query_block * k; ++i) {
+      scores[i] = minus_infinity<V>();
+      keys[i] = -1;
+    }
   }
 
   REGARD_NOINLINE void insert(const T* at, std::int64_t row, std::int64_t key) {
@@ -66,7 +82,7 @@ class TopKeys {
       }
       best[place] = s;
       names[place] = key;
-      worst[row + i] = best[k - 1];
+      if (best[k - 1] > worst[row + i]) worst[row + i] = best[k - 1];
     }
   }
 };

@@ -22,7 +22,7 @@ class WeightsBlock {
       : u(unit), block(unit.scores, memory) {}
 
   void run() {
-    sum_rows(block, softmax);
+    sum_rows(block, softmax, [](const Panel<T>&, const T*, std::int64_t) {});
     for (std::int64_t r = 0; r < u.scores.row_count; ++r) {
       factor[r] =
           finish_row<T>(u.scores, u.scores.first_row + r, softmax.m[r], softmax.l[r]).factor;
