@@ -33,6 +33,9 @@ with regard.set_isa("generic"):
     pass
 told: regard.Explanation = regard.explain(x, x, x, causal=True, num_threads=2)
 units: int = told.units
+tiles: regard.BlockMask = regard.masks.documents([0, 0, 1]) & ~regard.masks.causal(3, 3)
+biases: regard.bias.PositionBias = regard.bias.T5(np.zeros(32))
+bits: regard.PackedMask = regard.PackedMask.from_dense(x > 0)
 """
 MISUSES = [
     'regard.attention(x, x, x, causal="down")',
@@ -40,6 +43,8 @@ MISUSES = [
     "regard.attention(x, x, x, window=1.5)",
     "regard.attention(x, x)",
     "regard.set_isa(3)",
+    "regard.BlockMask.from_dense(x) & (x > 0)",
+    "regard.PackedMask(x)",
 ]
 
 

@@ -8,6 +8,9 @@
 (8, 100, 64)
 """
 
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING
+
 from regard._openmp import short_spin as _short_spin
 
 try:
@@ -24,16 +27,40 @@ from regard._attention import Explanation, attention, explain
 from regard._config import show_config
 from regard._isa import active_isa, available_isas, set_isa
 
+if TYPE_CHECKING:
+    from regard import bias, masks
+    from regard.masks import BlockMask, PackedMask
+
 __version__: str = _build()["version"]
 
 __all__ = [
+    "BlockMask",
     "Explanation",
+    "PackedMask",
     "__version__",
     "active_isa",
     "attention",
     "available_isas",
+    "bias",
     "explain",
+    "masks",
     "reference",
     "set_isa",
     "show_config",
 ]
+
+# Loaded when first used, so that the import stays within its few milliseconds.
+_LAZY = {"BlockMask": "masks", "PackedMask": "masks", "bias": "bias", "masks": "masks"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'regard' has no attribute {name!r}")
+    module = _import_module(f"regard.{_LAZY[name]}")
+    value: object = module if name == _LAZY[name] else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
