@@ -11,6 +11,12 @@ import pytest
 import regard
 from regard.cli import problems
 
+OPTIONS = (
+    "causal", "window", "mask", "bias", "position_bias", "key_lengths", "query_lengths",
+    "query_offset", "scale", "softcap", "alibi_slopes", "sinks", "similarity", "dropout",
+    "num_threads",
+)  # fmt: skip
+
 
 def test_a_problem_is_drawn_from_its_numbers_alone() -> None:
     first, again, other = (problems.draw(*numbers) for numbers in ((3, 5), (3, 5), (3, 6)))
@@ -40,7 +46,7 @@ def test_bounds_notice_a_lower_precision(dtype: str, lower: str) -> None:
 
 def test_problems_cover_the_options() -> None:
     drawn = [problems.draw(0, index) for index in range(300)]
-    for option in ("causal", "window", "mask", "bias", "key_lengths", "scale", "num_threads"):
+    for option in OPTIONS:
         share = sum(option in problem.options for problem in drawn) / len(drawn)
         assert 0.1 < share < 0.6
     assert {problem.layout for problem in drawn} == set(problems.LAYOUTS)
@@ -50,6 +56,11 @@ def test_problems_cover_the_options() -> None:
     def some(condition: Callable[[problems.Problem], Any]) -> bool:
         return sum(bool(condition(problem)) for problem in drawn) >= 3
 
+    kinds = {type(p.options[n]).__name__ for p in drawn for n in ("mask", "position_bias")
+             if n in p.options}  # fmt: skip
+    assert kinds == {"ndarray", "PackedMask", "BlockMask", "Relative", "T5", "Grid"}
+    for option in ("scale", "softcap", "window"):
+        assert some(lambda p, name=option: isinstance(p.options.get(name), np.ndarray))
     assert some(lambda p: p.query.shape[-3] > p.key.shape[-3] > 1)
     assert some(lambda p: p.query.shape[:-3] != p.key.shape[:-3])
     assert some(lambda p: p.value.shape[-1] != p.query.shape[-1])

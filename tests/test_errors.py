@@ -323,5 +323,5 @@ def test_numbers_beyond_int64_are_no_limit(option):
 def test_options_are_keyword_only():
     with pytest.raises(TypeError, match="positional"):
         regard.attention(QUERY, KEY, VALUE, True)
-    with pytest.raises(TypeError, match="drop_out"):
-        regard.attention(QUERY, KEY, VALUE, drop_out=0.5)
+    with pytest.raises(TypeError, match="temperature"):
+        regard.attention(QUERY, KEY, VALUE, temperature=0.5)

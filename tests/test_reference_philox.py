@@ -82,6 +82,14 @@ def test_threshold():
     assert threshold(1 - 2.0**-53) == 2**32 - 1
 
 
+@pytest.mark.parametrize("kind", [np.int32, np.uint8, np.int64, np.uint64])
+def test_seeds_of_numpy_types(kind):
+    place = (np.array([0]), (2, 3, 5))
+    np.testing.assert_array_equal(
+        factors(np.float32(0.5), kind(77), *place), factors(0.5, 77, *place)
+    )
+
+
 @pytest.mark.parametrize(
     ("dropout", "seed"), [(1.0, 0), (-0.1, 0), (np.nan, 0), (0.5, None), (0.5, -1), (0.5, 2**64)]
 )

@@ -11,7 +11,8 @@ import numpy as np
 
 import regard
 from regard._progress import progress
-from regard.cli.problems import Array, Problem, draw, magnitude
+from regard.cli.budget import magnitude
+from regard.cli.problems import Array, Problem, draw
 
 # Of each ISA; the first failures tell most of what there is to tell.
 SHOWN, LISTED = 3, 15

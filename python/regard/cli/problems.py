@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 import regard
 from regard import reference
+from regard.cli import budget
+from regard.cli.options import GRIDS, Options
 
 Array = NDArray[Any]
 
@@ -61,38 +63,23 @@ class Problem:
 
     @cached_property
     def bounds(self) -> tuple[float, float]:
-        """Largest error excused in output and LSE.
-
-        A score is a sum of head_dim rounded products: it is off by about eps times the sum of
-        their magnitudes. softmax makes that a relative error of the weights, which sum to one.
-        The 6 is for exp2 and the sums over keys, the 2 for luck.
-        """
-        eps = float(np.finfo(self.query.dtype).eps)
-        scale = self.options.get("scale")
-        magnitudes = reference.scores(
-            magnitude(self.query), magnitude(self.key), scale=None if scale is None else abs(scale)
-        )
-        largest = float(magnitudes.max(initial=0))
-        if "bias" in self.options:
-            largest += float(magnitude(self.options["bias"]).max(initial=0))
-        error = eps * (6 + 2 * largest)
-        return error * float(magnitude(self.value).max(initial=0)), error
+        """Largest error excused in output and LSE; see :mod:`regard.cli.budget`."""
+        return budget.bounds(self.query, self.key, self.value, self.options)
 
     def __str__(self) -> str:
         """Shapes and options, a few short lines."""
         lines = [f"{name:5}  {getattr(self, name).shape}" for name in ("query", "key", "value")]
         lines[0] += f" {self.query.dtype}, {self.layout}"
         lines[0] += ", NaN where no query may look" if self.poisoned else ""
-        for name, value in self.options.items():
-            large = isinstance(value, np.ndarray) and name != "key_lengths"
-            lines.append(f"{name} = {f'{value.dtype} {value.shape}' if large else repr(value)}")
+        lines += [f"{name} = {_described(name, x)}" for name, x in self.options.items()]
         return "\n".join(lines)
 
 
-def magnitude(x: Array) -> Array:
-    """Absolute values, and 0 for what is not finite."""
-    finite: Array = np.where(np.isfinite(x), np.abs(x), 0).astype(np.float64)
-    return finite
+def _described(name: str, x: Any) -> str:
+    """Say what a line has room for: numbers, or what kind of array there is."""
+    if name in ("mask", "bias"):
+        return f"{getattr(x, 'dtype', type(x).__name__)} {x.shape}"
+    return " ".join(repr(x).split())
 
 
 def draw(seed: int, index: int) -> Problem:
@@ -130,6 +117,9 @@ def draw(seed: int, index: int) -> Problem:
     heads = kv_heads * pick((1, 1, 2, 4))
     queries = 1 if chance(0.15) else length(rng)
     keys = length(rng)
+    grid = pick(GRIDS) if chance(0.04) else None
+    if grid is not None:
+        queries = keys = grid[0] * grid[1]
     head_dim = pick(HEAD_DIMS)
     value_dim = head_dim if chance(0.7) else pick(HEAD_DIMS)
     # One batch axis of keys and values may be 1 and so serve every query.
@@ -142,47 +132,17 @@ def draw(seed: int, index: int) -> Problem:
     key = normal(*kv_batch, kv_heads, keys, head_dim)
     value = normal(*kv_batch, kv_heads, keys, value_dim)
 
-    options: dict[str, Any] = {}
-    hidden = np.zeros(keys, dtype=bool)  # keys that no query of any element may see
-    if chance(0.4):
-        options["causal"] = pick((True, "upper_left"))
-    if chance(0.3):
-        options["window"] = pick((0, 7, (None, 3), (40, None), (64, 0), (3, 100)))
-    if chance(0.3):
-        lengths = rng.integers(keys + 1, size=batch)
-        options["key_lengths"] = lengths
-        hidden |= np.arange(keys) >= lengths.max(initial=0)
-    if chance(0.3):
-        mask = rng.random(broadcast(rng, (*batch, heads, queries, keys))) < pick((0.1, 0.5, 0.9))
-        if mask.shape[-1] == keys and chance(0.5):
-            never = rng.random(keys) < 0.2
-            mask = mask & ~never
-            hidden |= never
-        options["mask"] = mask
-    if chance(0.3):
-        bias = normal(*broadcast(rng, (*batch, heads, queries, keys)))
-        bias[rng.random(bias.shape) < pick((0, 0.1))] = -np.inf
-        options["bias"] = bias
-    if chance(0.3):
-        options["scale"] = pick((0.0, 1.0, -0.5, 3.0))
-    if chance(0.3):
-        options["num_threads"] = pick((1, 2))
-
+    drawn = Options(rng, (*batch, heads, queries, keys), dtype, grid)
+    hidden = drawn.hidden
     poisoned = bool(hidden.any()) and chance(0.7)
     if poisoned:
         key[..., hidden, :] = np.nan
         value[..., hidden, :] = pick((np.nan, np.inf))
     layout = pick(tuple(LAYOUTS))
     query, key, value = (LAYOUTS[layout](x) for x in (query, key, value))
-    return Problem(query, key, value, options, layout, poisoned)
+    return Problem(query, key, value, drawn.drawn, layout, poisoned)
 
 
 def length(rng: np.random.Generator) -> int:
     """Draw a sequence length at, or next to, an edge; now and then 0."""
     return max(0, int(rng.choice(EDGES)) + int(rng.integers(-2, 3)))
-
-
-def broadcast(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Draw a shape that broadcasts to `shape`: axes made 1, leading ones left out."""
-    shape = tuple(1 if rng.random() < 0.3 else n for n in shape)
-    return shape[rng.integers(len(shape) - 1) :]

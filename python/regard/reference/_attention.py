@@ -1,5 +1,7 @@
 """The signature of :func:`regard.attention`, computed by the definition."""
 
+from __future__ import annotations
+
 from typing import Any, Literal, overload
 
 import numpy as np

@@ -99,6 +99,7 @@ def factors(
         raise ValueError(f"dropout must be at least 0 and less than 1, not {dropout}")
     if seed is None or not 0 <= seed < 2**64:
         raise ValueError(f"dropout needs a seed of 0 .. 2**64 - 1, not {seed}")
+    seed, dropout = int(seed), float(dropout)  # a NumPy integer may be too short for what follows
     heads, queries, keys = shape
     quads = -(-keys // 4)
     axes = np.meshgrid(

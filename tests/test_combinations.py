@@ -1,0 +1,258 @@
+"""Hypothesis: all options together, in any shape, layout, dtype and ISA, against the oracle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import hypothesis
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+import regard
+from problems import LAYOUTS, Problem, check, make_problem
+from regard import bias, masks, reference
+
+# Up to a row and a key more than two of the kernels' tiles, most often small or next to an edge.
+QUERY_EDGES = [47, 48, 49, 63, 64, 65, 96, 97, 128, 129, 191, 192, 193, 384, 385]
+KEY_EDGES = [15, 16, 17, 63, 64, 65, 127, 128, 129, 191, 193, 256, 257]
+
+isas = st.sampled_from(regard.available_isas())
+dtypes = st.sampled_from([np.float32, np.float64])
+rngs = st.integers(0, 2**32 - 1).map(np.random.default_rng)
+query_counts = st.one_of(st.integers(1, 20), st.integers(1, 130), st.sampled_from(QUERY_EDGES))
+key_counts = st.one_of(st.integers(1, 20), st.integers(1, 130), st.sampled_from(KEY_EDGES))
+head_dims = st.one_of(st.integers(1, 40), st.sampled_from([48, 64, 80, 96, 128, 129]))
+head_counts = st.sampled_from([(1, 1), (2, 2), (2, 1), (6, 2), (5, 1), (3, 3), (8, 2)])
+batches = st.sampled_from([(), (1,), (2,), (3,), (2, 2)])
+reals = st.floats(-2, 2, width=32)
+layouts = st.sampled_from([lambda x: x, *LAYOUTS.values()])
+# Twice what the other properties have: there are more options than examples of the default.
+thorough = hypothesis.settings(max_examples=2 * hypothesis.settings().max_examples)
+
+
+class Draw:
+    """Random options for a score shape. The large arrays come from `rng`, not from Hypothesis."""
+
+    def __init__(self, draw: Any, rng: np.random.Generator, shape: tuple, dtype: Any) -> None:
+        self.draw, self.rng, self.shape, self.dtype = draw, rng, shape, dtype
+        *self.batch, self.heads, self.queries, self.keys = shape
+
+    def broadcast(self, kept: int = 1) -> tuple[int, ...]:
+        """The score shape with axes made 1; leading ones left out, of which `kept` stay."""
+        first = self.draw(st.integers(0, len(self.shape) - kept))
+        ones = [self.draw(st.booleans()) for _ in self.shape]
+        shape = [1 if one else n for one, n in zip(ones, self.shape, strict=True)]
+        return tuple(shape[first:])
+
+    def of_heads(self, numbers: st.SearchStrategy) -> Any:
+        """One number, or one for each head."""
+        if self.draw(st.booleans()):
+            return self.draw(numbers)
+        return np.array([self.draw(numbers) for _ in range(self.heads)])
+
+    def of_elements(self, low: int, high: int) -> Any:
+        if self.draw(st.booleans()):
+            return self.draw(st.integers(low, high))
+        return self.rng.integers(low, high, self.batch, endpoint=True)
+
+    def causal(self) -> Any:
+        return self.draw(st.sampled_from([False, True, "lower_right", "upper_left"]))
+
+    def window(self) -> Any:
+        near = st.one_of(st.integers(0, 10), st.integers(0, self.keys + 5))
+
+        def side() -> Any:
+            kind = self.draw(st.sampled_from(["none", "one", "heads"]))
+            if kind == "heads":
+                limits = st.one_of(st.just(-1), near)
+                return np.array([self.draw(limits) for _ in range(self.heads)])
+            return None if kind == "none" else self.draw(near)
+
+        return side() if self.draw(st.booleans()) else (side(), side())
+
+    def mask(self) -> Any:
+        share = self.draw(st.sampled_from([0.05, 0.5, 0.95]))
+        form = self.draw(st.sampled_from(["dense", "packed", "block", "pattern"]))
+        if form == "dense":
+            return self.rng.random(self.broadcast()) < share
+        if form == "packed":
+            shape = (*self.broadcast(2)[:-1], self.keys)
+            return regard.PackedMask.from_dense(self.rng.random(shape) < share)
+        size = self.draw(st.sampled_from([16, 32, 64, 128, 256]))
+        if form == "pattern":
+            return self.pattern(size)
+        shape = (*self.broadcast(2)[:-2], self.queries, self.keys)
+        # Empty and full tiles as well as mixed ones.
+        tiles = (*shape[:-2], -(-self.queries // 32), -(-self.keys // 32))
+        density = np.kron(self.rng.choice([0, share, 1], tiles), np.ones((32, 32)))
+        mask = self.rng.random(shape) < density[..., : self.queries, : self.keys]
+        return regard.BlockMask.from_dense(mask, block_size=size)
+
+    def pattern(self, size: int) -> regard.BlockMask:
+        ids = self.rng.integers(0, 4, self.queries), self.rng.integers(0, 4, self.keys)
+        both = self.queries, self.keys
+        patterns = {
+            "causal": lambda: masks.causal(*both, block_size=size),
+            "documents": lambda: masks.documents(*map(np.sort, ids), block_size=size),
+            "global": lambda: masks.sliding_window_global(*both, 9, [0], block_size=size),
+            "dilated": lambda: masks.dilated(*both, 5, 3, block_size=size),
+        }
+        return patterns[self.draw(st.sampled_from(sorted(patterns)))]()
+
+    def bias(self) -> np.ndarray:
+        x = 2 * self.rng.standard_normal(self.broadcast())
+        masked = self.rng.random(x.shape) < self.draw(st.sampled_from([0.0, 0.1, 0.9]))
+        return np.where(masked, -np.inf, x).astype(self.dtype)
+
+    def position_bias(self) -> bias.PositionBias:
+        columns = self.draw(st.sampled_from([1, self.heads]))
+        kind = self.draw(st.sampled_from(["near", "far", "T5", "T5 causal"]))
+        rows = {"near": 2 * self.draw(st.integers(0, 9)) + 1, "far": 801}.get(kind, 32)
+        table = self.rng.standard_normal((rows, columns))
+        if rows % 2:
+            return bias.Relative(table)
+        return bias.T5(table, bidirectional=kind == "T5", max_distance=self.draw(
+            st.sampled_from([20, 128])))  # fmt: skip
+
+    def key_lengths(self) -> Any:
+        return self.of_elements(0, self.keys)
+
+    def query_lengths(self) -> Any:
+        return self.of_elements(0, self.queries)
+
+    def query_offset(self) -> Any:
+        return self.of_elements(-self.queries - 3, self.keys + 3)
+
+    def scale(self) -> Any:
+        return self.of_heads(st.one_of(st.just(0.0), reals))
+
+    def softcap(self) -> Any:
+        return self.of_heads(st.one_of(st.just(0.0), st.floats(0.125, 60, width=32)))
+
+    def alibi_slopes(self) -> np.ndarray:
+        lead = self.draw(st.sampled_from([(), tuple(self.batch)]))
+        return self.rng.choice([1.0, 0.1, 0.01, 0.0, -0.01], (*lead, self.heads))
+
+    def sinks(self) -> np.ndarray:
+        return self.rng.choice([-np.inf, -3.0, 0.0, 2.5, 50.0], self.heads)
+
+    def similarity(self) -> str:
+        return self.draw(st.sampled_from(["dot", "cosine"]))
+
+    def num_threads(self) -> int:
+        return self.draw(st.integers(1, 4))
+
+
+MASKS = ("causal", "window", "mask", "key_lengths", "query_lengths", "query_offset")
+SCORES = ("bias", "position_bias", "scale", "softcap", "alibi_slopes", "sinks", "similarity")
+
+
+def some_options(draw: Any, d: Draw, names: tuple[str, ...]) -> dict[str, Any]:
+    chosen = draw(st.sets(st.sampled_from(names)))
+    options = {name: getattr(d, name)() for name in names if name in chosen}
+    if draw(st.booleans()):
+        options["dropout"] = draw(st.sampled_from([0.0, 0.1, 0.5, 0.9]))
+        options["seed"] = draw(st.integers(0, 2**64 - 1))
+    return options
+
+
+@st.composite
+def problems(draw: Any) -> Problem:
+    heads, kv_heads = draw(head_counts)
+    rng, dtype = draw(rngs), draw(dtypes)
+    grid = draw(st.sampled_from([None] * 9 + [(3, 4), (7, 7), (12, 11)]))
+    pixels = grid[0] * grid[1] if grid else 0
+    problem = make_problem(
+        rng,
+        batch=draw(batches),
+        heads=heads,
+        kv_heads=kv_heads,
+        queries=pixels or draw(query_counts),
+        keys=pixels or draw(key_counts),
+        head_dim=draw(head_dims),
+        value_dim=draw(st.one_of(st.none(), head_dims)),
+        dtype=dtype,
+    )
+    d = Draw(draw, rng, problem.score_shape, dtype)
+    if grid is None:
+        return problem.but(**some_options(draw, d, (*MASKS, *SCORES, "num_threads")))
+    table = rng.standard_normal(((2 * grid[0] - 1) * (2 * grid[1] - 1), heads))
+    options = some_options(draw, d, ("causal", "window", "mask", "num_threads", *SCORES))
+    return problem.but(**options | {"position_bias": bias.Grid(table, *grid)})
+
+
+def poisoned(problem: Problem) -> Problem:
+    """NaN in everything that no row reads."""
+    nan = problem.query.dtype.type(np.nan)
+    seen = problem.seen_keys[..., np.newaxis]
+    batch = problem.score_shape[:-3]
+    arrays = {
+        n: np.broadcast_to(getattr(problem, n), batch + getattr(problem, n).shape[-3:])
+        for n in ("key", "value")
+    }
+    changes = {n: np.where(seen, x, nan) for n, x in arrays.items()}
+    # A row that sees nothing reads nothing.
+    rows = problem.sees.any(axis=-1)[..., np.newaxis]
+    changes["query"] = np.where(rows, problem.query, nan)
+    return problem.but(**changes)
+
+
+@thorough
+@given(isas, problems(), st.booleans(), st.data())
+def test_all_options_together(isa, problem, poison, data):
+    laid_out = poisoned(problem) if poison else problem
+    names = [n for n in ("mask", "bias") if isinstance(problem.options.get(n), np.ndarray)]
+    laid_out = laid_out.but(
+        **{n: data.draw(layouts)(getattr(laid_out, n)) for n in ("query", "key", "value")},
+        **{n: data.draw(layouts)(problem.options[n]) for n in names},
+    )
+    with regard.set_isa(isa):
+        check(problem, laid_out.output_and_lse())
+
+
+@given(isas, problems(), st.data())
+def test_weights_under_all_options(isa, problem, data):
+    options = {n: x for n, x in problem.options.items() if n not in ("dropout", "seed")}
+    problem = Problem(problem.query, problem.key, np.ones_like(problem.value), options)
+    queries, keys = problem.score_shape[-2:]
+    rows = data.draw(st.lists(st.integers(0, queries - 1), max_size=5))
+    some = data.draw(st.slices(keys))
+    with regard.set_isa(isa):
+        got = regard.attention_weights(problem.query, problem.key, rows=rows, keys=some, **options)
+    options.pop("num_threads", None)
+    expected = reference.weights(problem.query, problem.key, **options)
+    expected = expected[..., np.array(rows, dtype=int), :][..., some]
+    np.testing.assert_allclose(got, expected, rtol=0, atol=problem.tolerance()[0])
+
+
+@given(isas, rngs, dtypes, head_counts, st.data())
+def test_packed_pieces_under_all_options(isa, rng, dtype, head_count, data):
+    heads, kv_heads = head_count
+    lengths = st.one_of(st.integers(0, 9), st.sampled_from([47, 49, 64, 65, 129]))
+    sizes = data.draw(st.lists(st.tuples(lengths, lengths), min_size=1, max_size=5))
+    rows, keys = (np.array(x) for x in zip(*sizes, strict=True))
+    cu_q, cu_k = (np.concatenate([[0], np.cumsum(x)]) for x in (rows, keys))
+    query, key, value = (
+        rng.standard_normal((total, n, 20)).astype(dtype)
+        for total, n in ((cu_q[-1], heads), (cu_k[-1], kv_heads), (cu_k[-1], kv_heads))
+    )
+    d = Draw(data.draw, rng, (len(sizes), heads, int(rows.max()), int(keys.max())), dtype)
+    names = ("causal", "window", "bias", "query_offset", "num_threads", *SCORES)
+    options = some_options(data.draw, d, names)
+    with regard.set_isa(isa):
+        out, lse = regard.varlen_attention(
+            query, key, value, cu_q, cu_k, return_lse=True, **options
+        )
+    expected = reference.varlen_attention(query, key, value, cu_q, cu_k, **options)
+    # One budget for all pieces: that of them in a batch, filled up with zeros.
+    whole = {n: np.zeros((len(sizes), x.shape[1], m, 20), dtype) for n, x, m in (
+        ("query", query, d.queries), ("key", key, d.keys), ("value", value, d.keys))}  # fmt: skip
+    for n in range(len(sizes)):
+        whole["query"][n, :, : rows[n]] = query[cu_q[n] : cu_q[n + 1]].swapaxes(0, 1)
+        whole["key"][n, :, : keys[n]] = key[cu_k[n] : cu_k[n + 1]].swapaxes(0, 1)
+        whole["value"][n, :, : keys[n]] = value[cu_k[n] : cu_k[n + 1]].swapaxes(0, 1)
+    error, _ = Problem(**whole, options=options).tolerance()
+    assert out.shape == expected.shape
+    assert lse.shape == (heads, cu_q[-1])
+    np.testing.assert_allclose(out, expected, rtol=0, atol=error)
