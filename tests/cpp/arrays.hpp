@@ -67,6 +67,37 @@ inline char* address(const Array& array, std::span<const std::int64_t> index) {
   return at;
 }
 
+/// Index (element..., last...) of one batch element's array.
+inline Index joined(const Index& element, std::initializer_list<std::int64_t> last) {
+  Index index = element;
+  index.insert(index.end(), last);
+  return index;
+}
+
+/// The last two axes of an array at one batch element and head, broadcast like address(), whose
+/// work it does once for all elements.
+class Plane {
+ public:
+  Plane(const Array& array, const Index& element, std::int64_t head)
+      : first_(test::address(array, joined(element, {head, 0, 0}))),
+        row_step_(step(array, 2)),
+        column_step_(step(array, 1)) {}
+
+  char* address(std::int64_t row, std::int64_t column) const {
+    return first_ + row * row_step_ + column * column_step_;
+  }
+
+ private:
+  static std::int64_t step(const Array& array, int from_end) {
+    if (array.rank < from_end) return 0;
+    const auto axis = static_cast<std::size_t>(array.rank - from_end);
+    return array.shape[axis] == 1 ? 0 : array.strides[axis];
+  }
+
+  char* first_;
+  std::int64_t row_step_, column_step_;
+};
+
 /// Calls body(index) for every index of a shape, in C order.
 template <class Body>
 void for_each_index(const Index& shape, const Body& body) {

@@ -5,16 +5,15 @@
 namespace regard::test {
 namespace {
 
-/// One head's rows of an array as a matrix.
-Eigen::MatrixXd matrix(const Array& array, const Index& element, std::int64_t head,
-                       std::int64_t rows, std::int64_t columns) {
-  Eigen::MatrixXd m(rows, columns);
-  for (std::int64_t i = 0; i < rows; ++i) {
-    for (std::int64_t c = 0; c < columns; ++c) {
-      m(i, c) = to_double(array.dtype, address(array, joined(element, {head, i, c})));
-    }
-  }
-  return m;
+using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+/// One head's rows of an array.
+Matrix matrix(const Array& array, const Index& element, std::int64_t head, std::int64_t rows,
+              std::int64_t columns) {
+  const Plane plane(array, element, head);
+  return Matrix::NullaryExpr(rows, columns, [&](Eigen::Index i, Eigen::Index c) {
+    return to_double(array.dtype, plane.address(i, c));
+  });
 }
 
 }  // namespace
@@ -39,12 +38,6 @@ Sizes::Sizes(const Problem& p) {
   value_dim = axis(p.value, 0);
 }
 
-Index joined(const Index& element, std::initializer_list<std::int64_t> last) {
-  Index index = element;
-  index.insert(index.end(), last);
-  return index;
-}
-
 Visible visible_keys(const Problem& p, const Index& element, std::int64_t head) {
   const Sizes n(p);
   std::int64_t length = n.keys;
@@ -58,21 +51,31 @@ Visible visible_keys(const Problem& p, const Index& element, std::int64_t head) 
       if (p.causal != Causal::none) sees &= j <= position;
       if (p.window_left) sees &= position - *p.window_left <= j;
       if (p.window_right) sees &= j <= position + *p.window_right;
-      const Index at = joined(element, {head, i, j});
-      if (p.mask) sees &= load<std::uint8_t>(address(*p.mask, at)) != 0;
-      if (p.bias) sees &= to_double(p.bias->dtype, address(*p.bias, at)) != -kInfinity;
       visible(i, j) = sees;
     }
   }
+  const auto scores = [&](const Array& array) {
+    return matrix(array, element, head, n.queries, n.keys);
+  };
+  if (p.mask) visible = visible && scores(*p.mask).array() != 0;
+  if (p.bias) visible = visible && scores(*p.bias).array() != -kInfinity;
   return visible;
 }
 
 Expected attention_oracle(const Problem& p, const Index& element, std::int64_t head) {
   const Sizes n(p);
   const double scale = p.scale.value_or(1 / std::sqrt(static_cast<double>(n.head_dim)));
-  const auto Q = matrix(p.query, element, head, n.queries, n.head_dim);
-  const auto K = matrix(p.key, element, n.kv_head(head), n.keys, n.head_dim);
-  const auto V = matrix(p.value, element, n.kv_head(head), n.keys, n.value_dim);
+  const Matrix Q = matrix(p.query, element, head, n.queries, n.head_dim);
+  const Matrix K = matrix(p.key, element, n.kv_head(head), n.keys, n.head_dim);
+  const Matrix V = matrix(p.value, element, n.kv_head(head), n.keys, n.value_dim);
+  // A score is made of one query and one key alone, so that those which no row sees do no harm.
+  Matrix S = scale * (Q * K.transpose());
+  Matrix size = std::abs(scale) * (Q.cwiseAbs() * K.cwiseAbs().transpose());
+  if (p.bias) {
+    const Matrix bias = matrix(*p.bias, element, head, n.queries, n.keys);
+    S += bias;
+    size += bias.cwiseAbs();
+  }
   const Visible visible = visible_keys(p, element, head);
   Expected result{Eigen::MatrixXd::Zero(n.queries, n.value_dim),
                   Eigen::VectorXd::Constant(n.queries, -kInfinity),
@@ -83,25 +86,23 @@ Expected attention_oracle(const Problem& p, const Index& element, std::int64_t h
       if (visible(i, j)) keys.push_back(j);
     }
     if (keys.empty()) continue;
-    Eigen::VectorXd s(static_cast<Eigen::Index>(keys.size()));
-    Eigen::Index row = 0;
-    for (const std::int64_t j : keys) {
-      double bias = 0;
-      if (p.bias) bias = to_double(p.bias->dtype, address(*p.bias, joined(element, {head, i, j})));
-      s[row++] = scale * Q.row(i).dot(K.row(j)) + bias;
-      const double size = std::abs(scale) * Q.row(i).cwiseAbs().dot(K.row(j).cwiseAbs());
-      result.size[i] = std::max(result.size[i], size + std::abs(bias));
-    }
+    const Eigen::RowVectorXd s = S(i, keys);
     const double m = s.maxCoeff<Eigen::PropagateNaN>();
-    const Eigen::VectorXd weights = (s.array() - m).exp();
+    const Eigen::RowVectorXd weights = (s.array() - m).exp();
     const double sum = weights.sum();
-    result.lse[i] = m + std::log(sum);
-    row = 0;
+    Eigen::RowVectorXd o = Eigen::RowVectorXd::Zero(n.value_dim);
+    Eigen::Index column = 0;
     for (const std::int64_t j : keys) {
-      result.out.row(i) += weights[row++] / sum * V.row(j);
-      for (const double v : V.row(j)) {
-        if (std::isfinite(v)) result.value_size = std::max(result.value_size, std::abs(v));
-      }
+      o += weights[column++] / sum * V.row(j);
+      result.size[i] = std::max(result.size[i], size(i, j));
+    }
+    result.out.row(i) = o;
+    result.lse[i] = m + std::log(sum);
+  }
+  for (std::int64_t j = 0; j < n.keys; ++j) {
+    if (!visible.col(j).any()) continue;
+    for (const double v : V.row(j)) {
+      if (std::isfinite(v)) result.value_size = std::max(result.value_size, std::abs(v));
     }
   }
   return result;

@@ -21,9 +21,6 @@ struct Sizes {
   std::int64_t kv_head(std::int64_t head) const { return head / (query_heads / kv_heads); }
 };
 
-/// Index (element..., last...) of one batch element's array.
-Index joined(const Index& element, std::initializer_list<std::int64_t> last);
-
 /// visible(i, j): query i of this head may see key j.
 using Visible = Eigen::Array<bool, Eigen::Dynamic, Eigen::Dynamic>;
 Visible visible_keys(const Problem& p, const Index& element, std::int64_t head);
