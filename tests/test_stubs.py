@@ -35,6 +35,10 @@ told: regard.Explanation = regard.explain(x, x, x, causal=True, num_threads=2)
 units: int = told.units
 tiles: regard.BlockMask = regard.masks.documents([0, 0, 1]) & ~regard.masks.causal(3, 3)
 biases: regard.bias.PositionBias = regard.bias.T5(np.zeros(32))
+turned: NDArray[Any] = regard.positions.rope(x, scaling=regard.positions.YaRN(2.0, 64))
+merged, logs = regard.merge_states([out, out], [out[..., 0], out[..., 0]])
+slopes: NDArray[np.float64] = regard.alibi_slopes(8)
+regard.plot.heatmap(x[0], key_labels=["a"] * 4, title="weights")
 bits: regard.PackedMask = regard.PackedMask.from_dense(x > 0)
 """
 MISUSES = [

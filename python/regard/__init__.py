@@ -28,7 +28,9 @@ from regard._config import show_config
 from regard._isa import active_isa, available_isas, set_isa
 
 if TYPE_CHECKING:
-    from regard import bias, masks
+    from regard import bias, masks, plot, positions
+    from regard._alibi import alibi_slopes
+    from regard._merge import merge_states
     from regard.masks import BlockMask, PackedMask
 
 __version__: str = _build()["version"]
@@ -39,18 +41,31 @@ __all__ = [
     "PackedMask",
     "__version__",
     "active_isa",
+    "alibi_slopes",
     "attention",
     "available_isas",
     "bias",
     "explain",
     "masks",
+    "merge_states",
+    "plot",
+    "positions",
     "reference",
     "set_isa",
     "show_config",
 ]
 
 # Loaded when first used, so that the import stays within its few milliseconds.
-_LAZY = {"BlockMask": "masks", "PackedMask": "masks", "bias": "bias", "masks": "masks"}
+_LAZY = {
+    "BlockMask": "masks",
+    "PackedMask": "masks",
+    "alibi_slopes": "_alibi",
+    "bias": "bias",
+    "masks": "masks",
+    "merge_states": "_merge",
+    "plot": "plot",
+    "positions": "positions",
+}
 
 
 def __getattr__(name: str) -> object:

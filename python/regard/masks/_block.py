@@ -29,7 +29,7 @@ class BlockMask(Tiles):
     Parameters
     ----------
     shape : sequence of int
-        (*lead, Sq, Sk). The leading axes broadcast to (..., Hq).
+        (..., Sq, Sk). The leading axes broadcast to (..., Hq).
     indptr, indices, partial : array_like of int
     tiles : array_like of uint8
         The attributes below.
@@ -113,7 +113,7 @@ class BlockMask(Tiles):
 
         Parameters
         ----------
-        mask : array_like of bool, shape (*lead, Sq, Sk)
+        mask : array_like of bool, shape (..., Sq, Sk)
             True = attend.
         block_size : int, default 128
             Rows and columns of a tile; a multiple of 16.
@@ -172,7 +172,7 @@ array([ 0, -1,  1, -1, -1,  2], dtype=int32))
         Returns
         -------
         BlockMask
-            Of shape (*batch, heads, queries, keys).
+            Of shape (batch..., heads, queries, keys).
 
         Raises
         ------
@@ -215,7 +215,7 @@ array([ 0, -1,  1, -1, -1,  2], dtype=int32))
 
         Returns
         -------
-        ndarray of bool, shape (*lead, Sq, Sk)
+        ndarray of bool, shape (..., Sq, Sk)
 
         Examples
         --------

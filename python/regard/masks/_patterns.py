@@ -50,7 +50,7 @@ def prefix_lm(
     Parameters
     ----------
     queries, keys : int
-    prefix_lengths : int or array_like of int, shape (*batch,)
+    prefix_lengths : int or array_like of int, shape (batch...)
         How many leading keys every query sees, from 0 to keys.
     block_size : int, default 128
         Rows and columns of a tile; a multiple of 16.
@@ -58,7 +58,7 @@ def prefix_lm(
     Returns
     -------
     BlockMask
-        Of shape (queries, keys), or (*batch, 1, queries, keys) for an array of lengths.
+        Of shape (queries, keys), or (batch..., 1, queries, keys) for an array of lengths.
 
     Raises
     ------
@@ -110,9 +110,9 @@ def documents(
 
     Parameters
     ----------
-    segments_q : array_like of int, shape (Sq,) or (*batch, Sq)
+    segments_q : array_like of int, shape (Sq,) or (batch..., Sq)
         Number of the document of each query. Fastest where equal numbers lie together.
-    segments_k : array_like of int, shape (Sk,) or (*batch, Sk), optional
+    segments_k : array_like of int, shape (Sk,) or (batch..., Sk), optional
         The same for the keys; by default segments_q.
     block_size : int, default 128
         Rows and columns of a tile; a multiple of 16.
@@ -120,7 +120,7 @@ def documents(
     Returns
     -------
     BlockMask
-        Of shape (Sq, Sk), or (*batch, 1, Sq, Sk).
+        Of shape (Sq, Sk), or (batch..., 1, Sq, Sk).
 
     Raises
     ------

@@ -196,7 +196,7 @@ def checked_shape(shape: Sequence[int]) -> tuple[int, ...]:
     """Make a mask's shape a tuple of int, or say what is wrong with it."""
     if len(shape) < 2 or any(n < 0 for n in shape):
         raise ValueError(
-            f"BlockMask: shape is {tuple(shape)}.\n  Give (*lead, queries, keys), none negative."
+            f"BlockMask: shape is {tuple(shape)}.\n  Give (..., queries, keys), none negative."
         )
     return tuple(int(n) for n in shape)
 

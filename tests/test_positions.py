@@ -1,0 +1,270 @@
+"""Positions: encodings, rotations, their scaling, and ALiBi's slopes, by independent formulas."""
+
+from __future__ import annotations
+
+import cmath
+import math
+
+import numpy as np
+import pytest
+
+import regard
+from regard.positions import NTK, DynamicNTK, Linear, Llama3, YaRN, rope, sinusoidal
+
+
+@pytest.mark.parametrize("dim", [0, 1, 2, 7, 16])
+@pytest.mark.parametrize("base", [10000.0, 50.0])
+def test_sinusoidal(dim, base):
+    encoding = sinusoidal(20, dim, base)
+    assert encoding.shape == (20, dim)
+    assert encoding.dtype == np.float64
+    for p, feature in np.ndindex(20, dim):
+        angle = p / base ** (2 * (feature // 2) / dim)
+        expected = math.cos(angle) if feature % 2 else math.sin(angle)
+        assert encoding[p, feature] == pytest.approx(expected, abs=1e-12)
+
+
+def rotated(x, positions, frequencies, interleaved, factor=1.0):
+    """Each pair of features as a complex number, turned one by one."""
+    half = len(frequencies)
+    out = np.array(x, dtype=np.float64)
+    for at in np.ndindex(x.shape[:-1]):
+        for n, frequency in enumerate(frequencies):
+            a, b = (2 * n, 2 * n + 1) if interleaved else (n, n + half)
+            turn = factor * cmath.exp(1j * float(positions[at]) * frequency)
+            z = complex(x[(*at, a)], x[(*at, b)]) * turn
+            out[(*at, a)], out[(*at, b)] = z.real, z.imag
+    return out
+
+
+ROUNDING = {np.float16: 4e-3, np.float32: 1e-6, np.float64: 1e-12}
+
+
+@pytest.mark.parametrize("dim", [None, 2, 6])
+@pytest.mark.parametrize("interleaved", [False, True])
+@pytest.mark.parametrize("kind", ROUNDING)
+def test_rope_is_a_complex_rotation(rng, kind, interleaved, dim):
+    x = rng.standard_normal((2, 3, 5, 8)).astype(kind)
+    before = x.copy()
+    out = rope(x, base=100.0, interleaved=interleaved, dim=dim)
+    assert out.dtype == kind
+    np.testing.assert_array_equal(x, before)
+    d = dim or 8
+    frequencies = [100.0 ** (-2 * n / d) for n in range(d // 2)]
+    positions = np.broadcast_to(np.arange(5), (2, 3, 5))
+    expected = rotated(x, positions, frequencies, interleaved)
+    np.testing.assert_allclose(out, expected, rtol=ROUNDING[kind], atol=ROUNDING[kind])
+    np.testing.assert_array_equal(out[..., d:], x[..., d:])
+
+
+def test_rope_as_published():
+    """Two turns worked out by hand: pairs of halves (1, 3), (2, 4) and of neighbours."""
+    x = np.array([[1.0, 2, 3, 4]])
+    c1, s1, c2, s2 = math.cos(2), math.sin(2), math.cos(0.02), math.sin(0.02)
+    halves = [c1 - 3 * s1, 2 * c2 - 4 * s2, s1 + 3 * c1, 2 * s2 + 4 * c2]
+    neighbours = [c1 - 2 * s1, s1 + 2 * c1, 3 * c2 - 4 * s2, 3 * s2 + 4 * c2]
+    np.testing.assert_allclose(rope(x, [2]), [halves])
+    np.testing.assert_allclose(rope(x, [2], interleaved=True), [neighbours])
+
+
+def test_rope_positions(rng):
+    x = rng.standard_normal((2, 3, 5, 4))
+    np.testing.assert_array_equal(rope(x), rope(x, np.arange(5)))
+    np.testing.assert_array_equal(rope(x, 0), x)
+    frequencies = [1.0, 0.01]
+    for shape in ((), (1,), (5,), (3, 1), (3, 5), (2, 1, 1), (2, 1, 5), (2, 3, 5)):
+        positions = rng.uniform(-10, 10, shape)
+        whole = np.broadcast_to(positions, (2, 3, 5))
+        expected = rotated(x, whole, frequencies, False)
+        np.testing.assert_allclose(rope(x, positions), expected, rtol=1e-12)
+    np.testing.assert_allclose(rope(rope(x, 7), -7), x, rtol=1e-12)
+
+
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_products_depend_on_distances_only(rng, interleaved):
+    query, key = rng.standard_normal((2, 1, 16))
+    products = [
+        (rope(query, [p + 100], interleaved=interleaved)
+         @ rope(key, [p], interleaved=interleaved).T).item()
+        for p in (0, 5, 1000)
+    ]  # fmt: skip
+    np.testing.assert_allclose(products, products[0], rtol=1e-10)
+
+
+def test_angles_far_out_are_exact(rng):
+    """float32 would lose a tenth of a radian at a million."""
+    x = rng.standard_normal((1, 8)).astype(np.float32)
+    frequencies = [10000.0 ** (-n / 4) for n in range(4)]
+    expected = rotated(x, np.array([1_000_003]), frequencies, False)
+    np.testing.assert_allclose(rope(x, [1_000_003]), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_scaling_reaches_the_features(rng):
+    x = rng.standard_normal((6, 12))
+    for interleaved in (False, True):
+        for scaling in (Linear(3.0), YaRN(8.0, 64), YaRN(8.0, 64, attention_factor=0.5)):
+            frequencies, factor = scaling.frequencies(500.0, 8)
+            out = rope(x, base=500.0, dim=8, interleaved=interleaved, scaling=scaling)
+            expected = rotated(x, np.arange(6), frequencies, interleaved, factor)
+            np.testing.assert_allclose(out[:, :8], expected[:, :8], rtol=1e-12)
+            np.testing.assert_array_equal(out[:, 8:], x[:, 8:])
+
+
+def plain(base, dim):
+    return [base ** (-2 * n / dim) for n in range(dim // 2)]
+
+
+def test_linear_divides_positions():
+    frequencies, factor = Linear(4.0).frequencies(10000.0, 64)
+    np.testing.assert_allclose(frequencies * 4, plain(10000.0, 64))
+    assert factor == 1
+
+
+def test_ntk_slows_the_slowest_by_its_factor():
+    frequencies, factor = NTK(8.0).frequencies(10000.0, 64)
+    np.testing.assert_allclose(frequencies, plain(10000.0 * 8 ** (64 / 62), 64))
+    assert frequencies[0] == 1
+    np.testing.assert_allclose(frequencies[-1] * 8, plain(10000.0, 64)[-1])
+    assert factor == 1
+
+
+def test_dynamic_ntk():
+    for length in (1, 100, 2048):
+        frequencies, _ = DynamicNTK(2.0, 2048, length).frequencies(10000.0, 64)
+        np.testing.assert_allclose(frequencies, plain(10000.0, 64))
+    # 2 * 8192 / 2048 - (2 - 1) = 7
+    frequencies, factor = DynamicNTK(2.0, 2048, 8192).frequencies(10000.0, 64)
+    np.testing.assert_allclose(frequencies, NTK(7.0).frequencies(10000.0, 64)[0])
+    assert factor == 1
+
+
+def test_yarn_by_hand():
+    """Base 10000, 128 features, 4096 positions, factor 16, as in the paper's Llama 2 models.
+
+    Turns at pair n: 4096 / (2 pi 10000 ** (n / 64)). 32 turns at
+    n = 64 ln(4096 / 64 pi) / ln 10000 = 20.94, down to 20; one at 45.03, up to 46.
+    """
+    frequencies, factor = YaRN(16.0, 4096).frequencies(10000.0, 128)
+    kept = np.array(plain(10000.0, 128))
+    multiplier = frequencies / kept
+    np.testing.assert_allclose(multiplier[:21], 1)
+    np.testing.assert_allclose(multiplier[46:], 1 / 16)
+    # A ramp of 26 steps, each of 15 / 16 / 26.
+    np.testing.assert_allclose(np.diff(multiplier[20:47]), -15 / 16 / 26)
+    assert multiplier[33] == pytest.approx((1 + 1 / 16) / 2)
+    assert factor == pytest.approx(1.2772588722239782)  # 0.1 ln 16 + 1
+
+
+def test_yarn_options():
+    kept = np.array(plain(10000.0, 128))
+    frequencies, _ = YaRN(16.0, 4096, truncate=False).frequencies(10000.0, 128)
+    low = 64 * math.log(4096 / (64 * math.pi)) / math.log(10000)
+    high = 64 * math.log(4096 / (2 * math.pi)) / math.log(10000)
+    share = np.clip((np.arange(64) - low) / (high - low), 0, 1)
+    np.testing.assert_allclose(frequencies / kept, 1 - share * 15 / 16)
+    assert YaRN(16.0, 4096, attention_factor=1.0).frequencies(10000.0, 128)[1] == 1
+    # Every pair turns more than 32 times in training.
+    frequencies, _ = YaRN(4.0, 10**9).frequencies(10000.0, 8)
+    np.testing.assert_allclose(frequencies, plain(10000.0, 8))
+
+
+def test_yarn_with_a_ramp_beyond_the_features():
+    """Base 10, 8 features, 640 positions: the ramp is from pair 2.01, down to 2, to 8.03, which is
+    taken for 7, the last feature."""
+    frequencies, _ = YaRN(4.0, 640).frequencies(10.0, 8)
+    np.testing.assert_allclose(frequencies / plain(10.0, 8), [1, 1, 1, 1 - 0.75 / 5])
+
+
+def test_yarn_with_a_step_between_pairs():
+    """628 positions turn pair n 100 / 10 ** (n / 8) times: 50 times at n = 2.4, 5 times at none."""
+    scaling = YaRN(4.0, 628, beta_fast=5.0, beta_slow=5.0, truncate=False)
+    frequencies, _ = scaling.frequencies(10.0, 16)
+    expected = [1.0 if 100 / 10 ** (2 * n / 16) > 5 else 0.25 for n in range(8)]
+    np.testing.assert_allclose(frequencies / plain(10.0, 16), expected)
+    scaling = YaRN(4.0, 628, beta_fast=50.0, beta_slow=50.0, truncate=False)
+    frequencies, _ = scaling.frequencies(10.0, 16)
+    expected = [1.0 if 100 / 10 ** (2 * n / 16) > 50 else 0.25 for n in range(8)]
+    assert expected == [1, 1, 1, 0.25, 0.25, 0.25, 0.25, 0.25]
+    np.testing.assert_allclose(frequencies / plain(10.0, 16), expected)
+
+
+def test_yarn_with_a_ramp_of_no_width():
+    """So few positions that no pair turns once: both ends are pair 0, and it is kept."""
+    frequencies, _ = YaRN(4.0, 6).frequencies(10000.0, 8)
+    kept = np.array(plain(10000.0, 8))
+    np.testing.assert_allclose(frequencies / kept, [1, 0.25, 0.25, 0.25])
+
+
+def test_llama3_by_hand():
+    """Llama 3.1: base 500000, 128 features; wavelengths below 2048 kept, above 8192 eightfold."""
+    frequencies, factor = Llama3().frequencies(500000.0, 128)
+    for n, kept in enumerate(plain(500000.0, 128)):
+        wavelength = 2 * math.pi / kept
+        if wavelength < 2048:
+            expected = kept
+        elif wavelength > 8192:
+            expected = kept / 8
+        else:
+            smooth = (8192 / wavelength - 1) / (4 - 1)
+            expected = (1 - smooth) * kept / 8 + smooth * kept
+        assert frequencies[n] == pytest.approx(expected, rel=1e-12)
+    changed = frequencies / plain(500000.0, 128)
+    assert np.flatnonzero(changed < 0.999)[0] == 29  # 500000 ** (29 / 64) > 2048 / 2 pi = 325.9
+    assert np.flatnonzero(np.isclose(changed, 1 / 8))[0] == 35
+    assert factor == 1
+
+
+def published_slopes(heads):
+    """The authors' get_slopes."""
+
+    def power_of_two(n):
+        start = 2 ** (-(2 ** -(math.log2(n) - 3)))
+        return [start * start**i for i in range(n)]
+
+    if math.log2(heads).is_integer():
+        return power_of_two(heads)
+    lower = 2 ** math.floor(math.log2(heads))
+    return power_of_two(lower) + published_slopes(2 * lower)[0::2][: heads - lower]
+
+
+@pytest.mark.parametrize("heads", [*range(1, 20), 31, 32, 33, 64, 71, 112, 128])
+def test_alibi_slopes(heads):
+    slopes = regard.alibi_slopes(heads)
+    assert slopes.dtype == np.float64
+    np.testing.assert_allclose(slopes, published_slopes(heads), rtol=1e-12)
+
+
+def test_alibi_slopes_of_no_heads():
+    assert regard.alibi_slopes(0).shape == (0,)
+
+
+X = np.zeros((2, 3, 8))
+WRONG = {
+    "ints": (TypeError, lambda: rope(np.zeros((2, 2), int)), "x has dtype int64"),
+    "vector": (ValueError, lambda: rope(np.zeros(4)), r"x has shape \(4,\)"),
+    "odd": (ValueError, lambda: rope(np.zeros((2, 3))), "dim is 3, and x has 3 features"),
+    "odd dim": (ValueError, lambda: rope(X, dim=3), "dim is 3"),
+    "large dim": (ValueError, lambda: rope(X, dim=10), "dim is 10, and x has 8"),
+    "no dim": (ValueError, lambda: rope(X, dim=0), "dim is 0"),
+    "float dim": (TypeError, lambda: rope(X, dim=4.0), r"dim is 4\.0"),
+    "positions": (ValueError, lambda: rope(X, np.arange(4)), r"positions of shape \(4,\)"),
+    "more axes": (ValueError, lambda: rope(X, np.ones((5, 2, 3))), "do not broadcast"),
+    "words": (TypeError, lambda: rope(X, ["a"]), "positions has dtype <U1"),
+    "base": (ValueError, lambda: rope(X, base=1.0), r"rope: base is 1\.0"),
+    "sinusoidal base": (ValueError, lambda: sinusoidal(2, 2, math.inf), "sinusoidal: base is inf"),
+    "length": (ValueError, lambda: sinusoidal(-1, 2), "length is -1"),
+    "linear": (ValueError, lambda: Linear(0.5), r"Linear: factor is 0\.5"),
+    "one pair": (ValueError, lambda: rope(X, dim=2, scaling=NTK(2.0)), "no slower pair"),
+    "beta": (ValueError, lambda: YaRN(2.0, 64, beta_fast=1.0, beta_slow=2.0), "beta_fast is"),
+    "llama": (ValueError, lambda: Llama3(high_freq_factor=1.0), "high_freq_factor"),
+    "original": (ValueError, lambda: DynamicNTK(2.0, 0, 5), "original_length is 0"),
+    "heads": (ValueError, lambda: regard.alibi_slopes(-1), "heads is -1"),
+    "float heads": (TypeError, lambda: regard.alibi_slopes(8.0), r"heads is 8\.0"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_errors(what):
+    error, make, message = WRONG[what]
+    with pytest.raises(error, match=message):
+        make()
