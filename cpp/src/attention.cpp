@@ -51,9 +51,9 @@ template <class T>
 void clear_padding(const Geometry& g, const Outputs& outputs) {
   for (std::int64_t element = 0; element < g.batch; ++element) {
     for (std::int64_t head = 0; head < g.query_heads; ++head) {
-      const Rows out = head_rows(outputs.out, g, element, head);
-      const Rows lse = head_rows(outputs.lse, g, element, head);
-      for (std::int64_t i = g.queries_of(element); i < g.queries; ++i) {
+      const Rows out = output_rows(outputs.out, g, element, head);
+      const Rows lse = output_rows(outputs.lse, g, element, head);
+      for (std::int64_t i = g.queries_of(element); i < g.query_room(element); ++i) {
         const auto put = [](char* at, T x) { __builtin_memcpy(at, &x, sizeof x); };
         for (std::int64_t c = 0; c < g.value_dim; ++c) {
           put(out.data + i * out.row_stride + c * out.column_stride, T(0));

@@ -80,13 +80,21 @@ struct Geometry {
   std::vector<std::int64_t> first_unit;  ///< of each of `elements`, and the number of all units
   std::size_t scratch_bytes = 0;
 
+  /// Keys and queries that a batch element has room for.
+  std::int64_t key_room(std::int64_t element) const {
+    return key_starts.empty() ? keys : length_of(key_starts, element);
+  }
+  std::int64_t query_room(std::int64_t element) const {
+    return query_starts.empty() ? queries : length_of(query_starts, element);
+  }
+  /// Those that count.
   std::int64_t keys_of(std::int64_t element) const {
-    if (!key_starts.empty()) return length_of(key_starts, element);
-    return key_lengths.empty() ? keys : key_lengths[static_cast<std::size_t>(element)];
+    return key_lengths.empty() ? key_room(element)
+                               : key_lengths[static_cast<std::size_t>(element)];
   }
   std::int64_t queries_of(std::int64_t element) const {
-    if (!query_starts.empty()) return length_of(query_starts, element);
-    return query_lengths.empty() ? queries : query_lengths[static_cast<std::size_t>(element)];
+    return query_lengths.empty() ? query_room(element)
+                                 : query_lengths[static_cast<std::size_t>(element)];
   }
   std::int64_t offset_of(std::int64_t element) const {
     if (!query_offsets.empty()) return query_offsets[static_cast<std::size_t>(element)];

@@ -144,9 +144,9 @@ void validate(const Problem& p, Geometry& g) {
   g.value = align(p.value, g, 2);
   if (p.query_starts || p.key_starts) check_pieces(p, g);
   check_lengths(p, g);
-  check_masks(p, g);
-  check_biases(p, g);
   check_numbers(p, g);
+  check_masks(p, g);
+  check_biases(p, g);  // after the positions, which a grid depends on
   check_threads(p, g);
 }
 

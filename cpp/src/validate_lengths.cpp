@@ -42,9 +42,13 @@ std::vector<std::int64_t> read_batch(const char* argument, const Array& array, c
   return numbers;
 }
 
+/// room(element) is how many queries or keys a batch element has room for.
+template <class Room>
 void check_within(const char* argument, const char* what, const std::vector<std::int64_t>& lengths,
-                  std::int64_t most, const Shown& shown) {
-  for (const std::int64_t length : lengths) {
+                  const Room& room, const Shown& shown) {
+  for (std::size_t element = 0; element < lengths.size(); ++element) {
+    const std::int64_t length = lengths[element];
+    const std::int64_t most = room(static_cast<std::int64_t>(element));
     if (length >= 0 && length <= most) continue;
     throw ValueError(message(std::string(argument) + " holds " + std::to_string(length) +
                                  ", outside 0 .. " + std::to_string(most) + ".",
@@ -124,19 +128,15 @@ void check_pieces(const Problem& p, Geometry& g) {
 }
 
 void check_lengths(const Problem& p, Geometry& g) {
-  const bool packed = !g.query_starts.empty();
-  if (packed && (p.key_lengths || p.query_lengths)) {
-    throw ValueError(message(std::string(p.key_lengths ? "key_lengths" : "query_lengths") +
-                                 " makes no sense for packed pieces.",
-                             {}, "The offsets say how long each piece is."));
-  }
   if (p.key_lengths) {
     g.key_lengths = read_batch("key_lengths", *p.key_lengths, p, g);
-    check_within("key_lengths", "keys", g.key_lengths, g.keys, show_key(p));
+    check_within("key_lengths", "keys", g.key_lengths,
+                 [&](std::int64_t element) { return g.key_room(element); }, show_key(p));
   }
   if (p.query_lengths) {
     g.query_lengths = read_batch("query_lengths", *p.query_lengths, p, g);
-    check_within("query_lengths", "queries", g.query_lengths, g.queries, show_query(p));
+    check_within("query_lengths", "queries", g.query_lengths,
+                 [&](std::int64_t element) { return g.query_room(element); }, show_query(p));
   }
   if (p.query_offset) {
     g.query_offsets = read_batch("query_offset", *p.query_offset, p, g);

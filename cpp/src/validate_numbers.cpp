@@ -1,6 +1,7 @@
 // Options that are numbers, one for all heads or one a head.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <string>
 
 #include "axes.hpp"
@@ -93,6 +94,11 @@ void check_softcap(const Problem& p, Geometry& g) {
 
 void check_sinks(const Problem& p, Geometry& g) {
   if (!p.sinks) return;
+  for (const double sink : p.sinks->values()) {
+    if (sink < std::numeric_limits<double>::infinity()) continue;
+    throw ValueError(message("sinks holds " + std::to_string(sink) + ".", {},
+                             "Give finite numbers, or -inf for a head that has none."));
+  }
   g.sinks = expand("sinks", *p.sinks, p, g);
 }
 

@@ -183,8 +183,12 @@ void check_biases(const Problem& p, Geometry& g) {
     throw ValueError(message("position_bias is for " + std::to_string(heads) + " heads.",
                              {show_query(p)}, "Give one column a head of query, or one for all."));
   }
-  if (grid && (g.queries != bias.height * bias.width || g.keys != g.queries || p.query_offset ||
-               !g.query_starts.empty())) {
+  bool fits = !grid || (g.queries == bias.height * bias.width && g.keys == g.queries &&
+                        g.query_starts.empty());
+  for (std::int64_t element = 0; grid && element < g.batch; ++element) {
+    fits &= g.offset_of(element) == 0;
+  }
+  if (!fits) {
     throw ValueError(message("position_bias is for a grid of " + std::to_string(bias.height) +
                                  " x " + std::to_string(bias.width) + ".",
                              {show_query(p), show_key(p)},

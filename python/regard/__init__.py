@@ -22,7 +22,6 @@ except ImportError as error:  # pragma: no cover - needs a broken installation
         "Install the package with `pip install .`; its source folder alone is not enough."
     ) from error
 
-from regard import reference
 from regard._attention import Explanation, attention, explain
 from regard._config import show_config
 from regard._inspect import AttentionSummary, attention_summary, attention_weights
@@ -30,7 +29,7 @@ from regard._isa import active_isa, available_isas, set_isa
 from regard._varlen import varlen_attention
 
 if TYPE_CHECKING:
-    from regard import bias, masks, plot, positions
+    from regard import bias, masks, plot, positions, reference
     from regard._alibi import alibi_slopes
     from regard._merge import merge_states
     from regard.masks import BlockMask, PackedMask
@@ -71,6 +70,7 @@ _LAZY = {
     "merge_states": "_merge",
     "plot": "plot",
     "positions": "positions",
+    "reference": "reference",
 }
 
 

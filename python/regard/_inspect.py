@@ -173,8 +173,7 @@ def attention_summary(
         )
     if isinstance(top_k, bool) or not isinstance(top_k, (int, np.integer)) or top_k < 0:
         raise ValueError(f"attention: top_k is {top_k!r}.\n  Give a number of keys, at least 0.")
-    top_k = min(int(top_k), k.shape[-2] if k.ndim > 1 else 0)
-    fields = _core.summary(q, k, core or None, top_k, int(cells[0]), int(cells[1]))
+    fields = _core.summary(q, k, core or None, int(top_k), int(cells[0]), int(cells[1]))
     length = {"column_sums": False, "pooled": False}
     return AttentionSummary(
         **{

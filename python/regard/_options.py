@@ -120,11 +120,11 @@ def _window(window: Any, options: dict[str, Any]) -> None:
 
 
 def _window_of_heads(side: NDArray[Any]) -> list[int]:
-    if side.dtype.kind not in "iu" or side.ndim != 1:
-        raise TypeError(
-            f"attention: window has an array of dtype {side.dtype}, shape {side.shape}.\n  Give "
-            "integers, one for each head of query; -1 is no limit."
-        )
+    advice = "Give integers, one for each head of query; -1 is no limit."
+    if side.dtype.kind not in "iu":
+        raise TypeError(f"attention: window has an array of dtype {side.dtype}.\n  {advice}")
+    if side.ndim != 1:
+        raise ValueError(f"attention: window has an array of shape {side.shape}.\n  {advice}")
     return [int64(keys) for keys in side]
 
 
@@ -144,7 +144,7 @@ def _mask(mask: Any, options: dict[str, Any]) -> None:
 
 
 def _position_bias(bias: Any, query: ArrayLike) -> tuple[NDArray[Any], int, int]:
-    if not hasattr(bias, "lower"):
+    if isinstance(bias, type) or not (hasattr(bias, "lower") and hasattr(bias, "to_dense")):
         raise TypeError(
             f"attention: position_bias is a {type(bias).__name__}.\n  Give an object of "
             "regard.bias: Relative, T5 or Grid; arrays of scores go in bias=."

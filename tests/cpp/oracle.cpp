@@ -49,8 +49,8 @@ Visible visible_keys(const Problem& p, const Index& element, std::int64_t head) 
       const std::int64_t position = i + offset;
       bool sees = j < length;
       if (p.causal != Causal::none) sees &= j <= position;
-      if (p.window_left) sees &= position - *p.window_left <= j;
-      if (p.window_right) sees &= j <= position + *p.window_right;
+      if (p.window_left) sees &= position - p.window_left->of(head) <= j;
+      if (p.window_right) sees &= j <= position + p.window_right->of(head);
       visible(i, j) = sees;
     }
   }
@@ -64,7 +64,7 @@ Visible visible_keys(const Problem& p, const Index& element, std::int64_t head) 
 
 Expected attention_oracle(const Problem& p, const Index& element, std::int64_t head) {
   const Sizes n(p);
-  const double scale = p.scale.value_or(1 / std::sqrt(static_cast<double>(n.head_dim)));
+  const double scale = p.scale ? p.scale->of(head) : 1 / std::sqrt(static_cast<double>(n.head_dim));
   const Matrix Q = matrix(p.query, element, head, n.queries, n.head_dim);
   const Matrix K = matrix(p.key, element, n.kv_head(head), n.keys, n.head_dim);
   const Matrix V = matrix(p.value, element, n.kv_head(head), n.keys, n.value_dim);
