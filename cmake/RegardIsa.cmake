@@ -30,7 +30,7 @@ endfunction()
 
 # Kernels are always optimised (their register tiles mean nothing otherwise), use neither
 # exceptions nor RTTI, and GCC 12 warns about its own AVX-512 headers (GCC bug 105593).
-set(REGARD_KERNEL_FLAGS -O3 -fno-exceptions -fno-rtti)
+set(REGARD_KERNEL_FLAGS -O3 -fno-exceptions -fno-rtti -fno-math-errno)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   list(APPEND REGARD_KERNEL_FLAGS -Wno-maybe-uninitialized -Wno-uninitialized)
 endif()

@@ -1,6 +1,7 @@
 // How regard sees an array: a pointer, an element type, a shape and strides. Nothing is owned.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -40,12 +41,25 @@ inline constexpr int kMaxRank = 64;
 /// A strided array of any rank. Strides are in bytes, may be zero or negative, and need not be
 /// multiples of the element size; data may lie at any address.
 struct Array {
-  void* data;
-  DType dtype;
-  bool writable;
-  int rank;
+  void* data = nullptr;
+  DType dtype = DType::other;
+  bool writable = false;
+  int rank = 0;
   std::array<std::int64_t, kMaxRank> shape;    ///< the first `rank` entries count
   std::array<std::int64_t, kMaxRank> strides;  ///< bytes
+
+  Array() {}  // NOLINT: the entries that count are written with the rank; the rest is a kilobyte
+  Array(const Array& other) : Array() { *this = other; }
+  Array& operator=(const Array& other) {
+    data = other.data;
+    dtype = other.dtype;
+    writable = other.writable;
+    rank = other.rank;
+    const auto used = static_cast<std::size_t>(rank);
+    std::copy_n(other.shape.begin(), used, shape.begin());
+    std::copy_n(other.strides.begin(), used, strides.begin());
+    return *this;
+  }
 
   std::span<const std::int64_t> dims() const {
     return {shape.data(), static_cast<std::size_t>(rank)};
