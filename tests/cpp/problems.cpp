@@ -186,6 +186,7 @@ void Case::poison_unseen() {
   for_each_head([&](const Index& element, std::int64_t head) {
     const Sizes n(problem_);
     const Visible visible = visible_keys(problem_, element, head);
+    if (visible.size() == 0) return;  // Eigen would count rows of it from a null pointer
     const auto see = [&](const Array& array, std::int64_t h, std::int64_t row, std::int64_t dim) {
       for (std::int64_t c = 0; c < dim; ++c)
         seen.insert(address(array, joined(element, {h, row, c})));
