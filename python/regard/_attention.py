@@ -218,6 +218,13 @@ def attention(
     >>> out.shape, lse.shape, out.dtype
     ((8, 100, 64), (8, 100), dtype('float32'))
     """
+    plain = (  # spares a call of a microsecond the cost of parsing
+        causal is False and window is mask is bias is position_bias is scale is softcap is None
+        and key_lengths is query_lengths is query_offset is alibi_slopes is sinks is None
+        and dropout == 0.0 and seed is num_threads is None and similarity == "dot"
+    )  # fmt: skip
+    if plain:
+        return _core.attention(query, key, value, None, return_lse, out)
     options = core_options(
         query,
         causal=causal,
@@ -237,7 +244,7 @@ def attention(
         seed=seed,
         num_threads=num_threads,
     )
-    return _core.attention(query, key, value, options or None, return_lse, out)
+    return _core.attention(query, key, value, options, return_lse, out)
 
 
 @dataclass(frozen=True)

@@ -64,15 +64,22 @@ def core_options(
         _window(window, options)
     if mask is not None:
         _mask(mask, options)
-    given = {"bias": bias, "key_lengths": key_lengths, "query_lengths": query_lengths}
-    options.update((name, value) for name, value in given.items() if value is not None)
+    if bias is not None:
+        options["bias"] = bias
+    if key_lengths is not None:
+        options["key_lengths"] = key_lengths
+    if query_lengths is not None:
+        options["query_lengths"] = query_lengths
     if query_offset is not None:
         options["query_offset"] = query_offset
     if position_bias is not None:
         options["position_bias"] = _position_bias(position_bias, query)
-    for name, value in {"scale": scale, "softcap": softcap, "sinks": sinks}.items():
-        if value is not None:
-            options[name] = _per_head(value, name)
+    if scale is not None:
+        options["scale"] = _per_head(scale, "scale")
+    if softcap is not None:
+        options["softcap"] = _per_head(softcap, "softcap")
+    if sinks is not None:
+        options["sinks"] = _per_head(sinks, "sinks")
     if alibi_slopes is not None:
         options["alibi_slopes"] = _floats(alibi_slopes, "alibi_slopes")
     if similarity != "dot":

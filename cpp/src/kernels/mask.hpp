@@ -122,29 +122,39 @@ class MaskTile {
   alignas(64) std::uint8_t transposed[keys * keys];
   alignas(64) std::uint8_t spread_rows[V::lanes * keys];
 
-  /// Rows of a panel may lie in several rows of tiles; the keys never do.
+  /// Rows of a panel may lie in several rows of tiles; the keys never do. Most tiles are seen by
+  /// all of the panel or by none, and nothing is done for its rows one by one.
   Seen look_at_tiles(std::int64_t row, std::int64_t begin) {
     const std::int64_t size = u.blocks.size;
+    const std::int64_t first_b = query_of(u, row) / size;
+    const std::int64_t last_b = query_of(u, row + row_count - 1) / size;
+    bool any = false, all = true;
+    for (std::int64_t b = first_b; b <= last_b; ++b) {
+      const std::int64_t entry = find_tile(u.blocks, b, begin);
+      any |= entry >= 0;
+      all &= entry >= 0 && u.blocks.partial[entry] < 0;
+    }
+    if (all || !any) return all ? Seen::all : Seen::none;
     const std::int64_t within = begin % size / 8 * 8;
     first = begin % size - within;
-    bool any = false, all = true;
-    std::int64_t last_b = -1, number = 0;
-    for (std::int64_t r = 0; r < row_count; ++r) {
+    for (std::int64_t r = 0; r < row_count;) {
       const std::int64_t i = query_of(u, row + r), b = i / size;
-      if (b != last_b) {
-        const std::int64_t entry = find_tile(u.blocks, b, begin);
-        number = entry < 0 ? -2 : u.blocks.partial[entry];
-        last_b = b;
-        any |= entry >= 0;
-        all &= number == -1;
+      const std::int64_t entry = find_tile(u.blocks, b, begin);
+      const std::int64_t next = (b + 1) * size * u.group - row;  // first row of the next tiles
+      const std::int64_t end = next < row_count ? next : row_count;
+      for (; r < end; ++r) {
+        const std::uint8_t* bits = nothing;
+        if (entry >= 0) bits = bits_of_row(entry, query_of(u, row + r) - b * size, within);
+        at[r] = reinterpret_cast<const char*>(bits);
       }
-      const std::uint8_t* bits =
-          number == -2   ? nothing
-          : number == -1 ? everything
-                         : u.blocks.tiles + (number * size + i % size) * (size / 8) + within / 8;
-      at[r] = reinterpret_cast<const char*>(bits);
     }
-    return all ? Seen::all : any ? Seen::some : Seen::none;
+    return Seen::some;
+  }
+
+  const std::uint8_t* bits_of_row(std::int64_t entry, std::int64_t i, std::int64_t bit) const {
+    const std::int64_t number = u.blocks.partial[entry], size = u.blocks.size;
+    if (number < 0) return everything;
+    return u.blocks.tiles + (number * size + i) * (size / 8) + bit / 8;
   }
 
   static void inspect_bytes(const char* p, std::ptrdiff_t stride, std::int64_t count, bool& any,

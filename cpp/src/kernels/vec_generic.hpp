@@ -49,11 +49,13 @@ struct Generic {
 
   static reg zero() { return reg::Zero(); }
   static reg set1(T x) { return reg::Constant(x); }
-  static reg load(const T* p) { return Eigen::Map<const reg>(p); }
-  static void store(T* p, const reg& x) {
-    Eigen::Map<reg> to(p);
-    to = x;
+  // Not by Eigen::Map: rows may lie at addresses that the element size does not divide.
+  static reg load(const T* p) {
+    reg x;
+    __builtin_memcpy(x.data(), p, sizeof(T) * N);
+    return x;
   }
+  static void store(T* p, const reg& x) { __builtin_memcpy(p, x.data(), sizeof(T) * N); }
   static reg add(const reg& a, const reg& b) { return a + b; }
   static reg sub(const reg& a, const reg& b) { return a - b; }
   static reg mul(const reg& a, const reg& b) { return a * b; }
