@@ -42,9 +42,10 @@ def varlen_attention(
     out : ndarray, shape (total_q, Hq, Dv), optional
         Written in place.
     **options
-        As in `regard.attention`, but for the lengths. The pieces are the batch: mask and bias
-        broadcast to (pieces, Hq, longest Sq, longest Sk), alibi_slopes to (pieces, Hq), and
-        dropout draws by the number of the piece.
+        As in `regard.attention`. The pieces are the batch: key_lengths, query_lengths and
+        query_offset broadcast to (pieces,) and count within them, mask and bias broadcast to
+        (pieces, Hq, longest Sq, longest Sk), alibi_slopes to (pieces, Hq), and dropout draws by
+        the number of the piece.
 
     Returns
     -------
@@ -63,7 +64,7 @@ def varlen_attention(
 
     Notes
     -----
-    Bitwise what `regard.attention` gives for the pieces one by one. The arguments are those of
+    Bitwise what `regard.attention` gives for the pieces one by one, dropout aside. The arguments are those of
     FlashAttention's ``flash_attn_varlen_func``.
 
     Examples
