@@ -3,7 +3,8 @@
     python benchmarks/report.py            # rewrites README.md, docs/performance.md, docs/speed.svg
     python benchmarks/report.py --check    # exits with 1 when the text is out of date
 
-The text between ``<!-- results:begin -->`` and ``<!-- results:end -->`` is replaced.
+The text between ``<!-- results:begin -->`` and ``<!-- results:end -->`` is replaced; so is that of
+``options`` in docs/performance.md, where the rows of options have a table of their own.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from regard.bench.rivals import RIVALS
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+OPTIONS_BEGIN, OPTIONS_END = "<!-- options:begin -->", "<!-- options:end -->"
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ class Results:
     @property
     def headline(self) -> Report:
         """The run with the most rivals, and among those the most threads."""
-        return max(self.runs.values(), key=lambda run: (len(run.rivals), run.threads, run.date))
+        runs = [run for run in self.runs.values() if plain_rows(run)] or list(self.runs.values())
+        return max(runs, key=lambda run: (len(run.rivals), run.threads, run.date))
 
 
 def load(folder: Path) -> Results:
@@ -62,6 +65,7 @@ def readme_text(results: Results) -> str:
             *headline_table(run),
             "",
             *summary_lines(run),
+            *options_line(results),
             *(["", *package_lines(results.package)] if results.package else []),
             "",
             "Repeat it:",
@@ -77,12 +81,58 @@ def performance_text(results: Results) -> str:
     """Say what docs/performance.md shows: every run, every contender."""
     lines: list[str] = []
     for name, run in results.runs.items():
+        if not plain_rows(run):
+            continue
         lines += [f"### {run.isa}, {threads_text(run.threads)} (`{name}.json`)", ""]
         lines += [*machine_lines(run), "", *full_table(run), ""]
         lines += [*summary_lines(run), *unsupported_lines(run), ""]
     if results.package:
         lines += ["### Memory, threads, package", "", *package_lines(results.package), ""]
     return "\n".join(lines).rstrip()
+
+
+def options_text(results: Results) -> str:
+    """Say what options cost: their table in docs/performance.md."""
+    lines: list[str] = []
+    for name, run in results.runs.items():
+        rows = option_rows(run)
+        if not rows:
+            continue
+        lines += [f"### Options, {run.isa}, {threads_text(run.threads)} (`{name}.json`)", ""]
+        lines += [*machine_lines(run), "", *options_table(rows, run), ""]
+    return "\n".join(lines).rstrip() or "No committed result has these rows yet."
+
+
+def options_table(rows: list[Row], run: Report) -> Iterator[str]:
+    """Give the time of each option beside that of the same call without it."""
+    names = [name for name in run.rivals if any(name in row.results for row in rows)]
+    head = ["batch x heads x length x head_dim", "regard", "plain", "x plain", "error"]
+    yield cells_line([*head, *(title(name) for name in names), "target"])
+    yield cells_line(["---", "--:", "--:", "--:", "--:", *("--:" for _ in names), "---"])
+    for row in rows:
+        times = [row.own.seconds] + ([row.baseline.seconds] if row.baseline else [])
+        cells = [row.case.title, *map(time_text, times), f"{row.times_plain():.2f}"]
+        cells += [error_text(row.own.error), *(rival_cell(row, name) for name in names)]
+        yield cells_line([*cells, verdict_text(row, run.isa)])
+
+
+def options_line(results: Results) -> Iterator[str]:
+    """Say in one line of the README how many options cost what they may."""
+    rows = [(row, run) for run in results.runs.values() for row in option_rows(run)]
+    verdicts = [verdict for row, run in rows if (verdict := row.verdict(run.isa))]
+    if verdicts:
+        met = sum(verdict.met for verdict in verdicts)
+        yield f"What options cost: {met} of {len(verdicts)} targets met, see docs/performance.md."
+
+
+def plain_rows(run: Report) -> list[Row]:
+    """Rows of the large table."""
+    return [row for row in run.rows if row.case.group != "options"]
+
+
+def option_rows(run: Report) -> list[Row]:
+    """Rows that say what an option costs."""
+    return [row for row in run.rows if row.times_plain() is not None]
 
 
 def machine_lines(run: Report) -> Iterator[str]:
@@ -106,7 +156,7 @@ def headline_table(run: Report) -> Iterator[str]:
         "| best rival | its error | rival's time / regard's | target |"
     )
     yield "|---|--:|--:|--:|---|--:|--:|---|"
-    for row in run.rows:
+    for row in plain_rows(run):
         best = row.best_rival()
         cells = [row.case.title, *own_cells(row)]
         if best is None:
@@ -124,7 +174,7 @@ def full_table(run: Report) -> Iterator[str]:
     head = ["batch x heads x length x head_dim", "regard", "of the ceiling", "error"]
     yield cells_line([*head, *(title(name) for name in names), "target"])
     yield cells_line(["---", "--:", "--:", "--:", *("--:" for _ in names), "---"])
-    for row in run.rows:
+    for row in plain_rows(run):
         rivals = (rival_cell(row, name) for name in names)
         cells = [row.case.title, *own_cells(row), *rivals, verdict_text(row, run.isa)]
         yield cells_line(cells)
@@ -166,10 +216,11 @@ def verdict_text(row: Row, isa: str) -> str:
 
 def summary_lines(run: Report) -> Iterator[str]:
     """How many targets were met, how many rows were won."""
-    verdicts = [verdict for row in run.rows if (verdict := row.verdict(run.isa))]
+    rows = plain_rows(run)
+    verdicts = [verdict for row in rows if (verdict := row.verdict(run.isa))]
     met = sum(verdict.met for verdict in verdicts)
     line = f"Targets met: {met} of {len(verdicts)}." if verdicts else "No targets for this run."
-    best = [(row, name) for row in run.rows if (name := row.best_rival())]
+    best = [(row, name) for row in rows if (name := row.best_rival())]
     if best:
         lost = [row.case.title for row, name in best if row.ratio(name) < 1]
         line += f" Faster than every rival in {len(best) - len(lost)} of {len(best)} rows"
@@ -185,7 +236,7 @@ def unsupported_lines(run: Report) -> Iterator[str]:
     """Why a rival has no number in a row."""
     reasons = {
         f"{title(name)}: {row.case.title}: {reason}"
-        for row in run.rows
+        for row in plain_rows(run)
         for name, reason in row.unsupported.items()
     }
     if reasons:
@@ -235,14 +286,15 @@ def cells_line(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def replaced(path: Path, block: str) -> str:
-    """Return a page's text with the part between the markers replaced."""
+def replaced(path: Path, blocks: dict[tuple[str, str], str]) -> str:
+    """Return a page's text with the parts between the markers replaced."""
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise SystemExit(f"report: {path.name} needs one {BEGIN} and one {END}")
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    return f"{before}{BEGIN}\n{block}\n{END}{after}"
+    for (begin, end), block in blocks.items():
+        if text.count(begin) != 1 or text.count(end) != 1:
+            raise SystemExit(f"report: {path.name} needs one {begin} and one {end}")
+        before, rest = text.split(begin)
+        text = f"{before}{begin}\n{block}\n{end}{rest.split(end)[1]}"
+    return text
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -256,12 +308,15 @@ def main(arguments: list[str] | None = None) -> int:
 
     results = load(args.results)
     pages = {
-        args.root / "README.md": readme_text(results),
-        args.root / "docs" / "performance.md": performance_text(results),
+        args.root / "README.md": {(BEGIN, END): readme_text(results)},
+        args.root / "docs" / "performance.md": {
+            (BEGIN, END): performance_text(results),
+            (OPTIONS_BEGIN, OPTIONS_END): options_text(results),
+        },
     }
     stale = []
-    for path, block in pages.items():
-        text = replaced(path, block)
+    for path, blocks in pages.items():
+        text = replaced(path, blocks)
         if text != path.read_text(encoding="utf-8"):
             stale.append(path)
             if not args.check:

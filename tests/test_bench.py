@@ -12,7 +12,7 @@ import pytest
 
 import regard
 from regard import reference
-from regard.bench import accuracy, runner, targets, timing
+from regard.bench import accuracy, options, runner, targets, timing
 from regard.bench.cases import CASES, Case, Inputs, make_inputs, options_of
 from regard.bench.report import OWN, Report
 from regard.bench.rivals import RIVALS, Unsupported
@@ -31,6 +31,14 @@ SMALL = {
     "decode": replace(FULL, length=1),
     "float64": replace(FULL, dtype="float64", kv_heads=4),
 }
+OPTION = replace(FULL, group="options", causal=True, kv_heads=4)
+BLOCKS = replace(FULL, group="options", length=384, key_length=384, option="blocks", density=0.4)
+OPTIONS = {
+    **{name: replace(OPTION, option=name) for name in options.TITLES if name != "blocks"},
+    "bias": replace(OPTION, option="bias", bias=True),
+    "grouped": replace(OPTION, option="alibi", kv_heads=2),
+    "blocks": BLOCKS,
+}
 FAST = timing.Effort(seconds=0.0, rounds=2, minimum=3)
 
 
@@ -39,8 +47,8 @@ def draw(case: Case) -> Inputs:
 
 
 def oracle(case: Case, inputs: Inputs) -> np.ndarray:
-    options = options_of(case, inputs)
-    output: np.ndarray = reference.attention(inputs.query, inputs.key, inputs.value, **options)
+    words = options_of(case, inputs)
+    output: np.ndarray = reference.attention(inputs.query, inputs.key, inputs.value, **words)
     return output
 
 
@@ -62,6 +70,16 @@ def test_window_is_counted_exactly(width: int) -> None:
     assert replace(FULL, causal=True, window=width).pairs == seen
 
 
+@pytest.mark.parametrize(("density", "tiles"), [(0.5, 4), (0.4, 4), (0.1, 3), (1.0, 9)])
+def test_blocks_are_counted_exactly(density: float, tiles: int) -> None:
+    case = replace(BLOCKS, density=density)
+    mask = draw(case).more["mask"].to_dense()
+    assert mask.shape == (2, 4, 384, 384)
+    assert mask.any(axis=-1).all()
+    assert (np.count_nonzero(mask, axis=(2, 3)) == case.pairs).all()
+    assert case.pairs == tiles * 128**2
+
+
 @pytest.mark.parametrize("mask", ["padding mask", "random mask"])
 def test_padding_is_not_counted_and_random_masks_are(mask: str) -> None:
     drawn = draw(SMALL[mask]).mask
@@ -76,6 +94,21 @@ def test_causal_cases_are_square() -> None:
         replace(FULL, causal=True, length=10)
 
 
+def test_options_are_causal_and_block_masks_are_not() -> None:
+    with pytest.raises(ValueError, match="options are causal"):
+        replace(OPTION, option="softcap", causal=False)
+    with pytest.raises(ValueError, match="options are causal"):
+        replace(BLOCKS, causal=True)
+    with pytest.raises(ValueError, match="of whole tiles"):
+        replace(BLOCKS, length=40, key_length=40)
+
+
+def test_every_option_has_a_case() -> None:
+    cases = [case for case in CASES if case.group == "options"]
+    assert {case.option for case in cases} == set(options.TITLES)
+    assert [case.density for case in cases if case.option == "blocks"] == [0.5, 0.25, 0.1]
+
+
 def test_case_names_are_unique_and_all_have_a_shape() -> None:
     assert len({case.name for case in CASES}) == len(CASES)
     assert {case.title for case in CASES} >= {
@@ -84,6 +117,8 @@ def test_case_names_are_unique_and_all_have_a_shape() -> None:
         "1x8x1024x64 BNHD strides",
         "1x8x4096x64 window 128",
         "1x32/8x1:4096x128",
+        "1x8x4096x64 causal T5 bias",
+        "1x8x4096x64 block mask 25 %",
         "1x1x4x2",
     }
 
@@ -92,6 +127,7 @@ def test_every_target_belongs_to_a_case() -> None:
     names = {case.name for case in CASES}
     assert set(targets._WIDEST) <= names
     assert set(targets._AVX2) <= names
+    assert set(targets._OPTIONS) <= names
 
 
 def test_inputs_have_the_layout_and_dtype_of_the_case() -> None:
@@ -108,12 +144,14 @@ def test_inputs_have_the_layout_and_dtype_of_the_case() -> None:
 # --- the check against the oracle
 
 
-@pytest.mark.parametrize("name", SMALL)
+SINGLE = [name for name in OPTIONS if name != "summary"]
+
+
+@pytest.mark.parametrize("case", [*SMALL.values(), *map(OPTIONS.__getitem__, SINGLE)])
 @pytest.mark.parametrize("sampled", [False, True])
 def test_oracle_rows_agree_with_the_whole_oracle(
-    name: str, sampled: bool, monkeypatch: pytest.MonkeyPatch
+    case: Case, sampled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    case = SMALL[name]
     inputs = draw(case)
     if sampled:
         monkeypatch.setattr(accuracy, "WHOLE_PROBLEM", 0)
@@ -130,6 +168,29 @@ def test_oracle_rows_notice_a_forgotten_causal_mask(monkeypatch: pytest.MonkeyPa
     inputs = draw(case)
     output = oracle(replace(case, causal=False), inputs)
     assert not accuracy.acceptable(case, accuracy.largest_error(case, inputs, output))
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_oracle_rows_notice_a_forgotten_option(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accuracy, "WHOLE_PROBLEM", 0)
+    case = OPTIONS[name]
+    inputs = draw(case)
+    output = oracle(case, replace(inputs, more={}, bias=None))
+    assert not accuracy.acceptable(case, accuracy.largest_error(case, inputs, output))
+
+
+@pytest.mark.parametrize("field", [None, "lse", "entropy", "row_max", "top_weights", "pooled"])
+def test_oracle_checks_what_a_summary_says(field: str | None) -> None:
+    case = OPTIONS["summary"]
+    inputs = draw(case)
+    summary = runner.own_call(case, inputs, threads=1)()
+    if field is not None:
+        getattr(summary, field)[-1, -1, -1] += 0.5
+    right = accuracy.acceptable(case, accuracy.largest_error(case, inputs, summary))
+    assert right == (field is None)
+    if field is None:
+        summary.column_sums[-1, -1, -1] += 0.5
+        assert not accuracy.acceptable(case, accuracy.largest_error(case, inputs, summary))
 
 
 def test_nan_and_wrong_shape_are_not_acceptable() -> None:
@@ -174,17 +235,20 @@ def report() -> Report:
     cases = (
         replace(FULL, name="tiny"),
         replace(SMALL["bias"], name="tiny-bias"),
+        replace(OPTIONS["cosine"], name="tiny-cosine"),
+        replace(OPTIONS["summary"], name="option-summary"),
+        replace(BLOCKS, name="tiny-blocks"),
         CASES[-1],
     )
-    options = runner.Options(rivals=("numpy",), seconds=0.001, seed=1)
+    asked = runner.Options(rivals=("numpy",), seconds=0.001, seed=1)
     with pytest.MonkeyPatch.context() as patch:
         # Whether BLAS can be held to so many threads does not matter to what is tested here.
         patch.setattr("regard.bench.rivals.numpy_rival._limit_blas", lambda threads: True)
-        return runner.run(options, cases)
+        return runner.run(asked, cases)
 
 
 def test_run_measures_regard_and_its_rival(report: Report) -> None:
-    tiny, bias, call = report.rows
+    tiny, bias, *more, call = report.rows
     assert report.isa == regard.active_isa()
     assert report.contenders == {OWN: regard.__version__, "numpy": np.__version__}
     for row in (tiny, bias):
@@ -194,6 +258,10 @@ def test_run_measures_regard_and_its_rival(report: Report) -> None:
     assert tiny.baseline is None
     assert bias.baseline is not None
     assert bias.baseline.way == "without mask or bias"
+    for row in more:
+        assert row.baseline is not None
+        assert row.baseline.way == "plain"
+        assert row.unsupported == {"numpy": "not measured with this option"}
     assert call.baseline is not None
     assert call.baseline.way == "empty call"
     assert report.wrong() == []
@@ -213,6 +281,20 @@ def test_report_names_the_machine_and_every_case(report: Report) -> None:
     assert report.machine["cpu"] in text
     assert all(row.case.title in text for row in report.rows)
     assert "numpy " + np.__version__ in text
+
+
+def test_report_says_what_options_cost(report: Report) -> None:
+    cosine, summary, blocks = (row for row in report.rows if row.case.group == "options")
+    for row in (cosine, summary, blocks):
+        assert row.baseline is not None
+        assert row.times_plain() == row.own.seconds / row.baseline.seconds
+    lines = {
+        row.case.option: f"{row.times_plain():.2f}x plain" for row in (cosine, summary, blocks)
+    }
+    text = str(report)
+    assert all(line in text for line in lines.values())
+    assert f"for its density, {lines['blocks']}" in text
+    assert report.rows[0].times_plain() is None
 
 
 def test_wrong_result_is_said_loudly(report: Report) -> None:
@@ -254,13 +336,15 @@ def test_pattern_matches_names_and_groups() -> None:
 # --- rivals
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", [*SMALL, "causal bias"])
 @pytest.mark.parametrize("rival", RIVALS)
 def test_rivals_agree_with_the_oracle(rival: str, name: str) -> None:
     kind = RIVALS[rival]
     if rival != "numpy" and not kind.available():
         pytest.skip(f"{rival} is not installed")
-    case, started = SMALL[name], kind(1)
+    if name == "causal bias" and "bias" not in kind.options:
+        pytest.skip(f"{rival} is not measured with it")
+    case, started = {**SMALL, "causal bias": OPTIONS["bias"]}[name], kind(1)
     if rival == "numpy":
         started._limit = True  # type: ignore[attr-defined]
     inputs = draw(case)
@@ -294,6 +378,10 @@ def case_named(name: str) -> Case:
         ("full-1k-d64", "avx2", 1e-3, None, 88.5, ""),
         ("mask-random-1k-d64", "avx512", 1.15e-3, 1e-3, 50.0, ""),
         ("mask-random-1k-d64", "avx512", 2.30e-3, 1e-3, 50.0, "by 100 %"),
+        ("option-softcap", "avx2", 1.35e-3, 1e-3, 50.0, ""),
+        ("option-softcap", "generic", 2.70e-3, 1e-3, 50.0, "by 100 %"),
+        ("blocks-25", "avx512", 0.31e-3, 1e-3, 50.0, ""),
+        ("blocks-25", "avx512", 0.3750e-3, 1e-3, 50.0, "by 20 %"),
         ("smallest-call", "avx2", 2.0e-6, 0.6e-6, 0.0, ""),
         ("smallest-call", "avx2", 2.5e-6, 0.6e-6, 0.0, "by 0.40 µs"),
         ("smallest-call", "avx2", 4.0e-6, 3.0e-6, 0.0, "by 1.00 µs"),
@@ -319,4 +407,5 @@ def test_window_is_judged_by_the_pairs_it_sees() -> None:
 
 def test_cases_without_a_target_only_inform() -> None:
     assert targets.judge(case_named("decode-4k-d128-gqa4"), "avx512", 1.0, None, 1.0) is None
+    assert targets.judge(case_named("option-cosine"), "avx512", 1.0, 1.0, 1.0) is None
     assert targets.judge(case_named("full-1k-d64"), "generic", 1.0, None, 1.0) is None

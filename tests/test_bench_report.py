@@ -67,6 +67,18 @@ def fixture_run() -> Report:
                 results={OWN: replace(RESULT, seconds=12e-3), "torch": slow},
                 baseline=replace(RESULT, seconds=90e-3),
             ),
+            Row(
+                case_named("option-bias"),
+                ceiling=1000.0,
+                results={OWN: replace(RESULT, seconds=12e-3), "torch": slow},
+                baseline=replace(RESULT, seconds=10e-3),
+            ),
+            Row(
+                case_named("option-cosine"),
+                ceiling=1000.0,
+                results={OWN: replace(RESULT, seconds=11e-3)},
+                baseline=replace(RESULT, seconds=10e-3),
+            ),
         ],
     )
 
@@ -78,10 +90,14 @@ def pages(tmp_path: Path, fixture_run: Report) -> Path:
     (tmp_path / "results").mkdir()
     for page in ("README.md", "docs/performance.md"):
         text = f"before\n{script.BEGIN}\nold\n{script.END}\nafter\n"
+        if page != "README.md":
+            text += f"{script.OPTIONS_BEGIN}\n{script.OPTIONS_END}\n"
         (tmp_path / page).write_text(text, encoding="utf-8")
     fixture_run.save(tmp_path / "results" / "two.json")
     alone = replace(fixture_run, threads=1, contenders={OWN: "1.0"})
     alone.save(tmp_path / "results" / "one.json")
+    options = replace(fixture_run, date="2026-02-02 00:00 UTC", rows=fixture_run.rows[2:])
+    options.save(tmp_path / "results" / "options.json")
     package = {
         "schema": 1,
         "kind": "package",
@@ -114,6 +130,7 @@ def test_readme_shows_best_rival_losses_and_misses(pages: Path) -> None:
     assert "**missed by 4.1 points**" in full
     assert "**0.50x, lost**" in window
     assert "Targets met: 1 of 2. Faster than every rival in 1 of 2 rows; lost: 1x8x4096x64" in text
+    assert "What options cost: 0 of 3 targets met, see docs/performance.md." in text
     assert "| wheel | 3 MB | <= 2 MB: **missed by 1 MB** |" in text
     assert "pip install torch==2.13.0 jax==0.9 numpy==2.0 jaxlib" in text
     assert "regard bench --isa avx512 --threads 2 --rivals torch,jax,numpy" in text
@@ -126,6 +143,21 @@ def test_performance_page_shows_every_run_and_contender(pages: Path) -> None:
     assert "### avx512, 2 threads (`two.json`)" in text
     assert "1.00 ms, 0.40x, 1.0e-02, not exact" in text
     assert "- JAX: 1x8x1024x64: no" in text
+
+
+def test_options_have_a_table_of_their_own(pages: Path) -> None:
+    write_pages(pages)
+    text = (pages / "docs" / "performance.md").read_text(encoding="utf-8")
+    script = load_script("report")
+    table = text.split(script.OPTIONS_BEGIN)[1].split(script.OPTIONS_END)[0]
+    assert "causal bias array" not in text.replace(table, "")
+    assert "### avx512, 2 threads (`options.json`)" not in text
+    assert "### Options, avx512, 2 threads (`options.json`)" in table
+    assert (
+        "| 1x8x4096x64 causal bias array | 12.0 ms | 10.0 ms | 1.20 | 1.0e-07 "
+        "| 6.00 ms, **0.50x, lost**, 1.0e-07 | <= 1.15x plain: **missed by 4 %** (1.20x) |"
+    ) in table
+    assert "| 11.0 ms | 10.0 ms | 1.10 | 1.0e-07 | - | none |" in table
 
 
 def test_check_notices_stale_pages(pages: Path, capsys: pytest.CaptureFixture[str]) -> None:

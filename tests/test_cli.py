@@ -11,6 +11,7 @@ import subprocess
 import sys
 import unicodedata
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -79,7 +80,7 @@ def test_help_names_every_command_and_shows_examples(capsys: Capture) -> None:
 
 @pytest.mark.parametrize(
     ("command", "option"),
-    [("info", "--json"), ("demo", "--help"), ("bench", "--rivals"), ("check", "--seed")],
+    [("info", "--json"), ("demo", "--plot"), ("bench", "--rivals"), ("check", "--seed")],
 )
 def test_help_of_a_command_has_its_options_and_examples(
     command: str, option: str, capsys: Capture
@@ -225,6 +226,48 @@ def test_the_demo_compares_with_a_right_numpy() -> None:
         np.testing.assert_allclose(got, expected, rtol=1e-13)
         expected = regard.reference.attention(query, key, value, causal=causal)
         np.testing.assert_allclose(demo.plain_numpy(query, key, value, causal), expected, 1e-13)
+
+
+@pytest.mark.usefixtures("small_demo")
+@pytest.mark.filterwarnings("ignore:heatmap. no installed font")
+def test_the_demo_draws_its_weights(tmp_path: Path, monkeypatch: Patch, capsys: Capture) -> None:
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    pytest.importorskip("matplotlib")
+    drawn: list[Array] = []
+    heatmap = regard.plot.heatmap
+
+    def kept(weights: Array, **options: Any) -> Any:
+        drawn.append(weights)
+        return heatmap(weights, **options)
+
+    monkeypatch.setattr(regard.plot, "heatmap", kept)
+    path = tmp_path / "weights.png"
+    assert status_of("demo", "--plot", str(path)) == 0
+    assert f"drawn: {path}" in capsys.readouterr().out
+    assert path.read_bytes().startswith(b"\x89PNG")
+    words, pooled = drawn
+    x = np.array(demo.VECTORS)
+    np.testing.assert_allclose(words, regard.reference.weights(x, x, scale=1), rtol=1e-14)
+    query, key, _ = demo.drawn(2, SMALL[0])
+    expected = regard.reference.summary(query, key, causal=True, pooled=pooled.shape).pooled
+    np.testing.assert_allclose(pooled, expected[0, 0], atol=1e-6)
+
+
+def test_the_demo_without_matplotlib_says_what_to_install(
+    monkeypatch: Patch, capsys: Capture
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert status_of("demo", "--plot", "x.png") == 2
+    said = capsys.readouterr()
+    assert 'pip install "regard[plot]"' in said.err
+    assert said.out == ""
+
+
+@pytest.mark.filterwarnings("ignore:heatmap. no installed font")
+def test_a_picture_that_cannot_be_written_is_said_first(capsys: Capture) -> None:
+    pytest.importorskip("matplotlib")
+    assert status_of("demo", "--plot", "weights.nonsense") == 2
+    assert "nonsense" in capsys.readouterr().err
 
 
 # regard check

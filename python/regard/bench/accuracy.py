@@ -3,14 +3,20 @@
 The oracle materialises its scores, so whole large problems would take longer to check than to
 measure. A contiguous block of query rows is a smaller problem of its own: with the keys cut
 after the last one the block may see, bottom-right alignment gives each row the position it had.
+Of a summary, the cells of some rows of its map are checked, and all that is said of their queries.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 
 from regard import reference
+from regard.bench import options
 from regard.bench.cases import Array, Case, Inputs, options_of
+from regard.reference.philox import philox4x32, threshold
 
 # Scores the oracle may materialise for one check.
 WHOLE_PROBLEM = 1 << 20
@@ -20,22 +26,27 @@ BLOCK_ROWS = 24
 TOLERANCE = {"float32": 1e-4, "float64": 1e-10}
 
 
-def largest_error(case: Case, inputs: Inputs, output: Array) -> float:
+def largest_error(case: Case, inputs: Inputs, output: Any) -> float:
     """Largest absolute difference from the oracle, over all or chosen rows.
 
     Parameters
     ----------
     case : Case
     inputs : Inputs
-    output : ndarray, (batch, heads, length, head_dim)
+    output : ndarray, (batch, heads, length, head_dim); or AttentionSummary
 
     Returns
     -------
     float
         NaN where the output has one, or has the wrong shape.
     """
+    if case.option == "summary":
+        return _summary_error(case, inputs, output)
     if output.shape != inputs.query.shape:
         return float("nan")
+    if case.option == "blocks":
+        dense = {"mask": inputs.more["mask"].to_dense(), "more": {}}
+        inputs = replace(inputs, **dense)
     whole = case.batch * case.heads * case.length * case.key_length <= WHOLE_PROBLEM
     if whole:
         batches = heads = None
@@ -86,7 +97,45 @@ def _block_error(
         value=inputs.value[b][:, kv, :keys],
         mask=scores(inputs.mask),
         bias=scores(inputs.bias),
+        more=options.of_heads(inputs.more, h.tolist()),
     )
-    expected = reference.attention(part.query, part.key, part.value, **options_of(case, part))
+    words = options_of(case, part)
+    if case.option == "dropout":
+        kept = _kept(words.pop("dropout"), words.pop("seed"), b, h, np.arange(first, last), keys)
+        expected = (reference.weights(part.query, part.key, **words) * kept) @ part.value
+    else:
+        expected = reference.attention(part.query, part.key, part.value, **words)
     got = np.asarray(output[b][:, h, first:last], dtype=np.float64)
     return float(np.max(np.abs(got - expected)))
+
+
+def _kept(dropout: float, seed: int, b: Array, h: Array, rows: Array, keys: int) -> Array:
+    """Compute the factors of weights in some elements, heads and rows, where they belong."""
+    axes = np.meshgrid(b, h, rows, np.arange(-(-keys // 4)), indexing="ij")
+    words = philox4x32(np.stack(axes[::-1], axis=-1), [seed % 2**32, seed >> 32])
+    words = words.reshape(b.size, h.size, rows.size, -1)[..., :keys]
+    return (words >= threshold(dropout)) / (1 - dropout)
+
+
+def _summary_error(case: Case, inputs: Inputs, output: Any) -> float:
+    rows, columns = output.pooled.shape[-2:]
+    h = np.array(_ends(case.heads))
+    kv = h // (case.heads // case.kv_heads)
+    worst = 0.0
+    for cell in _ends(rows):
+        first, last = cell * case.length // rows, (cell + 1) * case.length // rows
+        expected = reference.summary(
+            inputs.query[:, h, first:last],
+            inputs.key[:, kv],
+            top_k=output.top_weights.shape[-1],
+            pooled=(1, columns),
+            causal=True,
+            query_offset=first,
+        )
+        pairs = [(output.pooled[:, h, cell], expected.pooled[..., 0, :])]
+        for name in ("lse", "entropy", "row_max", "top_weights"):
+            pairs.append((getattr(output, name)[:, h, first:last], getattr(expected, name)))
+        if last == case.length:  # no other query sees these keys
+            pairs.append((output.column_sums[:, h, first:], expected.column_sums[..., first:]))
+        worst = max(worst, *(float(np.max(np.abs(got - right))) for got, right in pairs))
+    return worst

@@ -5,11 +5,13 @@ A case is a shape and its options, no arrays; :func:`make_inputs` draws the arra
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from regard.bench import options
 
 Array = NDArray[Any]
 
@@ -22,7 +24,8 @@ class Case:
     query sees itself and the ``window - 1`` keys before it. A causal case is square, because
     libraries disagree about what any other means. `mask` is ``"random"``, a full
     (batch, heads, length, key_length) array, or ``"key_padding"``, a (batch, 1, 1, key_length)
-    array that is broadcast.
+    array that is broadcast. `option` is one of :data:`regard.bench.options.TITLES`; `density` is
+    the share of the tiles that ``"blocks"`` leaves.
     """
 
     name: str
@@ -38,6 +41,8 @@ class Case:
     window: int | None = None
     mask: str | None = None
     bias: bool = False
+    option: str = ""
+    density: float = 1.0
     layout: str = "bhnd"
     model: str = ""
     quick: bool = False
@@ -46,6 +51,11 @@ class Case:
         """Refuse what the counts and the rivals do not cover."""
         if self.causal and self.length != self.key_length:
             raise ValueError(f"case {self.name}: a causal case must be square")
+        blocks = self.option == "blocks"
+        if blocks and (self.length != self.key_length or self.length % options.TILE):
+            raise ValueError(f"case {self.name}: a block mask must be square, of whole tiles")
+        if self.option and self.causal == blocks:
+            raise ValueError(f"case {self.name}: options are causal, and block masks are not")
 
     @property
     def shape(self) -> str:
@@ -68,8 +78,12 @@ class Case:
             words.append("causal")
         if self.mask is not None:
             words.append(f"{self.mask.replace('_', '-')} mask")
-        if self.bias:
+        if self.option:
+            words.append(options.TITLES[self.option])
+        elif self.bias:
             words.append("bias")
+        if self.option == "blocks":
+            words.append(f"{100 * self.density:.0f} %")
         if self.layout != "bhnd":
             words.append(f"{self.layout.upper()} strides")
         if self.dtype != "float32":
@@ -81,14 +95,16 @@ class Case:
         """(query, key) pairs per head whose score is useful.
 
         A square causal problem counts as half of the full one, as everybody counts it; a window
-        is counted exactly; padding keys do not count. All pairs of a random mask do, because
-        nobody can leave out single ones.
+        and a block mask are counted exactly; padding keys do not count. All pairs of a random mask
+        do, because nobody can leave out single ones.
         """
         if self.window is not None:
             width = min(self.window, self.length)
             return width * self.length - width * (width - 1) / 2
         if self.causal:
             return self.length * self.key_length / 2
+        if self.option == "blocks":
+            return float(options.block_tiles(self.length, self.density) * options.TILE**2)
         return float(self.length * self.real_keys)
 
     @property
@@ -110,13 +126,17 @@ class Case:
 
 @dataclass(frozen=True)
 class Inputs:
-    """The arrays of one case, query, key and value as (batch, heads, length, head_dim)."""
+    """The arrays of one case, query, key and value as (batch, heads, length, head_dim).
+
+    `more` are the keyword arguments of the case's option.
+    """
 
     query: Array
     key: Array
     value: Array
     mask: Array | None = None
     bias: Array | None = None
+    more: dict[str, Any] = field(default_factory=dict)
 
 
 def make_inputs(case: Case, rng: np.random.Generator) -> Inputs:
@@ -155,21 +175,22 @@ def make_inputs(case: Case, rng: np.random.Generator) -> Inputs:
         value=draw(case.kv_heads, case.key_length),
         mask=mask,
         bias=bias,
+        more=options.draw(case, rng),
     )
 
 
 def options_of(case: Case, inputs: Inputs) -> dict[str, Any]:
-    """Return the keyword arguments with which ``regard.attention`` computes this case."""
-    options: dict[str, Any] = {}
+    """Return the keyword arguments with which regard computes this case."""
+    words = dict(inputs.more)
     if case.causal:
-        options["causal"] = True
+        words["causal"] = True
     if case.window is not None:
-        options["window"] = (case.window - 1, 0)
+        words["window"] = (case.window - 1, 0)
     if inputs.mask is not None:
-        options["mask"] = inputs.mask
+        words["mask"] = inputs.mask
     if inputs.bias is not None:
-        options["bias"] = inputs.bias
-    return options
+        words["bias"] = inputs.bias
+    return words
 
 
 def _square(name: str, group: str, heads: int, length: int, head_dim: int, **more: Any) -> Case:
@@ -177,6 +198,10 @@ def _square(name: str, group: str, heads: int, length: int, head_dim: int, **mor
     return Case(
         name, group, heads=heads, length=length, key_length=length, head_dim=head_dim, **more
     )
+
+
+def _option(name: str, **more: Any) -> Case:
+    return _square(f"option-{name}", "options", 8, 4096, 64, causal=True, option=name, **more)
 
 
 CASES: tuple[Case, ...] = (
@@ -203,5 +228,11 @@ CASES: tuple[Case, ...] = (
     _square("window-512-of-4k", "window", 8, 4096, 64, causal=True, window=512),
     Case("decode-4k-d128-gqa4", "decode", 1, 32, 8, 1, 4096, 128, quick=True),
     Case("decode-8x12-1k-d64", "decode", 8, 12, 12, 1, 1024, 64),
+    *(_option(name) for name in options.TITLES if name not in ("bias", "blocks")),
+    _option("bias", bias=True),
+    *(
+        _square(f"blocks-{percent}", "options", 8, 4096, 64, option="blocks", density=percent / 100)
+        for percent in (50, 25, 10)
+    ),
     _square("smallest-call", "call", 1, 4, 2, quick=True),
 )

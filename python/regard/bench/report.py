@@ -74,6 +74,12 @@ class Row:
         """Divide a rival's time by regard's: above one, regard is faster."""
         return self.results[name].seconds / self.own.seconds
 
+    def times_plain(self) -> float | None:
+        """Divide an option's time by that of the same call without it; None in other rows."""
+        if self.case.group != "options" or self.baseline is None:
+            return None
+        return self.own.seconds / self.baseline.seconds
+
     def verdict(self, isa: str) -> targets.Verdict | None:
         """Judge the result by the case's target, where it has one."""
         baseline = None if self.baseline is None else self.baseline.seconds
@@ -196,12 +202,18 @@ class Report:
 
     def _cells(self, row: Row) -> list[str]:
         verdict = row.verdict(self.isa)
+        factor = row.times_plain()
+        plain = "" if factor is None else f"{factor:.2f}x plain"
         if verdict is None:
-            target = ""
+            target = plain
         elif verdict.met:
             target = f"met: {verdict.reached}"
         else:
             target = f"missed {verdict.missed}: {verdict.reached}"
+        if verdict is not None and row.case.option == "blocks":
+            target += f" for its density, {plain}"
+        elif verdict is not None and plain:
+            target += " plain"
         return [
             row.case.title,
             time_text(row.own.seconds),

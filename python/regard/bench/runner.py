@@ -191,6 +191,8 @@ def own_call(case: Case, inputs: Inputs, threads: int) -> Callable[[], Any]:
     if case.group != "call":
         # The smallest call is measured as it is written: no option at all.
         options["num_threads"] = threads
+    if case.option == "summary":
+        return partial(regard.attention_summary, inputs.query, inputs.key, **options)
     return partial(regard.attention, inputs.query, inputs.key, inputs.value, **options)
 
 
@@ -205,6 +207,9 @@ def baseline_call(case: Case, inputs: Inputs, threads: int) -> tuple[str, Call] 
     if case.group == "window":
         plain = partial(regard.attention, *arrays, causal=True, num_threads=threads)
         return "without window", plain
+    if case.group == "options":
+        plain = partial(regard.attention, *arrays, causal=case.causal, num_threads=threads)
+        return "plain", plain
     return None
 
 

@@ -28,6 +28,19 @@ _WIDEST = {
 }
 _AVX2 = {"full-1k-d64": 85, "full-4k-d64": 85, "full-2k-d128-gqa4": 85}
 
+# Times the same call without the option.
+_OPTIONS = {
+    "option-softcap": 1.35,
+    "option-alibi": 1.1,
+    "option-sinks": 1.02,
+    "option-dropout": 1.4,
+    "option-t5": 1.25,
+    "option-relative": 1.25,
+    "option-bias": 1.15,
+    "option-summary": 1.6,
+}
+
+BLOCKS_LIMIT = 1.25  # times the cost of a useful (query, key) pair without the block mask
 MASK_LIMIT = 1.15  # times the same call without mask or bias
 WINDOW_LIMIT = 1.2  # times the cost of a useful (query, key) pair without the window
 CALL_LIMIT = 3e-6  # seconds, smallest call
@@ -70,7 +83,7 @@ def judge(
     seconds : float
         Median time of a call.
     baseline : float or None
-        Median time of what a mask, a window or the smallest call is compared with.
+        Median time of what a mask, a window, an option or the smallest call is compared with.
     percent : float
         Useful GFLOP/s as per cent of the ceiling.
 
@@ -87,6 +100,11 @@ def judge(
         return None
     if case.group == "mask":
         return _factor("the unmasked time", seconds / baseline, MASK_LIMIT)
+    if case.option == "blocks":
+        density = case.pairs / (case.length * case.key_length)
+        return _factor("density x plain", seconds / baseline / density, BLOCKS_LIMIT)
+    if case.name in _OPTIONS:
+        return _factor("plain", seconds / baseline, _OPTIONS[case.name])
     if case.group == "window":
         per_pair = seconds / baseline * (case.key_length / 2 * case.length) / case.pairs
         return _factor("the time per visible pair without it", per_pair, WINDOW_LIMIT)

@@ -40,6 +40,7 @@ examples:
     "demo": """\
 examples:
   regard demo
+  regard demo --plot weights.png
   REGARD_ISA=generic regard demo
 
 The exit status is 1 if a result is further from the oracle than its error bound.

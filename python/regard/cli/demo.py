@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 import regard
 from regard import reference
 from regard._progress import progress
+from regard.bench.plot import require_matplotlib
 from regard.bench.timing import once, settle
 from regard.cli.problems import Problem
 
@@ -44,7 +46,12 @@ WORKLOADS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of ``regard demo``: it has none."""
+    """Declare the options of ``regard demo``."""
+    parser.add_argument(
+        "--plot",
+        metavar="FILE",
+        help='draw the weights (.svg, .png or .pdf; needs "regard[plot]")',
+    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -53,17 +60,26 @@ def main(args: argparse.Namespace) -> int:
     Parameters
     ----------
     args : argparse.Namespace
-        Not used.
+        Parsed from what :func:`add_arguments` declared.
 
     Returns
     -------
     int
-        0, or 1 when a result is further from the oracle than its error bound.
+        0; 1 when a result is further from the oracle than its error bound; 2 when matplotlib is
+        asked for and missing, or the picture cannot be written.
     """
+    if args.plot:
+        try:
+            draw_weights(args.plot)  # before seconds of measuring, not after
+        except (ImportError, OSError, ValueError) as error:
+            print(f"regard demo: {error}", file=sys.stderr)
+            return 2
     print(f"regard {regard.__version__} on {regard.active_isa()}\n")
     correct = four_words()
     for number, workload in enumerate(WORKLOADS, start=2):
         correct &= model_sized(number, workload)
+    if args.plot:
+        print(f"drawn: {args.plot}\n")
     print("All results are within their error bounds." if correct else "WRONG RESULTS: see above.")
     return 0 if correct else 1
 
@@ -100,8 +116,7 @@ def model_sized(number: int, workload: Workload) -> bool:
     """Check and time one workload against plain NumPy; tell whether the result is right."""
     shape = workload.shape
     print(f"{number}. {workload.title}: {' x '.join(map(str, shape))}, float32\n")
-    rng = np.random.default_rng(number)
-    query, key, value = rng.standard_normal((3, *shape), dtype=np.float32)
+    query, key, value = drawn(number, workload)
     problem = Problem(query, key, value, {"causal": workload.causal})
     calls: dict[str, Callable[[], Array]] = {
         "regard": lambda: regard.attention(query, key, value, causal=workload.causal),
@@ -124,6 +139,54 @@ def model_sized(number: int, workload: Workload) -> bool:
         speed = f"{seconds['NumPy'] / seconds[name]:.1f} x"
         print(f"{INDENT}{name:8}{time:>12}{speed:>12}{errors[name]:14.1e}")
     return verdict(errors["regard"], problem.bounds[0])
+
+
+def drawn(number: int, workload: Workload) -> Array:
+    """Query, key and value of a workload, the same whenever they are drawn."""
+    rng = np.random.default_rng(number)
+    return rng.standard_normal((3, *workload.shape), dtype=np.float32)
+
+
+def draw_weights(path: str) -> None:
+    """Draw the weights of the four words, and beside them a map of those of a causal model.
+
+    Parameters
+    ----------
+    path : str
+        Where to; the suffix (``.svg``, ``.png``, ``.pdf``) chooses the format.
+
+    Raises
+    ------
+    ImportError
+        matplotlib is not installed.
+    OSError, ValueError
+        The picture cannot be written there, or not in this format.
+    """
+    figure = require_matplotlib().Figure(figsize=(11, 4.8), layout="constrained")
+    words, model = figure.subplots(1, 2)
+    x = np.array(VECTORS, dtype=np.float64)
+    weights = regard.attention_weights(x, x, scale=1)
+    regard.plot.heatmap(
+        weights, query_labels=WORDS, key_labels=WORDS, title="weights of four words", ax=words
+    )
+    for (row, column), weight in np.ndenumerate(weights):
+        colour = "black" if weight > 0.7 * weights.max() else "white"  # on yellow, on blue
+        words.text(column, row, f"{weight:.3f}", ha="center", va="center", color=colour)
+
+    number, workload = 2, WORKLOADS[0]
+    query, key, _ = drawn(number, workload)
+    length = workload.shape[2]
+    cells = min(64, length)
+    summary = regard.attention_summary(
+        query, key, causal=workload.causal, top_k=0, pooled=(cells, cells)
+    )
+    pooled = summary.pooled
+    regard.plot.heatmap(
+        pooled[0, 0], title=f"{workload.title}: head 0, pooled", ax=model, extent=(length, length)
+    )
+    # The first rows have few keys to share their weight; beside them all else would be dark.
+    model.images[0].set_clim(0, np.quantile(pooled[0, 0], 0.98))
+    figure.savefig(path, dpi=150, facecolor="white")
 
 
 def plain_numpy(query: Array, key: Array, value: Array, causal: bool) -> Array:

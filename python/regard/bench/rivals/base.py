@@ -44,6 +44,8 @@ class Rival(ABC):
     title: ClassVar[str]
     packages: ClassVar[tuple[str, ...]]
     modules: ClassVar[tuple[str, ...]]
+    # The options (regard.bench.options.TITLES) that it is measured with.
+    options: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
@@ -66,6 +68,8 @@ class Rival(ABC):
         Unsupported
             When there is none.
         """
+        if case.option and case.option not in self.options:
+            raise Unsupported("not measured with this option")
         found, reasons = [], []
         for way, build in self.ways(case, inputs):
             try:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from regard.bench.cases import Array, Case, Inputs
 from regard.bench.rivals.base import Prepared, Rival, additive_mask, allowed_pairs
 
@@ -19,6 +21,7 @@ class Torch(Rival):
     title = "PyTorch"
     packages = ("torch",)
     modules = ("torch",)
+    options = ("bias",)
 
     def __init__(self, threads: int) -> None:
         super().__init__(threads)
@@ -43,9 +46,12 @@ class Torch(Rival):
         )
         # Without a bias a bool mask is the smaller of the two forms it takes.
         mask = additive_mask(case, inputs) if case.bias else allowed_pairs(case, inputs)
+        causal = case.causal and case.window is None
+        if mask is not None and causal:  # it takes one or the other
+            mask, causal = np.where(np.tri(case.length, dtype=bool), mask, -np.inf), False
         options = {
             "attn_mask": None if mask is None else torch.from_numpy(mask),
-            "is_causal": case.causal and case.window is None,
+            "is_causal": causal,
             "enable_gqa": case.heads != case.kv_heads,
         }
         # Nothing requires a gradient, so none is recorded: no guard around the call is needed.
