@@ -17,8 +17,9 @@ DTYPES = (np.float32, np.float64)
 #
 # A score is a dot product of head_dim rounded terms. Its error is at most head_dim · eps/2 of the
 # sum of their magnitudes, and about eps of it in practice, since rounding errors come with either
-# sign (3 eps once in millions of rows, at head_dim 128). softmax turns an absolute error of a score into a relative one of a weight, and the weights
-# sum to one: the output is off by MAGNITUDE · eps · (largest sum of magnitudes) · max |value|.
+# sign (3 eps once in millions of rows, at head_dim 128). softmax turns an absolute error of a score
+# into a relative one of a weight, and the weights sum to one: the output is off by
+# MAGNITUDE · eps · (largest sum of magnitudes) · max |value|.
 # What is added to a score adds to its magnitude.
 MAGNITUDE = 4
 # On top of it: the polynomial of exp2 (2 eps), the sums over keys and the division (an eps each).

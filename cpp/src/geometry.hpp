@@ -89,8 +89,7 @@ struct Geometry {
   }
   /// Those that count.
   std::int64_t keys_of(std::int64_t element) const {
-    return key_lengths.empty() ? key_room(element)
-                               : key_lengths[static_cast<std::size_t>(element)];
+    return key_lengths.empty() ? key_room(element) : key_lengths[static_cast<std::size_t>(element)];
   }
   std::int64_t queries_of(std::int64_t element) const {
     return query_lengths.empty() ? query_room(element)

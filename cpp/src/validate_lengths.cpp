@@ -130,13 +130,15 @@ void check_pieces(const Problem& p, Geometry& g) {
 void check_lengths(const Problem& p, Geometry& g) {
   if (p.key_lengths) {
     g.key_lengths = read_batch("key_lengths", *p.key_lengths, p, g);
-    check_within("key_lengths", "keys", g.key_lengths,
-                 [&](std::int64_t element) { return g.key_room(element); }, show_key(p));
+    check_within(
+        "key_lengths", "keys", g.key_lengths,
+        [&](std::int64_t element) { return g.key_room(element); }, show_key(p));
   }
   if (p.query_lengths) {
     g.query_lengths = read_batch("query_lengths", *p.query_lengths, p, g);
-    check_within("query_lengths", "queries", g.query_lengths,
-                 [&](std::int64_t element) { return g.query_room(element); }, show_query(p));
+    check_within(
+        "query_lengths", "queries", g.query_lengths,
+        [&](std::int64_t element) { return g.query_room(element); }, show_query(p));
   }
   if (p.query_offset) {
     g.query_offsets = read_batch("query_offset", *p.query_offset, p, g);

@@ -219,9 +219,11 @@ def attention(
     ((8, 100, 64), (8, 100), dtype('float32'))
     """
     plain = (  # spares a call of a microsecond the cost of parsing
-        causal is False and window is mask is bias is position_bias is scale is softcap is None
-        and key_lengths is query_lengths is query_offset is alibi_slopes is sinks is None
-        and dropout == 0.0 and seed is num_threads is None and similarity == "dot"
+        causal is False and window is None and mask is None and bias is None
+        and position_bias is None and key_lengths is None and query_lengths is None
+        and query_offset is None and scale is None and softcap is None and alibi_slopes is None
+        and sinks is None and similarity == "dot" and dropout == 0.0 and seed is None
+        and num_threads is None
     )  # fmt: skip
     if plain:
         return _core.attention(query, key, value, None, return_lse, out)
