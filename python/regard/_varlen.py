@@ -64,8 +64,8 @@ def varlen_attention(
 
     Notes
     -----
-    Bitwise what `regard.attention` gives for the pieces one by one, dropout aside. The arguments are those of
-    FlashAttention's ``flash_attn_varlen_func``.
+    Bitwise what `regard.attention` gives for the pieces one by one, dropout aside. The arguments
+    are those of FlashAttention's ``flash_attn_varlen_func``.
 
     Examples
     --------
