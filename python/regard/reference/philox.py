@@ -76,14 +76,14 @@ def factors(
         Probability of dropping a weight, 0 <= dropout < 1.
     seed : int
         0 .. 2**64 - 1.
-    elements : ndarray of int64, any shape
+    elements : ndarray of int64, shape (...)
         Number of each batch element: its flat index.
     shape : tuple of int
         (Hq, Sq, Sk).
 
     Returns
     -------
-    ndarray of float64, shape (*elements.shape, Hq, Sq, Sk)
+    ndarray of float64, shape (..., Hq, Sq, Sk)
         The factor of head h, query i and key j comes from word j % 4 of the counter
         (j // 4, i, h, element) under the key (seed % 2**32, seed // 2**32).
 
