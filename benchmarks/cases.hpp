@@ -19,6 +19,7 @@ struct Case {
   std::int64_t batch, heads, kv_heads, queries, keys, head_dim;
   bool float64 = false, causal = false, bnhd = false, mask = false, bias = false;
   std::int64_t window = 0;  ///< keys a causal query sees, itself included; 0 is all
+  bool softcap = false, alibi = false, sinks = false, dropout = false, relative = false;
 
   /// (query, key) pairs a head whose score is useful; a square causal case counts as half.
   double pairs() const {
@@ -67,6 +68,16 @@ inline std::vector<Case> all_cases() {
   }
   cases.push_back({"decode-4k-d128-gqa4", 1, 32, 8, 1, 4096, 128});
   cases.push_back({"decode-8x12-1k-d64", 8, 12, 12, 1, 1024, 64});
+  for (const auto& [name, option] : {std::pair{"option-softcap", &Case::softcap},
+                                     {"option-alibi", &Case::alibi},
+                                     {"option-sinks", &Case::sinks},
+                                     {"option-dropout", &Case::dropout},
+                                     {"option-relative", &Case::relative},
+                                     {"option-bias", &Case::bias}}) {
+    Case& c = square(name, 8, 4096, 64);
+    c.causal = true;
+    c.*option = true;
+  }
   square("smallest-call", 1, 4, 2);
   return cases;
 }
@@ -97,6 +108,26 @@ class Inputs {
     }
     if (c.causal) problem.causal = Causal::lower_right;
     if (c.window > 0) problem.window_left = c.window - 1;
+    if (c.softcap) problem.softcap = 30.0;
+    if (c.alibi) {
+      // Powers of 2^(-8 / heads), which are those of ALiBi for the eight heads of the case.
+      for (std::int64_t h = 1; h <= c.heads; ++h) {
+        slopes_.push_back(std::exp2(-8.0 * static_cast<double>(h) / static_cast<double>(c.heads)));
+      }
+      problem.alibi_slopes = contiguous(slopes_.data(), {c.heads});
+    }
+    if (c.sinks) {
+      const std::vector<T> sinks = numbers(c.heads);
+      problem.sinks = PerHead<double>(std::vector<double>(sinks.begin(), sinks.end()));
+    }
+    if (c.dropout) {
+      problem.dropout = kDropout;
+      problem.seed = seed;
+    }
+    if (c.relative) {
+      table_ = numbers(c.heads * (2 * kReach + 1));
+      problem.position_bias = {contiguous(table_.data(), {c.heads, 2 * kReach + 1})};
+    }
   }
 
   /// Largest error of some rows of `out` against the definition, evaluated in double.
@@ -112,6 +143,9 @@ class Inputs {
   Array out;
 
  private:
+  static constexpr double kDropout = 0.1;
+  static constexpr std::int64_t kReach = 128;  ///< of the table of relative positions
+
   std::vector<T> numbers(std::int64_t count) {
     std::vector<T> values(static_cast<std::size_t>(case_.batch * count));
     std::normal_distribution<T> normal;
@@ -144,7 +178,7 @@ class Inputs {
     const std::int64_t last = c.causal ? position : c.keys - 1;
     const std::int64_t first =
         c.window > 0 ? std::max<std::int64_t>(0, position - c.window + 1) : 0;
-    double sum = 0;
+    double sum = c.sinks ? std::exp(problem.sinks->of(h)) : 0;
     std::vector<double> expected(static_cast<std::size_t>(c.head_dim));
     for (std::int64_t j = first; j <= last; ++j) {
       if (c.mask && at<bool>(*problem.mask, {b, h, i, j}) == 0) continue;
@@ -153,9 +187,19 @@ class Inputs {
         score += at<T>(problem.query, {b, h, i, d}) * at<T>(problem.key, {b, kv, j, d});
       }
       score /= std::sqrt(static_cast<double>(c.head_dim));
+      if (c.softcap) score = problem.softcap->of(h) * std::tanh(score / problem.softcap->of(h));
+      if (c.alibi) {
+        score -=
+            at<double>(*problem.alibi_slopes, {h}) * static_cast<double>(std::abs(position - j));
+      }
+      if (c.relative) {
+        const std::int64_t place = std::clamp(j - position, -kReach, kReach) + kReach;
+        score += at<T>(problem.position_bias->table, {h, place});
+      }
       if (c.bias) score += at<T>(*problem.bias, {b, h, i, j});
-      const double weight = std::exp(score);  // standard normal inputs: no overflow in double
+      double weight = std::exp(score);  // standard normal inputs: no overflow in double
       sum += weight;
+      if (c.dropout) weight = dropped(b, h, i, j) ? 0 : weight / (1 - kDropout);
       for (std::int64_t d = 0; d < c.head_dim; ++d) {
         expected[static_cast<std::size_t>(d)] += weight * at<T>(problem.value, {b, kv, j, d});
       }
@@ -168,9 +212,28 @@ class Inputs {
     return worst;
   }
 
+  /// Philox4x32-10 at the place of the weight.
+  bool dropped(std::int64_t b, std::int64_t h, std::int64_t i, std::int64_t j) const {
+    std::uint32_t x[] = {static_cast<std::uint32_t>(j / 4), static_cast<std::uint32_t>(i),
+                         static_cast<std::uint32_t>(h), static_cast<std::uint32_t>(b)};
+    auto key0 = static_cast<std::uint32_t>(*problem.seed);
+    auto key1 = static_cast<std::uint32_t>(*problem.seed >> 32);
+    for (int round = 0; round < 10; ++round) {
+      const std::uint64_t first = 0xD2511F53ull * x[0], second = 0xCD9E8D57ull * x[2];
+      x[0] = static_cast<std::uint32_t>(second >> 32) ^ x[1] ^ key0;
+      x[1] = static_cast<std::uint32_t>(second);
+      x[2] = static_cast<std::uint32_t>(first >> 32) ^ x[3] ^ key1;
+      x[3] = static_cast<std::uint32_t>(first);
+      key0 += 0x9E3779B9;
+      key1 += 0xBB67AE85;
+    }
+    return x[j % 4] < std::nearbyint(kDropout * 4294967296.0);
+  }
+
   Case case_;
   std::mt19937_64 random_;
-  std::vector<T> query_, key_, value_, bias_, out_;
+  std::vector<T> query_, key_, value_, bias_, table_, out_;
+  std::vector<double> slopes_;
   std::unique_ptr<bool[]> mask_;
 };
 
