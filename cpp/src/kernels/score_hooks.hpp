@@ -212,7 +212,7 @@ struct ArrayBias {
   /// rows a power of two apart would share a few of its sets.
   void prefetch(std::ptrdiff_t stride, std::int64_t keys_of_tile, std::int64_t n,
                 std::int64_t steps) const {
-    if (alike) return;
+    if (alike || n >= steps) return;  // the last few keys may take a step more than was foreseen
     const std::int64_t line = 64 / static_cast<std::int64_t>(sizeof(T));
     for (std::int64_t r = row_count * n / steps; r < row_count * (n + 1) / steps; ++r) {
       for (std::int64_t j = 0; j < keys_of_tile; j += line) {
