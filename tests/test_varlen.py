@@ -230,3 +230,12 @@ def test_other_pieces_do_not_matter(isa, dtype, rng, bad):
     others = np.r_[0 : cu_q[3], cu_q[4] : cu_q[5]]
     assert_same_bits((out[others], lse[:, others]), (clean[0][others], clean[1][:, others]))
     assert np.isnan(out[cu_q[3] : cu_q[4]]).all()
+
+
+def test_explain_counts_pieces():
+    x = np.zeros((30, 4, 8), np.float32)
+    told = regard.explain(x, x, x, [0, 10, 30], [0, 10, 30], causal=True)
+    assert (told.batch, told.query_heads, told.queries, told.keys) == (2, 4, 20, 20)
+    assert told.visible_share == pytest.approx((10 * 11 + 20 * 21) / 2 / (10**2 + 20**2))
+    with pytest.raises(ValueError, match="cu_seqlens_k"):
+        regard.explain(x, x, x, [0, 10, 30])

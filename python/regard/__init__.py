@@ -22,8 +22,9 @@ except ImportError as error:  # pragma: no cover - needs a broken installation
         "Install the package with `pip install .`; its source folder alone is not enough."
     ) from error
 
-from regard._attention import Explanation, attention, explain
+from regard._attention import attention
 from regard._config import show_config
+from regard._explain import Explanation, explain
 from regard._inspect import AttentionSummary, attention_summary, attention_weights
 from regard._isa import active_isa, available_isas, set_isa
 from regard._varlen import varlen_attention

@@ -78,15 +78,29 @@ def varlen_attention(
     >>> bool((out[3:].swapaxes(0, 1) == regard.attention(*second, causal=True)).all())
     True
     """
-    q, k, v = _by_head(query, "query"), _by_head(key, "key"), _by_head(value, "value")
-    core = core_options(q, **options)
-    core["cu_seqlens_q"] = cu_seqlens_q
-    core["cu_seqlens_k"] = cu_seqlens_k
+    q, k, v, core = packed_options(query, key, value, cu_seqlens_q, cu_seqlens_k, options)
     by_head = out.swapaxes(0, 1) if isinstance(out, np.ndarray) and out.ndim == 3 else out
     result = _core.attention(q, k, v, core, return_lse, by_head)
     if isinstance(result, tuple):
         return (result[0].swapaxes(0, 1) if out is None else out), result[1]
     return result.swapaxes(0, 1) if out is None else out
+
+
+def packed_options(
+    query: ArrayLike,
+    key: ArrayLike,
+    value: ArrayLike,
+    cu_seqlens_q: ArrayLike | None,
+    cu_seqlens_k: ArrayLike | None,
+    options: dict[str, Any],
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
+    """Packed arrays and options as the core takes them."""
+    q, k, v = _by_head(query, "query"), _by_head(key, "key"), _by_head(value, "value")
+    core = core_options(q, **options)
+    for name, starts in (("cu_seqlens_q", cu_seqlens_q), ("cu_seqlens_k", cu_seqlens_k)):
+        if starts is not None:
+            core[name] = starts
+    return q, k, v, core
 
 
 def _by_head(array: ArrayLike, argument: str) -> NDArray[Any]:

@@ -1,0 +1,127 @@
+"""``explain``: how a call would be run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from regard import _core
+from regard._options import core_options
+from regard._varlen import packed_options
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """How a call of `attention` is run; printed, a short table.
+
+    Attributes
+    ----------
+    isa : str
+        Instruction set of the kernel.
+    dtype : str
+        Type the call computes in and returns.
+    batch, query_heads, kv_heads, queries, keys, head_dim, value_dim : int
+        The problem after broadcasting.
+    scale : float
+        Factor of the scores, that of the first head if they differ.
+    options : str
+        What else is done to scores and weights, in order.
+    visible_share : float
+        Share of the (query, key) pairs that positions, lengths and the tiles of a BlockMask
+        leave.
+    query_block, key_tile : int
+        Most query rows in a unit of work; keys in a tile.
+    heads_a_unit : int
+        Query heads that share keys and are done in one go.
+    units, threads : int
+        Units of work, and the threads that share them.
+    scratch_bytes : int
+        Working memory of one thread, whatever the length of the sequences.
+    key_in_place, value_in_place : bool
+        Whether keys and values are read where they lie; otherwise copied tile by tile.
+    """
+
+    isa: str
+    dtype: str
+    batch: int
+    query_heads: int
+    kv_heads: int
+    queries: int
+    keys: int
+    head_dim: int
+    value_dim: int
+    scale: float
+    options: str
+    visible_share: float
+    query_block: int
+    key_tile: int
+    heads_a_unit: int
+    units: int
+    threads: int
+    scratch_bytes: int
+    key_in_place: bool
+    value_in_place: bool
+
+    @property
+    def kernel(self) -> str:
+        """Name of the kernel, e.g. ``"forward/avx512/float32"``."""
+        return f"forward/{self.isa}/{self.dtype}"
+
+    def __str__(self) -> str:
+        rows = {"kernel": self.kernel}
+        rows.update(
+            (field.name, f"{value:.6g}" if isinstance(value, float) else str(value))
+            for field in fields(self)
+            if (value := getattr(self, field.name)) not in (None, "") and field.name not in rows
+        )
+        width = max(map(len, rows))
+        return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
+
+
+def explain(
+    query: ArrayLike,
+    key: ArrayLike,
+    value: ArrayLike,
+    cu_seqlens_q: ArrayLike | None = None,
+    cu_seqlens_k: ArrayLike | None = None,
+    **options: Any,
+) -> Explanation:
+    """Say how `attention` or `varlen_attention` would run this call, without running it.
+
+    Parameters
+    ----------
+    query, key, value, **options
+        As in `attention`. return_lse and out are accepted so that a call can be explained as it
+        stands; they change nothing.
+    cu_seqlens_q, cu_seqlens_k : array_like of int, optional
+        As in `varlen_attention`: query, key and value are then packed pieces.
+
+    Returns
+    -------
+    Explanation
+        Instruction set, kernel, options, tile sizes, units of work, threads, scratch memory.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As the call would.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import regard
+    >>> x = np.zeros((8, 1000, 64), np.float32)
+    >>> plan = regard.explain(x, x, x, causal=True, softcap=30.0)
+    >>> plan.dtype, plan.queries, plan.options, round(plan.visible_share, 4)
+    ('float32', 1000, 'softcap', 0.5005)
+    """
+    for name in ("return_lse", "out"):
+        options.pop(name, None)
+    if cu_seqlens_q is not None or cu_seqlens_k is not None:
+        packed = packed_options(query, key, value, cu_seqlens_q, cu_seqlens_k, options)
+        return Explanation(**_core.explain(*packed))
+    core = core_options(query, **options)
+    return Explanation(**_core.explain(query, key, value, core or None))
