@@ -240,6 +240,15 @@ def test_no_queries_or_keys_or_heads(isa, dtype, rng, sizes):
         np.testing.assert_array_equal(one, other)
 
 
+def test_rows_that_fill_up_a_vector_weigh_nothing(isa, dtype):
+    """An infinite key gives every query a score of -inf, but 0 * inf is NaN."""
+    query, key = np.full((1, 5, 4), -1, dtype), np.ones((1, 9, 4), dtype)
+    key[0, 3] = np.inf
+    told = regard.attention_summary(query, key)
+    np.testing.assert_allclose(told.column_sums, 5 / 8 * (np.arange(9) != 3)[np.newaxis])
+    np.testing.assert_allclose(told.pooled[0], np.tile((np.arange(9) != 3) / 8, (5, 1)))
+
+
 def test_threads_and_layouts_do_not_matter(isa, dtype, rng):
     problem = make(rng, dtype, "causal")
     expected = vars_of(summary(problem, num_threads=1))

@@ -57,8 +57,8 @@ struct Softcap {
   using T = typename V::scalar;
   alignas(64) T cap[V::query_block], inverse[V::query_block];  ///< 0 and 0: off for the row
 
-  void set_rows(const ScoreUnit& u, std::int64_t rows) {
-    for (std::int64_t r = 0; r < rows; ++r) {
+  void set_rows(const ScoreUnit& u, std::int64_t lanes) {
+    for (std::int64_t r = 0; r < lanes; ++r) {  // those that only fill up a vector too
       const double c = u.softcap[(u.first_row + r) % u.group] * kLog2E;
       cap[r] = static_cast<T>(c);
       inverse[r] = static_cast<T>(c > 0 ? 1 / c : 0);
@@ -80,14 +80,14 @@ struct Alibi {
   alignas(64) T slope[V::query_block];    ///< times -log2(e)
   alignas(64) T distance[V::panel_rows];  ///< p - first key of the tile
 
-  void set_rows(const ScoreUnit& u, std::int64_t rows) {
-    for (std::int64_t r = 0; r < rows; ++r) {
+  void set_rows(const ScoreUnit& u, std::int64_t lanes) {
+    for (std::int64_t r = 0; r < lanes; ++r) {
       slope[r] = static_cast<T>(-kLog2E * u.alibi[(u.first_row + r) % u.group]);
     }
   }
-  void set_tile(const ScoreUnit& u, std::int64_t row, std::int64_t rows, std::int64_t begin) {
+  void set_tile(const ScoreUnit& u, std::int64_t row, std::int64_t lanes, std::int64_t begin) {
     const std::int64_t first = u.offset - begin;
-    for (std::int64_t r = 0; r < rows; ++r) {
+    for (std::int64_t r = 0; r < lanes; ++r) {
       distance[r] = static_cast<T>(query_of(u, u.first_row + row + r) + first);
     }
   }

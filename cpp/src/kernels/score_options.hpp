@@ -22,7 +22,7 @@ class ScoreOptions {
  public:
   explicit ScoreOptions(const ScoreUnit& unit) : u(unit), mask(unit) {
     any = u.cosine || u.softcap || u.alibi || u.position_bias.table || u.bias.data;
-    const std::int64_t rows = u.row_count;
+    const std::int64_t rows = (u.row_count + V::lanes - 1) / V::lanes * V::lanes;
     if (u.softcap) softcap.set_rows(u, rows);
     if (u.alibi) alibi.set_rows(u, rows);
   }
@@ -46,7 +46,7 @@ class ScoreOptions {
                 std::int64_t count) {
     panel_row = row;
     first_key = begin - tile;
-    if (u.alibi) alibi.set_tile(u, row, rows, begin);
+    if (u.alibi) alibi.set_tile(u, row, lanes, begin);
     if (u.position_bias.table) {
       if (u.position_bias.width > 0) {
         grid.set_tile(u, row, rows, begin, count);

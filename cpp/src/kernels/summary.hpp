@@ -91,6 +91,7 @@ class SummaryBlock {
     alignas(64) T maximum[V::panel_rows];
     Keys<T> keys;
     if (!block.reach(panel, begin, end, keys) || !block.scores(panel, keys, maximum)) return;
+    hide_filling(panel, keys.count);
     T* sums = key_sums + (keys.begin - begin) * V::lanes;
     for (std::int64_t from = 0; from < keys.count;) {  // one column of the pooled map at a time
       const std::int64_t cell = cell_of(keys.begin + from, u.key_length, u.key_cells);
@@ -103,6 +104,16 @@ class SummaryBlock {
         r += vectors * V::lanes;
       }
       from = to;
+    }
+  }
+
+  /// Rows that only fill up a vector are summed with the others: whatever their scores came to (0
+  /// times an infinite key is NaN), they must weigh nothing.
+  void hide_filling(const Panel<T>& panel, std::int64_t keys) {
+    for (std::int64_t j = 0; j < keys && panel.rows < panel.ld; ++j) {
+      for (std::int64_t r = panel.rows; r < panel.ld; ++r) {
+        block.St[j * panel.ld + r] = minus_infinity<V>();
+      }
     }
   }
 
