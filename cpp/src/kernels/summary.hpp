@@ -43,20 +43,19 @@ class SummaryBlock {
 
   void run() {
     const ScoreUnit& s = u.scores;
+    for (auto& x : best) x = minus_infinity<V>();
     sum_rows(block, softmax, [&](const Panel<T>& panel, const T* maximum, std::int64_t key) {
       for (std::int64_t r = 0; r < panel.ld; r += V::lanes) {
         top.offer(V::load(maximum + r), maximum + r, panel.row + r, key);
+        V::store(best + panel.row + r, V::max(V::load(best + panel.row + r), V::load(maximum + r)));
       }
     });
     top.start_from_bounds();
     for (std::int64_t r = 0; r < V::query_block; ++r) {
-      entropy[r] = 0;
-      row_max[r] = 0;
-      factor[r] = log2_factor[r] = 0;  // rows that only fill up a vector weigh nothing
+      factor[r] = weighted[r] = 0;
       if (r >= s.row_count) continue;
       const RowSum<T> z = finish_row<T>(s, s.first_row + r, softmax.m[r], softmax.l[r]);
       factor[r] = z.factor;
-      log2_factor[r] = static_cast<T>(__builtin_log2(static_cast<double>(z.factor)));
       write_scalar(log_sum_exp(z), u.lse + (s.first_row + r) * item);
     }
     block.for_each_tile([&](std::int64_t begin, std::int64_t end) {
@@ -79,9 +78,10 @@ class SummaryBlock {
   QueryBlock<V> block;
   OnlineSoftmax<V> softmax;
   TopKeys<V> top;
-  alignas(64) T factor[V::query_block], log2_factor[V::query_block];
-  alignas(64) T entropy[V::query_block], row_max[V::query_block];
-  T* key_sums;  ///< of each key of a tile, lane by lane
+  alignas(64) T factor[V::query_block];
+  alignas(64) T best[V::query_block];      ///< the largest score of each row
+  alignas(64) T weighted[V::query_block];  ///< sum of p (s - m)
+  T* key_sums;                             ///< of each key of a tile, lane by lane
 
   static void take(ScratchMemory& memory, std::int64_t key_tile, T*& sums) {
     sums = memory.take<T>(key_tile * V::lanes);
@@ -148,16 +148,13 @@ class SummaryBlock {
   REGARD_NOINLINE void look(const T* St, std::ptrdiff_t ld, std::int64_t keys, std::int64_t row,
                             std::int64_t first_key, T* sums, T* pooled) {
     constexpr T least = static_cast<T>(-2000);  // 0 * -inf is NaN; 2^-2000 is 0 in either type
-    reg m[VECTORS], scale[VECTORS], log2_scale[VECTORS], plogp[VECTORS], sum[VECTORS];
-    reg largest[VECTORS];
+    reg m[VECTORS], scale[VECTORS], px[VECTORS], sum[VECTORS];
     REGARD_UNROLL
     for (int v = 0; v < VECTORS; ++v) {
       const std::int64_t r = row + v * V::lanes;
       m[v] = finite_reference<V>(V::load(softmax.m + r));
       scale[v] = V::load(factor + r);
-      log2_scale[v] = V::load(log2_factor + r);
-      largest[v] = V::load(row_max + r);
-      plogp[v] = sum[v] = V::zero();
+      px[v] = sum[v] = V::zero();
     }
     const reg hidden = V::set1(minus_infinity<V>());
     for (std::int64_t j = 0; j < keys; ++j) {
@@ -167,11 +164,9 @@ class SummaryBlock {
         const reg s = V::load(St + j * ld + v * V::lanes);
         const reg x = V::sub(s, m[v]);
         const reg p = V::select(V::equal(s, hidden), V::zero(), V::mul(V::exp2(x), scale[v]));
-        const reg log2_p = V::max(V::set1(least), V::add(x, log2_scale[v]));
         key_sum = V::add(key_sum, p);
         sum[v] = V::add(sum[v], p);
-        plogp[v] = V::fma(p, log2_p, plogp[v]);
-        largest[v] = V::max(largest[v], p);
+        px[v] = V::fma(p, V::max(V::set1(least), x), px[v]);
         top.offer(s, St + j * ld + v * V::lanes, row + v * V::lanes, first_key + j);
       }
       V::store(sums + j * V::lanes, key_sum);
@@ -179,27 +174,37 @@ class SummaryBlock {
     REGARD_UNROLL
     for (int v = 0; v < VECTORS; ++v) {
       const std::int64_t r = row + v * V::lanes;
-      V::store(entropy + r, V::sub(V::load(entropy + r), plogp[v]));
-      V::store(row_max + r, largest[v]);
+      V::store(weighted + r, V::add(V::load(weighted + r), px[v]));
       V::store(pooled + v * V::lanes, sum[v]);
     }
+  }
+
+  /// The weight of a score s of row r.
+  T weight(std::int64_t r, T s) const {
+    if (s == minus_infinity<V>()) return factor[r] != factor[r] ? factor[r] : T(0);
+    alignas(64) T lanes[V::lanes];
+    V::store(lanes, V::exp2(V::set1(s - softmax.m[r])));
+    return lanes[0] * factor[r];
+  }
+
+  /// -sum p log p: with log2 p = s - m + log2 factor, of which the last is the same for all keys.
+  T entropy(std::int64_t r) const {
+    if (!(factor[r] > 0)) return factor[r];  // 0 for a row that sees nothing; NaN
+    const double sum = static_cast<double>(softmax.l[r]) * static_cast<double>(factor[r]);
+    const double log2_factor = __builtin_log2(static_cast<double>(factor[r]));
+    return static_cast<T>(-kLn2 * (static_cast<double>(weighted[r]) + sum * log2_factor));
   }
 
   void write_rows() {
     for (std::int64_t r = 0; r < u.scores.row_count; ++r) {
       const std::int64_t row = u.scores.first_row + r;
-      const bool undefined = factor[r] != factor[r];
-      write_scalar(undefined ? factor[r] : static_cast<T>(kLn2) * entropy[r],
-                   u.entropy + row * item);
-      write_scalar(undefined ? factor[r] : row_max[r], u.row_max + row * item);
+      write_scalar(entropy(r), u.entropy + row * item);
+      write_scalar(weight(r, best[r]), u.row_max + row * item);
       for (std::int64_t k = 0; k < u.top_k; ++k) {
         T score;
         std::int64_t key;
         top.get(r, k, score, key);
-        alignas(64) T lanes[V::lanes];
-        V::store(lanes, V::exp2(V::set1(score - softmax.m[r])));
-        write_scalar(key < 0 ? T(0) : lanes[0] * factor[r],
-                     u.top_weights + (row * u.top_k + k) * item);
+        write_scalar(key < 0 ? T(0) : weight(r, score), u.top_weights + (row * u.top_k + k) * item);
         u.top_keys[row * u.top_k + k] = key;
       }
     }
