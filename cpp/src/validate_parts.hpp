@@ -36,15 +36,15 @@ void check_biases(const Problem& p, Geometry& g);
 /// Causal, windows, and options that are numbers: scale, softcap, slopes, sinks, dropout.
 void check_numbers(const Problem& p, Geometry& g);
 
-/// Aligns an array that broadcasts to (batch..., query heads, queries, `columns`).
-Operand broadcast_scores(const char* argument, const Array& array, std::int64_t columns,
-                         const Problem& p, const Geometry& g);
+/// Aligns an array that broadcasts to (batch..., query heads, queries, keys).
+Operand broadcast_scores(const char* argument, const Array& array, const Problem& p,
+                         const Geometry& g);
 
 /// Whether the leading axes `shape` broadcast to (batch..., query heads); `from_end` 0 is the
 /// heads.
 bool leading_axes_fit(std::span<const std::int64_t> shape, const Geometry& g);
 
 /// "(2, 8, 512, 512)": what masks and biases broadcast to.
-std::string score_shape(const Geometry& g, std::int64_t columns);
+std::string score_shape(const Geometry& g);
 
 }  // namespace regard

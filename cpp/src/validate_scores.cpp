@@ -52,7 +52,7 @@ void check_block_mask(const BlockMask& mask, const Problem& p, Geometry& g) {
     std::vector<std::int64_t> shape = mask.leading;
     shape.insert(shape.end(), {mask.queries, mask.keys});
     throw ValueError(message("mask is a BlockMask of shape " + tuple(shape) +
-                                 " and does not broadcast to " + score_shape(g, g.keys) + ".",
+                                 " and does not broadcast to " + score_shape(g) + ".",
                              {show_query(p), show_key(p)},
                              "Its queries and keys must be those of the call; axes before them "
                              "broadcast to the batch and the heads of query."));
@@ -97,21 +97,21 @@ bool leading_axes_fit(std::span<const std::int64_t> shape, const Geometry& g) {
   return fits;
 }
 
-std::string score_shape(const Geometry& g, std::int64_t columns) {
+std::string score_shape(const Geometry& g) {
   std::vector<std::int64_t> target(g.batch_shape.begin(), g.batch_shape.begin() + g.batch_rank);
-  target.insert(target.end(), {g.query_heads, g.queries, columns});
+  target.insert(target.end(), {g.query_heads, g.queries, g.keys});
   return tuple(target);
 }
 
-Operand broadcast_scores(const char* argument, const Array& array, std::int64_t columns,
-                         const Problem& p, const Geometry& g) {
+Operand broadcast_scores(const char* argument, const Array& array, const Problem& p,
+                         const Geometry& g) {
   const auto one_or = [&](int from_end, std::int64_t wanted) {
     return axis(array, from_end) == 1 || axis(array, from_end) == wanted;
   };
   const auto leading = array.dims().first(static_cast<std::size_t>(std::max(array.rank - 2, 0)));
-  if (!one_or(0, columns) || !one_or(1, g.queries) || !leading_axes_fit(leading, g)) {
+  if (!one_or(0, g.keys) || !one_or(1, g.queries) || !leading_axes_fit(leading, g)) {
     throw ValueError(
-        message(std::string(argument) + " does not broadcast to " + score_shape(g, columns) + ".",
+        message(std::string(argument) + " does not broadcast to " + score_shape(g) + ".",
                 {{argument, array, kScoreAxes}, show_query(p), show_key(p)},
                 "Its axes, from the last: keys, queries, heads of query, batch; each equal or 1."));
   }
@@ -133,12 +133,14 @@ void check_masks(const Problem& p, Geometry& g) {
                   {shown}, "Use uint8, as np.packbits makes them."));
     }
     // Bits cannot be broadcast along the keys.
-    if (*p.packed_mask_keys != g.keys || axis(*p.mask, 0) != bytes) {
+    if (*p.packed_mask_keys != g.keys || p.mask->rank < 1 || axis(*p.mask, 0) != bytes) {
       throw ValueError(
           message("mask has packed bits for " + std::to_string(*p.packed_mask_keys) + " keys.",
                   {show_query(p), show_key(p)}, "Give one bit for each key."));
     }
-    g.mask = broadcast_scores("mask", *p.mask, bytes, p, g);
+    Array by_key = *p.mask;  // messages count keys, not bytes
+    by_key.shape[static_cast<std::size_t>(by_key.rank - 1)] = g.keys;
+    g.mask = broadcast_scores("mask", by_key, p, g);
     if (axis(*p.mask, 0) > 1 && stride(*p.mask, 0) != 1) {
       throw ValueError(message("mask has packed bits that do not lie side by side.", {shown},
                                "Its last axis must be contiguous: np.ascontiguousarray(bits)."));
@@ -150,7 +152,7 @@ void check_masks(const Problem& p, Geometry& g) {
     throw TypeError(message(std::string("mask has dtype ") + name(p.mask->dtype) + ".", {shown},
                             "Use bool, True = attend; numbers to add to the scores are bias=."));
   }
-  g.mask = broadcast_scores("mask", *p.mask, g.keys, p, g);
+  g.mask = broadcast_scores("mask", *p.mask, p, g);
   g.mask_kind = kernels::MaskKind::bytes;
 }
 
@@ -163,7 +165,7 @@ void check_biases(const Problem& p, Geometry& g) {
                               std::string("Convert it with bias.astype(np.") + name(g.dtype) +
                                   "); a bool array goes in mask=."));
     }
-    g.bias = broadcast_scores("bias", *p.bias, g.keys, p, g);
+    g.bias = broadcast_scores("bias", *p.bias, p, g);
   }
   if (!p.position_bias) return;
   const PositionBias& bias = *p.position_bias;

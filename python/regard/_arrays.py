@@ -39,10 +39,7 @@ def coerce(value: Any, argument: str, role: str) -> NDArray[Any]:
         )
     if role == "lengths":
         if kind not in "iu":
-            raise TypeError(
-                f"attention: {argument} has dtype {array.dtype}.\n  Give integers: one length "
-                "for each batch element."
-            )
+            raise TypeError(f"attention: {argument} has dtype {array.dtype}.\n  Give integers.")
         return array.astype(np.int64)
     if role == "mask":
         if kind != "b":

@@ -221,8 +221,9 @@ def attention(
         causal is False and window is None and mask is None and bias is None
         and position_bias is None and key_lengths is None and query_lengths is None
         and query_offset is None and scale is None and softcap is None and alibi_slopes is None
-        and sinks is None and similarity == "dot" and dropout == 0.0 and seed is None
-        and num_threads is None
+        and sinks is None and seed is None and num_threads is None
+        and type(dropout) is float and dropout == 0.0
+        and type(similarity) is str and similarity == "dot"
     )  # fmt: skip
     if plain:
         return _core.attention(query, key, value, None, return_lse, out)

@@ -165,14 +165,17 @@ def attention_summary(
     """
     q, k = coerce(query, "query", "input"), coerce(key, "key", "input")
     core = _options(q, options)
-    cells = tuple(pooled)
-    if len(cells) != 2 or any(not isinstance(n, (int, np.integer)) or n < 1 for n in cells):
+    cells = tuple(pooled) if isinstance(pooled, (tuple, list)) else ()
+    if len(cells) != 2 or not all(_is_count(n, 1) for n in cells):
         raise ValueError(
             f"attention: pooled is {pooled!r}.\n  Give the (rows, columns) of the map, each at "
-            "least 1."
+            f"least 1 and at most {_MOST}; more than queries and keys are not used."
         )
-    if isinstance(top_k, bool) or not isinstance(top_k, (int, np.integer)) or top_k < 0:
-        raise ValueError(f"attention: top_k is {top_k!r}.\n  Give a number of keys, at least 0.")
+    if not _is_count(top_k, 0):
+        raise ValueError(
+            f"attention: top_k is {top_k!r}.\n  Give a number of keys from 0 to {_MOST}; there are "
+            f"{k.shape[-2] if k.ndim > 1 else 0}."
+        )
     fields = _core.summary(q, k, core or None, int(top_k), int(cells[0]), int(cells[1]))
     length = {"column_sums": False, "pooled": False}
     return AttentionSummary(
@@ -181,6 +184,14 @@ def attention_summary(
             for name, array in fields.items()
         }
     )
+
+
+_MOST = 2**24  # a row's best keys are kept in scratch memory
+
+
+def _is_count(n: Any, least: int) -> bool:
+    whole = isinstance(n, (int, np.integer)) and not isinstance(n, bool)
+    return whole and least <= int(n) <= _MOST
 
 
 def _options(query: Array, options: dict[str, Any]) -> dict[str, Any]:

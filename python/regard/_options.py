@@ -82,8 +82,8 @@ def core_options(
         options["sinks"] = _per_head(sinks, "sinks")
     if alibi_slopes is not None:
         options["alibi_slopes"] = _floats(alibi_slopes, "alibi_slopes")
-    if similarity != "dot":
-        options["cosine"] = _is_cosine(similarity)
+    if not _is_dot(similarity):
+        options["cosine"] = True
     if not (isinstance(dropout, float) and dropout == 0.0):
         options["dropout"] = _number(dropout, "dropout", "the share of weights to drop")
     if seed is not None:
@@ -202,9 +202,9 @@ def _whole(value: Any, name: str, wanted: str) -> int:
     return int64(value)
 
 
-def _is_cosine(similarity: Any) -> bool:
-    if similarity == "cosine":
-        return True
+def _is_dot(similarity: Any) -> bool:
+    if isinstance(similarity, str) and similarity in ("dot", "cosine"):
+        return similarity == "dot"
     raise ValueError(
         f"attention: similarity is {similarity!r}.\n  Give 'dot' (the dot product of query and "
         "key) or 'cosine' (of the two brought to length 1)."

@@ -79,7 +79,13 @@ def varlen_attention(
     True
     """
     q, k, v, core = packed_options(query, key, value, cu_seqlens_q, cu_seqlens_k, options)
-    by_head = out.swapaxes(0, 1) if isinstance(out, np.ndarray) and out.ndim == 3 else out
+    wanted = (q.shape[1], q.shape[0], v.shape[2])
+    if isinstance(out, np.ndarray) and out.shape != wanted:
+        raise ValueError(
+            f"attention: out has shape {out.shape}; the result has {wanted}.\n  Give an array of "
+            "exactly that shape: (total queries, heads, value_dim)."
+        )
+    by_head = out.swapaxes(0, 1) if isinstance(out, np.ndarray) else out
     result = _core.attention(q, k, v, core, return_lse, by_head)
     if isinstance(result, tuple):
         return (result[0].swapaxes(0, 1) if out is None else out), result[1]
