@@ -14,7 +14,8 @@ from regard.reference._shapes import Array
 def values(x: ArrayLike) -> Array:
     """Return numbers of any type as float64."""
     a = np.asarray(x)
-    return (to_float32(a) if is_bfloat16(a.dtype) else a).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # a signalling NaN
+        return (to_float32(a) if is_bfloat16(a.dtype) else a).astype(np.float64)
 
 
 def stored(
@@ -50,7 +51,8 @@ def stored(
         factors = values(scales)
         if a.shape[:-1] != factors.shape:
             raise ValueError(f"scales of shape {factors.shape} for rows of {a.shape}")
-        a = a * factors[..., np.newaxis]
+        with np.errstate(invalid="ignore"):  # 0 * inf, where masks may yet discard it
+            a = a * factors[..., np.newaxis]
     if block_table is None:
         return a
     table = pages_of(block_table, len(a))
