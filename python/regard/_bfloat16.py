@@ -29,19 +29,6 @@ def _best() -> np.dtype[Any]:
 bfloat16: np.dtype[Any] = _best()
 
 
-def is_bfloat16(dtype: np.dtype[Any]) -> bool:
-    """Whether a dtype is one of the two that stand for bfloat16.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from regard._bfloat16 import MARKER, is_bfloat16
-    >>> is_bfloat16(MARKER), is_bfloat16(np.dtype(np.float16))
-    (True, False)
-    """
-    return dtype == MARKER or (dtype.kind == "V" and dtype.name == "bfloat16")
-
-
 def to_float32(x: NDArray[Any]) -> NDArray[np.float32]:
     """Widen a bfloat16 array; every value is a float32.
 
