@@ -26,7 +26,11 @@ def _best() -> np.dtype[Any]:
     return np.dtype(scalar)
 
 
-bfloat16: np.dtype[Any] = _best()
+def __getattr__(name: str) -> np.dtype[Any]:
+    if name == "bfloat16":  # not before it is asked for: ml_dtypes takes a while to import
+        dtype = globals()["bfloat16"] = _best()
+        return dtype
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def is_bfloat16(dtype: np.dtype[Any]) -> bool:
@@ -93,4 +97,4 @@ def to_bfloat16(x: ArrayLike, dtype: np.dtype[Any] | None = None) -> NDArray[Any
     # Rounding could carry a NaN's payload over into infinity: keep its top, and make it quiet.
     rounded = np.where(np.isnan(wide), bits | np.uint32(0x400000), rounded)
     half = np.asarray(rounded >> np.uint32(16)).astype(np.uint16)
-    return half.view(bfloat16 if dtype is None else dtype)
+    return half.view(_best() if dtype is None else dtype)

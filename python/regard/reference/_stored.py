@@ -57,7 +57,8 @@ def stored(
     gathered = np.zeros((*table.shape, *a.shape[1:]))
     gathered[table >= 0] = a[table[table >= 0]]
     batch, blocks, page_size, heads, dim = gathered.shape
-    return gathered.reshape(batch, blocks * page_size, heads, dim).swapaxes(1, 2)
+    rows: Array = gathered.reshape(batch, blocks * page_size, heads, dim).swapaxes(1, 2)
+    return rows
 
 
 def pages_of(block_table: ArrayLike, pages: int) -> NDArray[np.int64]:
