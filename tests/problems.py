@@ -11,8 +11,7 @@ import numpy as np
 import regard
 from layouts import LAYOUTS as LAYOUTS
 from regard import reference
-from regard._arrays import is_bfloat16
-from regard._bfloat16 import to_float32
+from regard._bfloat16 import is_bfloat16, to_float32
 from storage import EPS, eps_of, name_of, values
 
 DTYPES = (np.float32, np.float64)

@@ -8,8 +8,7 @@ import numpy as np
 
 import regard
 from regard import reference
-from regard._arrays import is_bfloat16
-from regard._bfloat16 import MARKER, bfloat16, to_bfloat16
+from regard._bfloat16 import MARKER, bfloat16, is_bfloat16, to_bfloat16
 
 # Queries and outputs may be of these; keys and values also int8.
 FLOATS = {

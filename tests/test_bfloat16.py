@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 import regard
-from regard._arrays import is_bfloat16
-from regard._bfloat16 import MARKER, to_bfloat16, to_float32
+from regard._bfloat16 import MARKER, is_bfloat16, to_bfloat16, to_float32
 
 EVERY = np.arange(2**16, dtype=np.uint16)
 

@@ -53,7 +53,6 @@ py::dict explain(py::handle query, py::handle key, py::handle value, py::handle 
   py::dict fields;
   fields["isa"] = plan.isa();
   fields["dtype"] = name(plan.compute_dtype());
-  fields["query_dtype"] = name(plan.dtype());
   fields["batch"] = plan.batch();
   fields["query_heads"] = plan.query_heads();
   fields["kv_heads"] = plan.kv_heads();
@@ -89,8 +88,8 @@ py::array weights(py::handle query, py::handle key, py::handle options,
   read_call(query, key, key, options, call);
   const Plan plan(call.problem);
   const auto count = static_cast<std::int64_t>(rows.size());
-  const py::array out =
-      of_heads(plan, {count, std::max<std::int64_t>(last_key - first_key, 0)}, plan.compute_dtype());
+  const py::array out = of_heads(plan, {count, std::max<std::int64_t>(last_key - first_key, 0)},
+                                 plan.compute_dtype());
   Array out_view;
   view(out, out_view);
   const py::gil_scoped_release release;

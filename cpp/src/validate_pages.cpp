@@ -21,7 +21,8 @@ Array follow_each_other(const Array& pages, const Array& table, bool packed) {
     rows.shape[static_cast<std::size_t>(rows.rank)] = size;
     rows.strides[static_cast<std::size_t>(rows.rank++)] = stride;
   };
-  for (int i = 0; !packed && i + 1 < table.rank; ++i) push(table.shape[static_cast<std::size_t>(i)], 0);
+  for (int i = 0; !packed && i + 1 < table.rank; ++i)
+    push(table.shape[static_cast<std::size_t>(i)], 0);
   push(pages.shape[2], pages.strides[2]);
   push(axis(table, 0) * pages.shape[1], pages.strides[1]);
   for (std::size_t i = 3; i < static_cast<std::size_t>(pages.rank); ++i) {
@@ -31,7 +32,8 @@ Array follow_each_other(const Array& pages, const Array& table, bool packed) {
 }
 
 void check_store(const char* argument, const Array& pages, int rank, const Problem& p) {
-  const auto head_axes = std::span<const char* const>(kPageAxes).first(static_cast<std::size_t>(rank));
+  const auto head_axes =
+      std::span<const char* const>(kPageAxes).first(static_cast<std::size_t>(rank));
   if (pages.rank != rank) {
     throw ValueError(message(std::string(argument) + " has " + std::to_string(pages.rank) +
                                  " axes, and there is a block_table.",
@@ -116,8 +118,7 @@ void check_block_table(const Problem& p, Geometry& g) {
                                    std::to_string(block) + " of batch element " +
                                    std::to_string(element) + ", outside 0 .. " +
                                    std::to_string(g.page_count - 1) + ".",
-                               {shown},
-                               "Every block that key_lengths reaches into needs a page."));
+                               {shown}, "Every block that key_lengths reaches into needs a page."));
     }
   }
 }

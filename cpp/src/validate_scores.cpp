@@ -180,8 +180,9 @@ void check_biases(const Problem& p, Geometry& g) {
   if (table.dtype != g.dtype || table.rank != 2 || !whole ||
       (heads > 1 && stride(table, 1) != places * static_cast<std::int64_t>(size(g.dtype))) ||
       (places > 1 && stride(table, 0) != static_cast<std::int64_t>(size(g.dtype)))) {
-    throw ValueError(message("position_bias has a table of shape " + tuple(table.dims()) + ".", {},
-                             "It must be C-contiguous, of the type that is computed in, one row a head."));
+    throw ValueError(
+        message("position_bias has a table of shape " + tuple(table.dims()) + ".", {},
+                "It must be C-contiguous, of the type that is computed in, one row a head."));
   }
   if (heads != 1 && heads != g.query_heads) {
     throw ValueError(message("position_bias is for " + std::to_string(heads) + " heads.",

@@ -17,8 +17,9 @@ void check_stored(const char* argument, const Array& array, const std::optional<
   if (array.dtype == DType::int8 && g.dtype == DType::float32) {
     if (scales) return;
     throw TypeError(message(prefix + " has dtype int8 and no scales.", {shown},
-                            "Give " + prefix + "_scales, as regard.quantize_kv makes them, or "
-                            "convert it with astype()."));
+                            "Give " + prefix +
+                                "_scales, as regard.quantize_kv makes them, or "
+                                "convert it with astype()."));
   }
   if (scales) {
     throw TypeError(message(prefix + "_scales come with a " + prefix + " of dtype " +
@@ -28,14 +29,14 @@ void check_stored(const char* argument, const Array& array, const std::optional<
                             "Scales are those of int8, with a query of float32, float16 or "
                             "bfloat16."));
   }
-  const bool fits = g.dtype == DType::float64 ? array.dtype == DType::float64
-                                              : computed_in_float32(array.dtype);
+  const bool fits =
+      g.dtype == DType::float64 ? array.dtype == DType::float64 : computed_in_float32(array.dtype);
   if (fits) return;
-  throw TypeError(message(prefix + " has dtype " + name(array.dtype) + " but query has " +
-                              name(p.query.dtype) + ".",
-                          {show_query(p), show_key(p), show_value(p)},
-                          "float32, float16 and bfloat16 go together, float64 goes with itself: "
-                          "convert with astype()."));
+  throw TypeError(message(
+      prefix + " has dtype " + name(array.dtype) + " but query has " + name(p.query.dtype) + ".",
+      {show_query(p), show_key(p), show_value(p)},
+      "float32, float16 and bfloat16 go together, float64 goes with itself: "
+      "convert with astype()."));
 }
 
 Operand align_scales(const char* argument, const Array& scales, const Array& of, const Problem& p,
@@ -55,11 +56,11 @@ Operand align_scales(const char* argument, const Array& scales, const Array& of,
     fits = axis(scales, 2 + i) == 1 || axis(scales, 2 + i) == wanted;
   }
   if (!fits) {
-    throw ValueError(message(std::string(argument) + " of shape " + tuple(scales.dims()) +
-                                 " does not fit.",
-                             {show_key(p), show_value(p)},
-                             "Give one scale for each token and kv head: the shape without its "
-                             "last axis."));
+    throw ValueError(
+        message(std::string(argument) + " of shape " + tuple(scales.dims()) + " does not fit.",
+                {show_key(p), show_value(p)},
+                "Give one scale for each token and kv head: the shape without its "
+                "last axis."));
   }
   Operand operand = align(scales, g, 1);
   if (batch_rank == 0) operand.batch_strides.fill(0);

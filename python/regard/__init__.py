@@ -32,7 +32,7 @@ from regard._varlen import varlen_attention
 if TYPE_CHECKING:
     from regard import bias, masks, plot, positions, reference
     from regard._alibi import alibi_slopes
-    from regard._bfloat16 import bfloat16
+    from regard._bfloat16 import bfloat16 as bfloat16
     from regard._merge import merge_states
     from regard._quantize import quantize_kv
     from regard.masks import BlockMask, PackedMask

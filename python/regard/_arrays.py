@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from regard._bfloat16 import is_bfloat16
+
 
 def coerce(value: Any, argument: str, role: str) -> NDArray[Any]:
     """Make an array of an argument, without copying where its memory can be used as it is.
@@ -60,11 +62,6 @@ def coerce(value: Any, argument: str, role: str) -> NDArray[Any]:
     if array.dtype.char not in "efd" and not is_bfloat16(array.dtype):
         raise _unsupported(array, argument, "float32, float64, float16 or bfloat16")
     return array
-
-
-def is_bfloat16(dtype: np.dtype[Any]) -> bool:
-    """Whether a dtype is that of ml_dtypes, or a record of one field of that name."""
-    return dtype.itemsize == 2 and (dtype.names == ("bfloat16",) or dtype.name == "bfloat16")
 
 
 def _to_numpy(value: Any, argument: str) -> NDArray[Any]:

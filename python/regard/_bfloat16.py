@@ -26,7 +26,24 @@ def _best() -> np.dtype[Any]:
     return np.dtype(scalar)
 
 
-bfloat16: np.dtype[Any] = _best()
+def __getattr__(name: str) -> np.dtype[Any]:
+    if name == "bfloat16":  # not before it is asked for: ml_dtypes takes a while to import
+        dtype = globals()["bfloat16"] = _best()
+        return dtype
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def is_bfloat16(dtype: np.dtype[Any]) -> bool:
+    """Whether a dtype is one of the two that stand for bfloat16.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from regard._bfloat16 import MARKER, is_bfloat16
+    >>> is_bfloat16(MARKER), is_bfloat16(np.dtype(np.float16))
+    (True, False)
+    """
+    return dtype == MARKER or (dtype.kind == "V" and dtype.name == "bfloat16")
 
 
 def to_float32(x: NDArray[Any]) -> NDArray[np.float32]:
@@ -80,4 +97,4 @@ def to_bfloat16(x: ArrayLike, dtype: np.dtype[Any] | None = None) -> NDArray[Any
     # Rounding could carry a NaN's payload over into infinity: keep its top, and make it quiet.
     rounded = np.where(np.isnan(wide), bits | np.uint32(0x400000), rounded)
     half = np.asarray(rounded >> np.uint32(16)).astype(np.uint16)
-    return half.view(bfloat16 if dtype is None else dtype)
+    return half.view(_best() if dtype is None else dtype)

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from regard._arrays import is_bfloat16
-from regard._bfloat16 import to_float32
+from regard._bfloat16 import is_bfloat16, to_float32
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

@@ -118,7 +118,7 @@ struct ForwardUnit {
   ScoreUnit scores;
   StoredRows value;  ///< (1, keys, value_dim)
   Rows out;          ///< (group, queries, value_dim)
-  Rows lse;  ///< (group, queries, 1) of the compute type; data is null when not asked for
+  Rows lse;          ///< (group, queries, 1) of the compute type; data is null when not asked for
   Storage out_storage;
   std::int64_t value_dim;
   Dropout dropout;

@@ -147,7 +147,7 @@ class QueryBlock {
   const ScoreUnit& u;
   ScoreOptions<V> options;
   bool key_in_place, mixed;
-  Rows key;  ///< the tile's keys where they can be read
+  Rows key;                       ///< the tile's keys where they can be read
   T *Qt, *key_copy, *query_copy;  ///< query_copy: one vector of rows, when they must be widened
 
   static void take(ScratchMemory& memory, const ScratchSizes& sizes, T*& queries, T*& tile,
@@ -194,8 +194,8 @@ class QueryBlock {
     const std::int64_t ld = round_up(u.head_dim, V::lanes);
     with_storage<V>(u.query_storage, [&]<class S>() {
       for (std::int64_t i = 0; i < count; ++i) {
-        widen_row<V, S>(rows[i], u.query.column_stride, u.head_dim, V::set1(1),
-                        query_copy + i * ld, ld);
+        widen_row<V, S>(rows[i], u.query.column_stride, u.head_dim, V::set1(1), query_copy + i * ld,
+                        ld);
         rows[i] = reinterpret_cast<const char*>(query_copy + i * ld);
       }
     });
@@ -203,8 +203,8 @@ class QueryBlock {
   }
 
   /// What the queries of a vector of rows are multiplied by, where that differs.
-  reg factors(const Panel<T>& panel, const char* const* rows, std::ptrdiff_t stride,
-              std::int64_t r, std::int64_t count) const {
+  reg factors(const Panel<T>& panel, const char* const* rows, std::ptrdiff_t stride, std::int64_t r,
+              std::int64_t count) const {
     alignas(64) T factor[V::lanes] = {};
     for (std::int64_t i = 0; i < count; ++i) {
       const std::int64_t head = (u.first_row + panel.row + r + i) % u.group;

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from regard._arrays import is_bfloat16
-from regard._bfloat16 import to_bfloat16, to_float32
+from regard._bfloat16 import is_bfloat16, to_bfloat16, to_float32
 from regard.reference._shapes import Array
 
 
@@ -57,7 +56,8 @@ def stored(
     gathered = np.zeros((*table.shape, *a.shape[1:]))
     gathered[table >= 0] = a[table[table >= 0]]
     *batch, blocks, page_size, heads, dim = gathered.shape
-    return gathered.reshape(*batch, blocks * page_size, heads, dim).swapaxes(-3, -2)
+    rows: Array = gathered.reshape(*batch, blocks * page_size, heads, dim).swapaxes(-3, -2)
+    return rows
 
 
 def pages_of(block_table: ArrayLike, pages: int) -> NDArray[np.int64]:
