@@ -301,8 +301,8 @@ def test_misuse_of_packed_queries():
     for cuts_q, cuts_k, options, name in (
         ([0, 2, 3], [0, 1, 2], GOOD, "cu_seqlens_k"),
         ([0, 2, 3], None, {}, "cu_seqlens_k"),
-        ([0, 3], None, GOOD, "(block_table|cu_seqlens_q)"),
-        ([0, 1, 2, 3], None, GOOD, "(block_table|cu_seqlens_q)"),
+        ([0, 3], None, GOOD, "(block_table|cu_seqlens_q|key_lengths)"),
+        ([0, 1, 2, 3], None, GOOD, "(block_table|cu_seqlens_q|key_lengths)"),
         ([0, 2, 3], None, without("key_lengths"), "key_lengths"),
     ):
         pages = PAGES if "block_table" in options else PAGES[0]
