@@ -147,6 +147,19 @@ def test_every_key_is_read_right(isa, name):
         )
 
 
+@pytest.mark.parametrize("of_bias", FLOATS)
+@pytest.mark.parametrize("name", ["float32", *HALVES])
+def test_bias_of_another_type(isa, rng, name, of_bias):
+    """Whole, of one row and of one key, over keys that fill no vector."""
+    for queries, keys in ((30, 22), (3, 5), (50, 140), (1, 300)):
+        problem = make(rng, alike(name), heads=2, queries=queries, keys=keys, head_dim=16)
+        bias = np.where(rng.random((queries, keys)) < 0.1, -np.inf, rng.random((queries, keys)))
+        bias[:, 0] = 1
+        bias = rounded(bias, FLOATS[of_bias])
+        for part in (bias, bias[:1], bias[:, :1], bias[::-1, ::-1]):
+            check(problem.but(bias=part))
+
+
 @pytest.mark.parametrize("name", HALVES)
 def test_large_scores(isa, rng, name):
     """Logits up to 1e4: the softmax is exact."""
