@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from regard import bias, masks, plot, positions, reference
     from regard._alibi import alibi_slopes
     from regard._merge import merge_states
+    from regard.cache import KVCache, OutOfPages, PagedKVCache
     from regard.masks import BlockMask, PackedMask
 
 __version__: str = _build()["version"]
@@ -41,7 +42,10 @@ __all__ = [
     "AttentionSummary",
     "BlockMask",
     "Explanation",
+    "KVCache",
+    "OutOfPages",
     "PackedMask",
+    "PagedKVCache",
     "__version__",
     "active_isa",
     "alibi_slopes",
@@ -64,7 +68,10 @@ __all__ = [
 # Loaded when first used, so that the import stays within its few milliseconds.
 _LAZY = {
     "BlockMask": "masks",
+    "KVCache": "cache",
+    "OutOfPages": "cache",
     "PackedMask": "masks",
+    "PagedKVCache": "cache",
     "alibi_slopes": "_alibi",
     "bias": "bias",
     "masks": "masks",

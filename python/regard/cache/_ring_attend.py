@@ -1,0 +1,222 @@
+"""Attention to a ring, whose slots are read in place, in whatever order their tokens are.
+
+The order of keys does not matter to softmax. So there is a mask over the slots where some of them
+are not to be seen, and options that depend on positions become a bias over the slots.
+
+Positions count the tokens that a query sees, sinks and window, without the gap between them. For a
+query at p that makes no difference to the window, and puts it at min(p, s + w) as seen from the
+sinks. Rotated queries differ between the two, whose results are then merged.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regard._attention import attention
+from regard._merge import merge_states
+from regard._options import _position_bias as lowered_position_bias
+from regard.cache._ring import Ring
+from regard.cache._rotary import first_positions
+from regard.cache._storage import Storage
+from regard.positions._rotation import Rotation
+
+# What may be given; the window makes the rest meaningless or gives it a second meaning.
+_POSSIBLE = {
+    "alibi_slopes", "causal", "num_threads", "out", "position_bias", "query_lengths", "return_lse",
+    "scale", "similarity", "sinks", "softcap",
+}  # fmt: skip
+
+
+class _Part:
+    """Some slots of a cache, for a query with or without a batch axis."""
+
+    def __init__(self, storage: Storage, slots: slice, alone: bool) -> None:
+        self.storage = storage
+        self.slots = slots
+        self.alone = alone
+
+    def attention(
+        self,
+        query: NDArray[Any],
+        options: dict[str, Any],
+        visible: NDArray[np.bool_] | None = None,
+        bias: NDArray[Any] | None = None,
+    ) -> Any:
+        """Attention with a mask (batch or 1, Sq, slots) and a bias (batch or 1, Hq, Sq, slots)."""
+        if visible is not None and not visible.all():
+            options = {**options, "mask": visible[0] if self.alone else visible[:, np.newaxis]}
+        if bias is not None:
+            options = {**options, "bias": bias[0] if self.alone else bias}
+        at = (0 if self.alone else slice(None), slice(None), self.slots)
+        keys, values, scales = self.storage.at(at)
+        return attention(query, keys, values, **options, **scales)
+
+
+def attend(
+    ring: Ring,
+    storage: Storage,
+    lengths: NDArray[np.int64],
+    highest: NDArray[np.int64],
+    rotation: Rotation | None,
+    query: NDArray[Any],
+    options: dict[str, Any],
+) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]:
+    """Attention of query (batch, Hq, Sq, D), or (Hq, Sq, D) for a batch of one."""
+    _refuse(options)
+    count = query.shape[-2]
+    if (lengths == lengths[0]).all() and "query_lengths" not in options:
+        lengths, highest = lengths[:1], highest.max(keepdims=True)
+    first = first_positions(lengths, count, options)
+    _check_kept(ring, first, lengths, highest)
+    p = first[:, np.newaxis] + np.arange(count)  # (batch or 1, Sq)
+    if rotation is not None:
+        turned = rotation.turn(query, p[:, np.newaxis] if query.ndim == 4 else p)
+    else:
+        turned = query
+
+    straight = bool((highest <= ring.capacity).all())
+    slots = int(lengths.max()) if straight else ring.capacity
+    whole = _Part(storage, slice(slots), query.ndim == 3)
+    reaches_sinks = bool((lengths - 1 <= ring.sinks + ring.window).all())
+    if straight and (reaches_sinks or ring.sinks == 0):
+        if not reaches_sinks:
+            options["window"] = (ring.window, 0)
+        if len(lengths) > 1:
+            options["key_lengths"] = lengths
+        options["causal"] = True
+        return whole.attention(turned, options)
+
+    options.pop("causal", None)
+    visible = _visible(ring, p, ring.positions(lengths, slots))
+    near = np.minimum(p, ring.sinks + ring.window)  # positions as seen from the sinks
+    bias = _bias(ring, query, p, near, ring.positions(lengths, slots), options)
+    if rotation is None or ring.sinks == 0:
+        return whole.attention(turned, options, visible, bias)
+    return _merged(ring, whole, rotation, query, turned, near, visible, bias, options)
+
+
+def _merged(
+    ring: Ring,
+    whole: _Part,
+    rotation: Rotation,
+    query: NDArray[Any],
+    far_query: NDArray[Any],
+    near: NDArray[np.int64],
+    visible: NDArray[np.bool_],
+    bias: NDArray[Any] | None,
+    options: dict[str, Any],
+) -> Any:
+    """Attention to the sinks by a query turned as seen from them, and to the rest as it stands."""
+    return_lse, out = options.pop("return_lse", False), options.pop("out", None)
+    shape = (*query.shape[:-1], whole.storage.values.shape[-1])
+    if out is not None:
+        _check_out(out, shape, query.dtype)
+    # Half precision is rounded once, after the merge.
+    wide = np.float64 if query.dtype == np.float64 else np.float32
+    near_query = rotation.turn(query, near[:, np.newaxis] if query.ndim == 4 else near)
+    s, parts = ring.sinks, []
+    for rows, slots in ((near_query, slice(s)), (far_query, slice(s, whole.slots.stop))):
+        part = _Part(whole.storage, slots, whole.alone)
+        parts.append(
+            part.attention(
+                rows.astype(wide, copy=False),
+                {**options, "return_lse": True},
+                visible[..., slots],
+                None if bias is None else bias[..., slots],
+            )
+        )
+        options.pop("sinks", None)  # a logit of the whole, so of one part only
+    merged, lse = merge_states(*zip(*parts, strict=True))
+    if out is None:
+        out = merged.astype(query.dtype, copy=False)
+    else:
+        out[...] = merged
+    return (out, lse) if return_lse else out
+
+
+def _visible(ring: Ring, p: NDArray[np.int64], positions: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which slots each query sees, (batch or 1, Sq, slots)."""
+    p, positions = p[..., np.newaxis], positions[:, np.newaxis]
+    window = (positions >= np.maximum(p - ring.window, ring.sinks)) & (positions <= p)
+    return np.concatenate((np.arange(ring.sinks) <= p, window), axis=-1)
+
+
+def _bias(
+    ring: Ring,
+    query: NDArray[Any],
+    p: NDArray[np.int64],
+    near: NDArray[np.int64],
+    positions: NDArray[np.int64],
+    options: dict[str, Any],
+) -> NDArray[Any] | None:
+    """What options that depend on distances add, (batch or 1, Hq, Sq, slots)."""
+    slopes, table = options.pop("alibi_slopes", None), options.pop("position_bias", None)
+    if slopes is None and table is None:
+        return None
+    heads, dtype = query.shape[-3], np.float64 if query.dtype == np.float64 else np.float32
+    sinks = near[..., np.newaxis] - np.arange(ring.sinks)
+    window = p[..., np.newaxis] - positions[:, np.newaxis]
+    # What no query sees may be any distance.
+    distances = np.concatenate((sinks, window), axis=-1).clip(0, ring.sinks + ring.window)
+    bias = np.zeros((1, heads, 1, 1), dtype)
+    if slopes is not None:
+        slopes = np.asarray(slopes, dtype)
+        if slopes.shape[-1:] != (heads,) or slopes.ndim > 2:
+            raise ValueError(
+                f"attend: alibi_slopes has shape {slopes.shape}.\n  Give one for each of the "
+                f"{heads} heads of query."
+            )
+        bias = bias - slopes[..., np.newaxis, np.newaxis] * distances[:, np.newaxis]
+    if table is not None:
+        numbers, height, _ = lowered_position_bias(table, query)
+        if height:
+            raise ValueError(
+                "attend: position_bias is a Grid.\n  Its pixels have no place in a window over "
+                "tokens."
+            )
+        reach = numbers.shape[1] // 2
+        of_distances = numbers[:, reach - np.minimum(distances, reach)]
+        bias = bias + np.moveaxis(of_distances, 0, 1)
+    return bias.astype(dtype, copy=False)
+
+
+def _check_kept(
+    ring: Ring,
+    first: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    highest: NDArray[np.int64],
+) -> None:
+    needed, oldest = np.maximum(first - ring.window, ring.sinks), ring.oldest(highest)
+    for element in np.flatnonzero((needed < oldest) & (first < lengths))[:1]:
+        raise ValueError(
+            f"attend: the first query stands at {first[element]} and sees back to token "
+            f"{needed[element]}, but those before {oldest[element]} have been overwritten.\n"
+            f"  capacity={ring.capacity}, window={ring.window}, sink_tokens={ring.sinks}\n"
+            f"  Append and attend to at most {ring.size - ring.window} tokens at a time, or make "
+            "the capacity larger."
+        )
+
+
+def _refuse(options: dict[str, Any]) -> None:
+    for name in options.keys() - _POSSIBLE:
+        raise TypeError(
+            f"attend: {name} cannot be given to a cache with a window.\n  It may have "
+            f"{', '.join(sorted(_POSSIBLE))}."
+        )
+    if not (options.get("causal", True) is True or options["causal"] == "lower_right"):
+        raise ValueError(
+            f"attend: causal is {options['causal']!r}.\n  A cache with a window is causal: leave "
+            "it out."
+        )
+
+
+def _check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype:
+        found = f"{out.shape} {out.dtype}" if isinstance(out, np.ndarray) else type(out).__name__
+        raise ValueError(
+            f"attend: out is {found}; the result is {shape} {dtype}.\n  Give an array of exactly "
+            "that."
+        )

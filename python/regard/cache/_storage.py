@@ -1,0 +1,143 @@
+"""Keys and values as they lie in memory: rows of numbers, and for int8 a scale for each row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regard.cache._fallback import store
+from regard.cache._fallback import bfloat16
+
+DTYPES: dict[str, np.dtype[Any]] = {
+    "bfloat16": bfloat16,
+    "float32": np.dtype(np.float32),
+    "float16": np.dtype(np.float16),
+    "int8": np.dtype(np.int8),
+    "float64": np.dtype(np.float64),
+}
+
+# Where an array begins: a cache line, so that no row of head_dim 32 or more straddles one more
+# than it has to.
+_ALIGNMENT = 64
+
+
+class Storage:
+    """The arrays of a cache, of shape (*lead, head_dim) and (*lead, value_dim).
+
+    Parameters
+    ----------
+    dtype : str
+        One of `DTYPES`.
+    lead : tuple of int
+        (batch, kv_heads, capacity), or (pages, kv_heads, page_size).
+    head_dim, value_dim : int
+    memory : ndarray of uint8, optional
+        `nbytes` bytes to lie in; by default memory of their own, which is not touched before it is
+        written to.
+    """
+
+    __slots__ = ("key_scales", "keys", "nbytes", "value_scales", "values")
+
+    def __init__(
+        self,
+        dtype: str,
+        lead: tuple[int, ...],
+        head_dim: int,
+        value_dim: int,
+        memory: NDArray[np.uint8] | None = None,
+    ) -> None:
+        parts, self.nbytes = _parts(dtype, lead, head_dim, value_dim)
+        if memory is None:
+            raw = np.empty(self.nbytes + _ALIGNMENT, np.uint8)
+            memory = raw[-raw.ctypes.data % _ALIGNMENT :]
+        arrays = [
+            memory[start : start + size].view(kind).reshape(shape)
+            for start, size, kind, shape in parts
+        ]
+        self.keys, self.values = arrays[:2]
+        self.key_scales, self.value_scales = arrays[2:] or (None, None)
+
+    def write(self, key: NDArray[Any], value: NDArray[Any], at: Any) -> None:
+        """Round rows to the type of the storage and write them to the place `at`."""
+        if self.key_scales is None or self.value_scales is None:
+            store(key, self.keys[at], None)
+            store(value, self.values[at], None)
+        else:
+            store(key, self.keys[at], self.key_scales[at])
+            store(value, self.values[at], self.value_scales[at])
+
+    def scatter(
+        self, key: NDArray[Any], value: NDArray[Any], pages: NDArray[Any], slots: NDArray[Any]
+    ) -> None:
+        """Round rows (total, heads, dim) and write each to its page and slot."""
+        # Rounded in one go first: a call for each row would cost more than its bytes.
+        for rows, target, scales in (
+            (key, self.keys, self.key_scales),
+            (value, self.values, self.value_scales),
+        ):
+            rounded = np.empty(rows.shape, target.dtype)
+            if scales is None:
+                store(rows, rounded, None)
+            else:
+                of_rows = np.empty(rows.shape[:-1], np.float32)
+                store(rows, rounded, of_rows)
+                scales[pages, :, slots] = of_rows
+            target[pages, :, slots] = rounded
+
+    def by_token(self) -> tuple[NDArray[Any], NDArray[Any], dict[str, NDArray[Any]]]:
+        """Views of (pages, page_size, kv_heads, ...), and scales as options of attention."""
+        keys, values = self.keys.swapaxes(1, 2), self.values.swapaxes(1, 2)
+        if self.key_scales is None or self.value_scales is None:
+            return keys, values, {}
+        return keys, values, {
+            "key_scales": self.key_scales.swapaxes(1, 2),
+            "value_scales": self.value_scales.swapaxes(1, 2),
+        }  # fmt: skip
+
+    def at(self, place: Any) -> tuple[NDArray[Any], NDArray[Any], dict[str, NDArray[Any]]]:
+        """Keys, values, and scales as options of attention."""
+        if self.key_scales is None or self.value_scales is None:
+            return self.keys[place], self.values[place], {}
+        scales = {"key_scales": self.key_scales[place], "value_scales": self.value_scales[place]}
+        return self.keys[place], self.values[place], scales
+
+    def arrays(self) -> list[NDArray[Any]]:
+        """All arrays: keys, values, and the scales if there are any."""
+        arrays = [self.keys, self.values]
+        if self.key_scales is not None and self.value_scales is not None:
+            arrays += [self.key_scales, self.value_scales]
+        return arrays
+
+    def copy(self, target: Any, source: Storage, at: Any) -> None:
+        """Copy what `source`, of the same type, has at `at` to the place `target`."""
+        for mine, other in zip(self.arrays(), source.arrays(), strict=True):
+            mine[target] = other[at]
+
+    @staticmethod
+    def size(dtype: str, lead: tuple[int, ...], head_dim: int, value_dim: int) -> int:
+        """Bytes that these arrays take."""
+        return _parts(dtype, lead, head_dim, value_dim)[1]
+
+
+_Part = tuple[int, int, "np.dtype[Any]", tuple[int, ...]]
+
+
+def _parts(
+    dtype: str, lead: tuple[int, ...], head_dim: int, value_dim: int
+) -> tuple[list[_Part], int]:
+    """(first byte, bytes, type, shape) of each array, and the bytes of all."""
+    kind = DTYPES[dtype]
+    shapes = [(kind, (*lead, head_dim)), (kind, (*lead, value_dim))]
+    if dtype == "int8":
+        shapes += [(np.dtype(np.float32), lead)] * 2
+    parts: list[_Part] = []
+    end = 0
+    for part, shape in shapes:
+        size = part.itemsize
+        for length in shape:  # Python's integers: an absurd shape must not wrap round
+            size *= length
+        parts.append((end, size, part, shape))
+        end += -(-size // _ALIGNMENT) * _ALIGNMENT
+    return parts, end
