@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regard._arrays import coerce
+from regard._bfloat16 import is_bfloat16
 from regard.cache._storage import DTYPES
 
 # What a cache decides itself; giving it to attend would contradict what is stored.
@@ -29,9 +30,10 @@ def dtype_name(dtype: Any, call: str) -> str:
     if isinstance(dtype, str):
         if dtype in DTYPES:
             return dtype
-    else:
-        for name, kind in DTYPES.items():
-            if dtype is not None and kind == dtype:
+    elif isinstance(dtype, (type, np.dtype)):
+        kind = np.dtype(dtype)
+        for name, stored in DTYPES.items():
+            if kind == stored or (name == "bfloat16" and is_bfloat16(kind)):
                 return name
     raise ValueError(f"{call}: dtype is {dtype!r}.\n  Give one of {', '.join(map(repr, DTYPES))}.")
 
@@ -57,7 +59,9 @@ def counts(value: Any, name: str, call: str, size: int, most: Any, what: str) ->
 
 
 def rows(array: Any, name: str) -> NDArray[Any]:
-    """Return an array of floats as `Storage` can take it."""
+    """Return an array of floats; integers become float64."""
+    if type(array) is np.ndarray and array.dtype.char in "fde" and array.dtype.isnative:
+        return array
     return coerce(array, name, "input")
 
 

@@ -250,7 +250,7 @@ class KVCache:
             As `regard.attention` does; or an option makes no sense here.
         """
         state, layout = self._state, self._state.layout
-        rows = query if type(query) is np.ndarray else _check.rows(query, "query")
+        rows = _check.rows(query, "query")
         alone = rows.ndim == 3 and layout.batch == 1
         if not alone and rows.ndim != 4:
             axes = "heads" if layout.batch == 1 else f"batch={layout.batch}, heads"
@@ -281,7 +281,7 @@ class KVCache:
             options["key_lengths"] = state.lengths
             longest = int(state.lengths.max())
         keys, values, scales = state.storage.at((0 if alone else _ALL, _ALL, slice(longest)))
-        return attention(rows, keys, values, **options, **scales)
+        return attention(rows, keys, values, **{**options, **scales})
 
     def truncate(self, lengths: ArrayLike) -> None:
         """Keep the first tokens and forget the later ones, e.g. guesses that were wrong.
@@ -436,11 +436,7 @@ class KVCache:
 
     def _new_rows(self, array: ArrayLike, name: str) -> NDArray[Any]:
         """Check tokens to append: (batch, kv_heads, n, dim)."""
-        rows = (
-            array
-            if type(array) is np.ndarray and array.dtype.char in "fde"
-            else (_check.rows(array, name))
-        )
+        rows = _check.rows(array, name)
         layout = self._state.layout
         dim = layout.head_dim if name == "key" else layout.value_dim
         if rows.ndim == 3 and layout.batch == 1:

@@ -1,7 +1,7 @@
 """A cache in a buffer of bytes, such as a memory-mapped file: how it begins, and what is checked.
 
     byte     0  magic, version, the sizes of `Layout`, bytes in all, checksum
-           128  rotation of the keys: checksum, known or not, interleaved, pairs, factor, frequencies
+           128  rotation of the keys: checksum, if any, interleaved, pairs, factor, frequencies
              .  a length for each batch element, in 8 bytes
              .  the highest length that each has had, which tells what a ring has overwritten
              .  from a multiple of 4096 on: keys, values, and with int8 the scales of both
@@ -174,9 +174,12 @@ def read_layout(buffer: Any, call: str) -> Layout:
     checksum = _CHECKSUM.unpack_from(header, _FIELDS.size)[0]
     if checksum != zlib.crc32(header[: _FIELDS.size]) or fields[2] not in names:
         raise _damaged(call, "its header")
-    window = fields[8] if fields[8] >= 0 else None
-    layout = Layout(names[fields[2]], *fields[3:8], window, fields[9])
-    if data.size < layout.nbytes or fields[10] != layout.nbytes:
+    batch, kv_heads, head_dim, value_dim, capacity, window, sink_tokens, size = fields[3:]
+    layout = Layout(
+        names[fields[2]], batch, kv_heads, head_dim, value_dim, capacity,
+        window if window >= 0 else None, sink_tokens,
+    )  # fmt: skip
+    if data.size < layout.nbytes or size != layout.nbytes:
         raise ValueError(
             f"{call}: buffer has {data.size} bytes, and the cache in it {layout.nbytes}.\n  The "
             "file was shortened."
@@ -208,7 +211,8 @@ def _damaged(call: str, what: str) -> ValueError:
 def _sealed(lengths: NDArray[np.int64]) -> NDArray[np.uint64]:
     numbers = lengths.astype(np.uint64)
     check = (numbers * _SPREAD) >> np.uint64(_LENGTH_BITS)
-    return numbers | check << np.uint64(_LENGTH_BITS)
+    words: NDArray[np.uint64] = numbers | check << np.uint64(_LENGTH_BITS)
+    return words
 
 
 def _unsealed(words: NDArray[np.uint64]) -> NDArray[np.int64] | None:

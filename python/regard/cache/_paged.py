@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from regard._varlen import varlen_attention
+from regard.cache._fallback import varlen_attention
 from regard.cache import _check
 from regard.cache._pages import OutOfPages, Pages
 from regard.cache._rotary import choose, first_positions
@@ -338,7 +338,7 @@ class PagedKVCache:
             own to give.
         """
         several = self._several(sequences, "attend")
-        rows = query if type(query) is np.ndarray else _check.rows(query, "query")
+        rows = _check.rows(query, "query")
         if rows.ndim != 3:
             raise ValueError(
                 f"attend: query has shape {rows.shape}.\n  Give (queries, heads, "
@@ -360,7 +360,7 @@ class PagedKVCache:
         keys, values, scales = self._storage.by_token()
         return varlen_attention(
             rows, keys, values, np.append(starts, total), None,
-            block_table=self._table[table_rows, :blocks], key_lengths=lengths, **options, **scales,
+            block_table=self._table[table_rows, :blocks], key_lengths=lengths, **{**options, **scales},
         )  # fmt: skip
 
     def __repr__(self) -> str:
@@ -374,9 +374,9 @@ class PagedKVCache:
     def __reduce__(self) -> str:
         raise TypeError("PagedKVCache: a cache cannot be pickled.\n  Each process needs its own.")
 
-    def _several(self, sequences: Any, call: str) -> list[Sequence]:
+    def _several(self, sequences: int | Several[int], call: str) -> list[Sequence]:
         """Look sequences up."""
-        handles = [sequences] if isinstance(sequences, (int, np.integer)) else sequences
+        handles: Any = [sequences] if isinstance(sequences, (int, np.integer)) else sequences
         try:
             return [self._sequences[handle] for handle in handles]
         except (KeyError, TypeError):

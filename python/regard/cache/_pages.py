@@ -15,7 +15,7 @@ from hashlib import blake2b
 _NAME_BYTES = 16
 
 
-class OutOfPages(ValueError):  # noqa: N818 - says what is, as StopIteration does
+class OutOfPages(ValueError):
     """There are fewer free pages than an operation on a `PagedKVCache` needs."""
 
 

@@ -7,7 +7,6 @@ With s sinks, R slots behind them and window w, token j lies in slot j if j < s,
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +51,9 @@ class Ring:
         return (lengths <= self.sinks) | (needed >= self.oldest(highest))
 
     def positions(self, lengths: NDArray[np.int64], slots: int) -> NDArray[np.int64]:
-        """Token in each slot behind the sinks, (batch, slots - sinks); where none is, before them."""
+        """Tell the token in each slot behind the sinks, (batch, slots - sinks).
+
+        Where there is none, a number below that of the first token behind the sinks.
+        """
         last = lengths[:, np.newaxis] - 1
         return last - (last - self.sinks - np.arange(slots - self.sinks)) % self.size

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regard._attention import attention
+from regard._bfloat16 import is_bfloat16, to_bfloat16, to_float32
 from regard._merge import merge_states
 from regard._options import _position_bias as lowered_position_bias
 from regard.cache._ring import Ring
@@ -52,7 +53,7 @@ class _Part:
             options = {**options, "bias": bias[0] if self.alone else bias}
         at = (0 if self.alone else slice(None), slice(None), self.slots)
         keys, values, scales = self.storage.at(at)
-        return attention(query, keys, values, **options, **scales)
+        return attention(query, keys, values, **{**options, **scales})
 
 
 def attend(
@@ -115,14 +116,13 @@ def _merged(
     if out is not None:
         _check_out(out, shape, query.dtype)
     # Half precision is rounded once, after the merge.
-    wide = np.float64 if query.dtype == np.float64 else np.float32
     near_query = rotation.turn(query, near[:, np.newaxis] if query.ndim == 4 else near)
     s, parts = ring.sinks, []
     for rows, slots in ((near_query, slice(s)), (far_query, slice(s, whole.slots.stop))):
         part = _Part(whole.storage, slots, whole.alone)
         parts.append(
             part.attention(
-                rows.astype(wide, copy=False),
+                _widened(rows),
                 {**options, "return_lse": True},
                 visible[..., slots],
                 None if bias is None else bias[..., slots],
@@ -130,11 +130,18 @@ def _merged(
         )
         options.pop("sinks", None)  # a logit of the whole, so of one part only
     merged, lse = merge_states(*zip(*parts, strict=True))
-    if out is None:
-        out = merged.astype(query.dtype, copy=False)
-    else:
-        out[...] = merged
-    return (out, lse) if return_lse else out
+    half = is_bfloat16(query.dtype)
+    result = to_bfloat16(merged, query.dtype) if half else merged.astype(query.dtype, copy=False)
+    if out is not None:
+        out[...] = result
+        result = out
+    return (result, lse) if return_lse else result
+
+
+def _widened(query: NDArray[Any]) -> NDArray[Any]:
+    if is_bfloat16(query.dtype):
+        return to_float32(query)
+    return query.astype(np.result_type(query.dtype, np.float32), copy=False)
 
 
 def _visible(ring: Ring, p: NDArray[np.int64], positions: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -152,7 +159,7 @@ def _bias(
     positions: NDArray[np.int64],
     options: dict[str, Any],
 ) -> NDArray[Any] | None:
-    """What options that depend on distances add, (batch or 1, Hq, Sq, slots)."""
+    """Compute what options that depend on distances add, (batch or 1, Hq, Sq, slots)."""
     slopes, table = options.pop("alibi_slopes", None), options.pop("position_bias", None)
     if slopes is None and table is None:
         return None

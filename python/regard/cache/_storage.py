@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from regard._bfloat16 import MARKER
 from regard.cache._fallback import store
-from regard.cache._fallback import bfloat16
 
 DTYPES: dict[str, np.dtype[Any]] = {
-    "bfloat16": bfloat16,
+    "bfloat16": MARKER,
     "float32": np.dtype(np.float32),
     "float16": np.dtype(np.float16),
     "int8": np.dtype(np.int8),
@@ -84,10 +84,10 @@ class Storage:
                 of_rows = np.empty(rows.shape[:-1], np.float32)
                 store(rows, rounded, of_rows)
                 scales[pages, :, slots] = of_rows
-            target[pages, :, slots] = rounded
+            _plain(target)[pages, :, slots] = _plain(rounded)
 
     def by_token(self) -> tuple[NDArray[Any], NDArray[Any], dict[str, NDArray[Any]]]:
-        """Views of (pages, page_size, kv_heads, ...), and scales as options of attention."""
+        """Return views of (pages, page_size, kv_heads, ...), and scales as options of attention."""
         keys, values = self.keys.swapaxes(1, 2), self.values.swapaxes(1, 2)
         if self.key_scales is None or self.value_scales is None:
             return keys, values, {}
@@ -97,7 +97,7 @@ class Storage:
         }  # fmt: skip
 
     def at(self, place: Any) -> tuple[NDArray[Any], NDArray[Any], dict[str, NDArray[Any]]]:
-        """Keys, values, and scales as options of attention."""
+        """Return keys, values, and scales as options of attention."""
         if self.key_scales is None or self.value_scales is None:
             return self.keys[place], self.values[place], {}
         scales = {"key_scales": self.key_scales[place], "value_scales": self.value_scales[place]}
@@ -113,12 +113,17 @@ class Storage:
     def copy(self, target: Any, source: Storage, at: Any) -> None:
         """Copy what `source`, of the same type, has at `at` to the place `target`."""
         for mine, other in zip(self.arrays(), source.arrays(), strict=True):
-            mine[target] = other[at]
+            _plain(mine)[target] = _plain(other)[at]
 
     @staticmethod
     def size(dtype: str, lead: tuple[int, ...], head_dim: int, value_dim: int) -> int:
         """Bytes that these arrays take."""
         return _parts(dtype, lead, head_dim, value_dim)[1]
+
+
+def _plain(array: NDArray[Any]) -> NDArray[Any]:
+    """As numbers that NumPy copies fast, which records of bfloat16 are not."""
+    return array.view(np.uint16) if array.dtype == MARKER else array
 
 
 _Part = tuple[int, int, "np.dtype[Any]", tuple[int, ...]]

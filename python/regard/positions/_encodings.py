@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from regard._bfloat16 import is_bfloat16
 from regard.positions._rotation import Rotation
 from regard.positions._scaling import Scaling, unscaled
 
@@ -172,7 +173,7 @@ class Rope:
     def __call__(self, x: ArrayLike, positions: ArrayLike | None = None) -> NDArray[Any]:
         """Turn x (..., S, D), as `rope` does."""
         features = np.asarray(x)
-        if features.dtype.kind != "f":
+        if features.dtype.kind != "f" and not is_bfloat16(features.dtype):
             raise TypeError(f"rope: x has dtype {features.dtype}.\n  Give floats.")
         if features.ndim < 2:
             raise ValueError(

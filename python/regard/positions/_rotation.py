@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from regard._bfloat16 import is_bfloat16, to_bfloat16, to_float32
+
 # Positions whose cosines are kept together: a generated token costs a look-up, and the table stays
 # small however far the positions go.
 _BLOCK = 256
@@ -73,7 +75,7 @@ class Rotation:
     def _factors(
         self, positions: NDArray[Any], dtype: np.dtype[Any]
     ) -> tuple[NDArray[Any], NDArray[Any]]:
-        """What multiplies each feature, and what the other one of its pair: (..., S, *pairs)."""
+        """Compute what multiplies each feature, and what the other one of its pair: (..., S, *pairs)."""
         angles = positions[..., np.newaxis] * self.frequencies
         cos = (self.factor * np.cos(angles)).astype(dtype)
         sin = (self.factor * np.sin(angles)).astype(dtype)
@@ -81,17 +83,18 @@ class Rotation:
         return np.stack((cos, cos), axis), np.stack((-sin, sin), axis)
 
     def _turned(self, x: NDArray[Any], cos: NDArray[Any], sin: NDArray[Any]) -> NDArray[Any]:
-        dim = self.dim
+        dim, half = self.dim, is_bfloat16(x.dtype)
+        dtype, x = x.dtype, to_float32(x) if half else x
         whole = dim == x.shape[-1]
-        pairs = (x if whole else x[..., :dim]).reshape(x.shape[:-1] + self._pairs)
+        pairs = (x if whole else x[..., :dim]).reshape((*x.shape[:-1], *self._pairs))
         turned = pairs * cos
         turned += (pairs[..., ::-1] if self.interleaved else pairs[..., ::-1, :]) * sin
-        features = turned.reshape(x.shape[:-1] + (dim,))
+        features = turned.reshape((*x.shape[:-1], dim))
         if not whole:
             features = np.concatenate((features, x[..., dim:]), axis=-1)
-        return features.astype(x.dtype, copy=False)
+        return to_bfloat16(features, dtype) if half else features.astype(dtype, copy=False)
 
 
 def _accurate(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """What is computed in: half precision is rounded once, at the end."""
+    """Choose what to compute in: half precision is rounded once, at the end."""
     return dtype if dtype.itemsize >= 4 else np.dtype(np.float32)
