@@ -7,6 +7,7 @@
 #include "arrays.hpp"
 #include "options.hpp"
 #include "regard/attention.hpp"
+#include "regard/store.hpp"
 
 namespace regard::bindings {
 namespace {
@@ -138,6 +139,15 @@ py::dict summary(py::handle query, py::handle key, py::handle options, std::int6
   return fields;
 }
 
+void store(const py::array& source, const py::array& target, const py::object& scales) {
+  Array from, to, scale;
+  view(source, from);
+  view(target, to);
+  if (!scales.is_none()) view(py::cast<py::array>(scales), scale);
+  const py::gil_scoped_release release;
+  regard::store(from, to, scales.is_none() ? nullptr : &scale);
+}
+
 py::list names(std::span<const std::string_view> list) {
   py::list result;
   for (const std::string_view name : list) result.append(py::str(name.data(), name.size()));
@@ -185,6 +195,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used(),
   m.def("explain", &explain);
   m.def("weights", &weights);
   m.def("summary", &summary);
+  m.def("store", &store);
   m.def("compiled_isas", [] { return names(core::compiled_isas()); });
   m.def("available_isas", [] { return names(core::available_isas()); });
   m.def("active_isa", [] { return core::active_isa(); });

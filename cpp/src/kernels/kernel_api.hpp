@@ -150,6 +150,16 @@ struct SummaryUnit {
   void* scratch;
 };
 
+/// Rows to be copied into a store of another type.
+struct StoreUnit {
+  Rows source, target;
+  Storage source_storage, target_storage;
+  char* scales;  ///< float32, one a row, written for int8
+  std::ptrdiff_t scale_stride;
+  std::int64_t count, columns;
+  void* scratch;  ///< `columns` numbers of the compute type, and a vector more
+};
+
 /// Sizes that scratch memory depends on.
 struct ScratchSizes {
   std::int64_t head_dim;
@@ -173,6 +183,7 @@ struct Kernels {
   void (*weights)(const WeightsUnit& unit);
   void (*summary)(const SummaryUnit& unit);
   std::size_t (*scratch_bytes)(const ScratchSizes& sizes);  ///< enough for each of them
+  void (*store_rows)(const StoreUnit& unit);
   /// FMA ceiling: `steps` rounds of independent register-only FMAs; returns floating-point
   /// operations done.
   double (*fma)(std::int64_t steps);
