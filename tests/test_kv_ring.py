@@ -118,7 +118,7 @@ def test_options(rng, rope):
             cache.attend(query, position_bias=bias.Relative(table[ends])),
             rtol=1e-5, atol=1e-6,
         )  # fmt: skip
-        assert cache.attend(query, causal="lower_right").shape == query.shape[:-1] + (VALUE_DIM,)
+        assert cache.attend(query, causal="lower_right").shape == (*query.shape[:-1], VALUE_DIM)
         out = np.empty((*query.shape[:-1], VALUE_DIM), np.float32)
         assert cache.attend(query, out=out, similarity="cosine") is out
         np.testing.assert_array_equal(out, cache.attend(query, similarity="cosine"))

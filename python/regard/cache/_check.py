@@ -13,7 +13,7 @@ from regard._bfloat16 import is_bfloat16
 from regard.cache._storage import DTYPES
 
 # What a cache decides itself; giving it to attend would contradict what is stored.
-_DECIDED = ("key_lengths", "key_scales", "value_scales", "block_table")
+_DECIDED = ("cu_seqlens_k", "key_lengths", "key_scales", "value_scales", "block_table")
 
 
 def whole(value: Any, name: str, call: str, least: int) -> int:

@@ -251,8 +251,15 @@ class KVCache:
         """
         state, layout = self._state, self._state.layout
         rows = _check.rows(query, "query")
-        alone = rows.ndim == 3 and layout.batch == 1
-        if not alone and rows.ndim != 4:
+        if rows.ndim == 3 and layout.batch == 1:
+            out = options.get("out")
+            if isinstance(out, np.ndarray):
+                options["out"] = out[np.newaxis]
+            result = self.attend(rows[np.newaxis], **options)
+            if isinstance(result, tuple):
+                return (result[0][0] if out is None else out), result[1][0]
+            return result[0] if out is None else out
+        if rows.ndim != 4:
             axes = "heads" if layout.batch == 1 else f"batch={layout.batch}, heads"
             raise ValueError(
                 f"attend: query has shape {rows.shape}.\n  Give ({axes}, queries, "
@@ -260,7 +267,7 @@ class KVCache:
             )
         if options:
             _check.refuse_decided(options)
-        rotation, count = state.rotation, rows.shape[-2]
+        rotation, count = state.rotation, rows.shape[2]
         if rotation is not None:
             _check.query_dim(rows, layout.head_dim)
         if state.ring is not None:
@@ -273,15 +280,16 @@ class KVCache:
                 rows = rotation.turn_from(rows, longest - count)
             else:
                 first = first_positions(state.lengths, count, options)
-                positions = first[:, np.newaxis, np.newaxis] + np.arange(count)
-                rows = rotation.turn(rows, positions[0] if alone else positions)
+                rows = rotation.turn(rows, first[:, np.newaxis, np.newaxis] + np.arange(count))
         if count != 1 or "query_offset" in options:  # the latest token sees everything
             options.setdefault("causal", True)
         if longest < 0:
             options["key_lengths"] = state.lengths
             longest = int(state.lengths.max())
-        keys, values, scales = state.storage.at((0 if alone else _ALL, _ALL, slice(longest)))
-        return attention(rows, keys, values, **{**options, **scales})
+        keys, values, scales = state.storage.at((_ALL, _ALL, slice(longest)))
+        if scales:
+            options.update(scales)
+        return attention(rows, keys, values, **options)
 
     def truncate(self, lengths: ArrayLike) -> None:
         """Keep the first tokens and forget the later ones, e.g. guesses that were wrong.

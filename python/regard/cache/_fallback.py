@@ -31,6 +31,18 @@ def varlen_attention(
     import regard
 
     counts = np.diff(cu)
+    if not len(counts):
+        e = np.zeros((0, query.shape[1], value.shape[-1]), query.dtype)
+        return (
+            (
+                e,
+                np.zeros(
+                    (query.shape[1], 0), np.float64 if query.dtype == np.float64 else np.float32
+                ),
+            )
+            if return_lse
+            else e
+        )
     most = int(counts.max(initial=0))
     padded = np.zeros((len(counts), query.shape[1], most, query.shape[2]), query.dtype)
     for n, c in enumerate(counts):

@@ -31,29 +31,22 @@ _POSSIBLE = {
 }  # fmt: skip
 
 
-class _Part:
-    """Some slots of a cache, for a query with or without a batch axis."""
-
-    def __init__(self, storage: Storage, slots: slice, alone: bool) -> None:
-        self.storage = storage
-        self.slots = slots
-        self.alone = alone
-
-    def attention(
-        self,
-        query: NDArray[Any],
-        options: dict[str, Any],
-        visible: NDArray[np.bool_] | None = None,
-        bias: NDArray[Any] | None = None,
-    ) -> Any:
-        """Attention with a mask (batch or 1, Sq, slots) and a bias (batch or 1, Hq, Sq, slots)."""
-        if visible is not None and not visible.all():
-            options = {**options, "mask": visible[0] if self.alone else visible[:, np.newaxis]}
-        if bias is not None:
-            options = {**options, "bias": bias[0] if self.alone else bias}
-        at = (0 if self.alone else slice(None), slice(None), self.slots)
-        keys, values, scales = self.storage.at(at)
-        return attention(query, keys, values, **{**options, **scales})
+def _part(
+    storage: Storage,
+    slots: slice,
+    query: NDArray[Any],
+    options: dict[str, Any],
+    visible: NDArray[np.bool_] | None = None,
+    bias: NDArray[Any] | None = None,
+) -> Any:
+    """Attention to some slots; visible is (batch or 1, Sq, slots), bias (batch or 1, Hq, ...)."""
+    keys, values, scales = storage.at((slice(None), slice(None), slots))
+    options = {**options, **scales}
+    if visible is not None and not visible.all():
+        options["mask"] = visible[:, np.newaxis]
+    if bias is not None:
+        options["bias"] = bias
+    return attention(query, keys, values, **options)
 
 
 def attend(
@@ -65,7 +58,7 @@ def attend(
     query: NDArray[Any],
     options: dict[str, Any],
 ) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]:
-    """Attention of query (batch, Hq, Sq, D), or (Hq, Sq, D) for a batch of one."""
+    """Attention of query (batch, Hq, Sq, D)."""
     _refuse(options)
     count = query.shape[-2]
     if (lengths == lengths[0]).all() and "query_lengths" not in options:
@@ -73,14 +66,10 @@ def attend(
     first = first_positions(lengths, count, options)
     _check_kept(ring, first, lengths, highest)
     p = first[:, np.newaxis] + np.arange(count)  # (batch or 1, Sq)
-    if rotation is not None:
-        turned = rotation.turn(query, p[:, np.newaxis] if query.ndim == 4 else p)
-    else:
-        turned = query
+    turned = query if rotation is None else rotation.turn(query, p[:, np.newaxis])
 
     straight = bool((highest <= ring.capacity).all())
     slots = int(lengths.max()) if straight else ring.capacity
-    whole = _Part(storage, slice(slots), query.ndim == 3)
     reaches_sinks = bool((lengths - 1 <= ring.sinks + ring.window).all())
     if straight and (reaches_sinks or ring.sinks == 0):
         if not reaches_sinks:
@@ -88,20 +77,20 @@ def attend(
         if len(lengths) > 1:
             options["key_lengths"] = lengths
         options["causal"] = True
-        return whole.attention(turned, options)
+        return _part(storage, slice(slots), turned, options)
 
     options.pop("causal", None)
     visible = _visible(ring, p, ring.positions(lengths, slots))
     near = np.minimum(p, ring.sinks + ring.window)  # positions as seen from the sinks
     bias = _bias(ring, query, p, near, ring.positions(lengths, slots), options)
     if rotation is None or ring.sinks == 0:
-        return whole.attention(turned, options, visible, bias)
-    return _merged(ring, whole, rotation, query, turned, near, visible, bias, options)
+        return _part(storage, slice(slots), turned, options, visible, bias)
+    return _merged(ring, storage, rotation, query, turned, near, visible, bias, options)
 
 
 def _merged(
     ring: Ring,
-    whole: _Part,
+    storage: Storage,
     rotation: Rotation,
     query: NDArray[Any],
     far_query: NDArray[Any],
@@ -112,22 +101,16 @@ def _merged(
 ) -> Any:
     """Attention to the sinks by a query turned as seen from them, and to the rest as it stands."""
     return_lse, out = options.pop("return_lse", False), options.pop("out", None)
-    shape = (*query.shape[:-1], whole.storage.values.shape[-1])
+    shape = (*query.shape[:-1], storage.values.shape[-1])
     if out is not None:
         _check_out(out, shape, query.dtype)
     # Half precision is rounded once, after the merge.
-    near_query = rotation.turn(query, near[:, np.newaxis] if query.ndim == 4 else near)
+    near_query = rotation.turn(query, near[:, np.newaxis])
     s, parts = ring.sinks, []
-    for rows, slots in ((near_query, slice(s)), (far_query, slice(s, whole.slots.stop))):
-        part = _Part(whole.storage, slots, whole.alone)
-        parts.append(
-            part.attention(
-                _widened(rows),
-                {**options, "return_lse": True},
-                visible[..., slots],
-                None if bias is None else bias[..., slots],
-            )
-        )
+    for rows, slots in ((near_query, slice(s)), (far_query, slice(s, visible.shape[-1]))):
+        part_of_bias = None if bias is None else bias[..., slots]
+        more = {**options, "return_lse": True}
+        parts.append(_part(storage, slots, _widened(rows), more, visible[..., slots], part_of_bias))
         options.pop("sinks", None)  # a logit of the whole, so of one part only
     merged, lse = merge_states(*zip(*parts, strict=True))
     half = is_bfloat16(query.dtype)

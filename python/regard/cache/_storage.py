@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from regard._bfloat16 import MARKER
-from regard.cache._fallback import store
+from regard._bfloat16 import MARKER, is_bfloat16, to_float32
+from regard._core import store
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "bfloat16": MARKER,
@@ -52,21 +52,21 @@ class Storage:
         if memory is None:
             raw = np.empty(self.nbytes + _ALIGNMENT, np.uint8)
             memory = raw[-raw.ctypes.data % _ALIGNMENT :]
-        arrays = [
+        arrays: list[NDArray[Any]] = [
             memory[start : start + size].view(kind).reshape(shape)
             for start, size, kind, shape in parts
         ]
         self.keys, self.values = arrays[:2]
-        self.key_scales, self.value_scales = arrays[2:] or (None, None)
+        self.key_scales: NDArray[Any] | None = None
+        self.value_scales: NDArray[Any] | None = None
+        if len(arrays) > 2:
+            self.key_scales, self.value_scales = arrays[2:]
 
     def write(self, key: NDArray[Any], value: NDArray[Any], at: Any) -> None:
         """Round rows to the type of the storage and write them to the place `at`."""
-        if self.key_scales is None or self.value_scales is None:
-            store(key, self.keys[at], None)
-            store(value, self.values[at], None)
-        else:
-            store(key, self.keys[at], self.key_scales[at])
-            store(value, self.values[at], self.value_scales[at])
+        key_scales, value_scales = self.key_scales, self.value_scales
+        _put(key, self.keys[at], None if key_scales is None else key_scales[at])
+        _put(value, self.values[at], None if value_scales is None else value_scales[at])
 
     def scatter(
         self, key: NDArray[Any], value: NDArray[Any], pages: NDArray[Any], slots: NDArray[Any]
@@ -78,11 +78,9 @@ class Storage:
             (value, self.values, self.value_scales),
         ):
             rounded = np.empty(rows.shape, target.dtype)
-            if scales is None:
-                store(rows, rounded, None)
-            else:
-                of_rows = np.empty(rows.shape[:-1], np.float32)
-                store(rows, rounded, of_rows)
+            of_rows = None if scales is None else np.empty(rows.shape[:-1], np.float32)
+            _put(rows, rounded, of_rows)
+            if scales is not None:
                 scales[pages, :, slots] = of_rows
             _plain(target)[pages, :, slots] = _plain(rounded)
 
@@ -119,6 +117,16 @@ class Storage:
     def size(dtype: str, lead: tuple[int, ...], head_dim: int, value_dim: int) -> int:
         """Bytes that these arrays take."""
         return _parts(dtype, lead, head_dim, value_dim)[1]
+
+
+def _put(source: NDArray[Any], target: NDArray[Any], scales: NDArray[Any] | None) -> None:
+    """Store rows; between float64 and the others by way of float32."""
+    wide = target.dtype == np.float64
+    if wide != (source.dtype == np.float64):
+        with np.errstate(over="ignore"):
+            narrow = to_float32(source) if is_bfloat16(source.dtype) else source
+            source = narrow.astype(np.float64 if wide else np.float32)
+    store(source, target, scales)
 
 
 def _plain(array: NDArray[Any]) -> NDArray[Any]:

@@ -75,7 +75,7 @@ class Rotation:
     def _factors(
         self, positions: NDArray[Any], dtype: np.dtype[Any]
     ) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Compute what multiplies each feature, and what the other one of its pair: (..., S, *pairs)."""
+        """Compute what multiplies each feature, and what its partner: (..., S, *pairs)."""
         angles = positions[..., np.newaxis] * self.frequencies
         cos = (self.factor * np.cos(angles)).astype(dtype)
         sin = (self.factor * np.sin(angles)).astype(dtype)
