@@ -19,7 +19,7 @@ def varlen_attention(
     key: ArrayLike,
     value: ArrayLike,
     cu_seqlens_q: ArrayLike,
-    cu_seqlens_k: ArrayLike,
+    cu_seqlens_k: ArrayLike | None,
     *,
     return_lse: bool = False,
     out: NDArray[Any] | None = None,
@@ -33,10 +33,11 @@ def varlen_attention(
         float32 or float64: the queries of all pieces, one piece after the other.
     key : array_like, shape (total_k, Hkv, D)
     value : array_like, shape (total_k, Hkv, Dv)
-        Same dtype, packed likewise. Any strides.
+        Packed likewise. Any strides. With a block_table, pages as in `regard.attention`.
     cu_seqlens_q, cu_seqlens_k : array_like of int, shape (pieces + 1,)
         Piece n has the queries ``cu_seqlens_q[n]`` to ``cu_seqlens_q[n + 1]``, and keys likewise.
-        They begin at 0, never fall, and end at the totals; a piece may be empty.
+        They begin at 0, never fall, and end at the totals; a piece may be empty. With a
+        block_table, cu_seqlens_k is None, and key_lengths say how many keys each piece has.
     return_lse : bool, default False
         Also return the logarithm of the softmax denominators.
     out : ndarray, shape (total_q, Hq, Dv), optional
@@ -79,7 +80,7 @@ def varlen_attention(
     True
     """
     q, k, v, core = packed_options(query, key, value, cu_seqlens_q, cu_seqlens_k, options)
-    wanted = (q.shape[1], q.shape[0], v.shape[2])
+    wanted = (q.shape[1], q.shape[0], v.shape[-1])
     if isinstance(out, np.ndarray) and out.shape != wanted:
         raise ValueError(
             f"attention: out has shape {out.shape}; the result has {wanted}.\n  Give an array of "
@@ -101,7 +102,15 @@ def packed_options(
     options: dict[str, Any],
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
     """Packed arrays and options as the core takes them."""
-    q, k, v = _by_head(query, "query"), _by_head(key, "key"), _by_head(value, "value")
+    paged = options.get("block_table") is not None  # pages are for the core to find its way in
+    q = _by_head(query, "query", "input")
+    k, v = (
+        coerce(array, name, role) if paged else _by_head(array, name, role)
+        for array, name, role in (
+            (key, "key", "input" if options.get("key_scales") is None else "stored"),
+            (value, "value", "input" if options.get("value_scales") is None else "stored"),
+        )
+    )
     core = core_options(q, **options)
     for name, starts in (("cu_seqlens_q", cu_seqlens_q), ("cu_seqlens_k", cu_seqlens_k)):
         if starts is not None:
@@ -109,9 +118,9 @@ def packed_options(
     return q, k, v, core
 
 
-def _by_head(array: ArrayLike, argument: str) -> NDArray[Any]:
+def _by_head(array: ArrayLike, argument: str, role: str) -> NDArray[Any]:
     """As (heads, total, dim), without a copy."""
-    rows = coerce(array, argument, "input")
+    rows = coerce(array, argument, role)
     if rows.ndim != 3:
         raise ValueError(
             f"attention: {argument} has shape {rows.shape}.\n  Packed pieces are (total, heads, "

@@ -95,3 +95,12 @@ def elements(indices: Any, batch: int) -> NDArray[np.int64]:
     if ((array < 0) | (array >= batch)).any():
         raise ValueError(f"fork: indices is {indices}.\n  Give batch elements, 0 to {batch - 1}.")
     return array.astype(np.int64)
+
+
+def widen_masks(options: dict[str, Any], keys: int, room: int) -> None:
+    """Give masks and biases over the tokens of the longest sequence the width of whole pages."""
+    for name in ("mask", "bias"):
+        array = options.get(name)
+        if isinstance(array, np.ndarray) and array.shape[-1:] == (keys,) and keys not in (1, room):
+            # Nobody sees what lies there: it is behind every length.
+            options[name] = np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, room - keys)])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from regard.cache._fallback import varlen_attention
+from regard._varlen import varlen_attention
 from regard.cache import _check
 from regard.cache._pages import OutOfPages, Pages
 from regard.cache._rotary import choose, first_positions
@@ -323,6 +323,7 @@ class PagedKVCache:
             each has the same number.
         **options
             As of `varlen_attention`, whose pieces are the sequences, but causal is True by default.
+            A mask or bias has one entry for each token of the longest sequence in its last axis.
 
         Returns
         -------
@@ -355,13 +356,13 @@ class PagedKVCache:
             first = first_positions(lengths, cuts, options)
             positions = np.repeat(first - starts, cuts) + np.arange(total)
             rows = self._rotation.turn(rows, positions[:, np.newaxis])
-        blocks = max((len(one.pages) for one in several), default=0)
+        longest = int(lengths.max(initial=0))
+        blocks = -(-longest // self.page_size)
         options.setdefault("causal", True)
+        _check.widen_masks(options, longest, blocks * self.page_size)
         keys, values, scales = self._storage.by_token()
-        return varlen_attention(
-            rows, keys, values, np.append(starts, total), None,
-            block_table=self._table[table_rows, :blocks], key_lengths=lengths, **{**options, **scales},
-        )  # fmt: skip
+        options.update(block_table=self._table[table_rows, :blocks], key_lengths=lengths, **scales)
+        return varlen_attention(rows, keys, values, np.append(starts, total), None, **options)
 
     def __repr__(self) -> str:
         more = "" if self.value_dim == self.head_dim else f"value_dim={self.value_dim}, "
