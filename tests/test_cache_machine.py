@@ -234,12 +234,12 @@ class PagedMachine(RuleBasedStateMachine):
     def needed(self, handles, counts):
         """Pages that an append needs: new ones, and copies of what others have as well."""
         size, total = self.cache.page_size, 0
-        users = list(self.cache._pages.users)
+        users = list(self.cache._sequences.pages.users)
         for handle, count in zip(handles, counts, strict=True):
             length = len(self.model[handle])
             total += -(-(length + int(count)) // size) - -(-length // size)
             if count and length % size:
-                page = self.cache._sequences[handle].pages[-1]
+                page = self.cache._sequences.by_handle[handle].pages[-1]
                 if users[page] > 1:
                     users[page] -= 1
                     total += 1

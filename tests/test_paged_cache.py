@@ -53,12 +53,12 @@ def add(rng, cache, handles, model, counts, dtype="float32", **more):
 
 def consistent(cache: PagedKVCache) -> None:
     """Every page is blank, idle or taken, by as many as say so; the table says the same."""
-    pages = cache._pages
+    pages = cache._sequences.pages
     users = [0] * cache.pages
-    for one in cache._sequences.values():
-        assert len(one.pages) == -(-int(cache._lengths[one.row]) // cache.page_size)
-        assert cache._table[one.row, : len(one.pages)].tolist() == one.pages
-        assert (cache._table[one.row, len(one.pages) :] == -1).all()
+    for one in cache._sequences.by_handle.values():
+        assert len(one.pages) == -(-int(cache._sequences.lengths[one.row]) // cache.page_size)
+        assert cache._sequences.table[one.row, : len(one.pages)].tolist() == one.pages
+        assert (cache._sequences.table[one.row, len(one.pages) :] == -1).all()
         for page in one.pages:
             users[page] += 1
     assert users == pages.users
@@ -297,7 +297,7 @@ def test_a_named_page_that_is_written_to_loses_its_name(rng):
     consistent(cache)
     other = cache.allocate(text)
     assert cache.length(other) == 8
-    for handle in set(cache._sequences) - {first}:
+    for handle in set(cache._sequences.by_handle) - {first}:
         cache.free(handle)
     cache.truncate(first, 2)
     model[0].truncate(2)
@@ -363,7 +363,7 @@ def test_many_sequences(rng):
             cache.free(handles.pop(0))
             model.pop(0)
     consistent(cache)
-    assert len(cache._lengths) <= 32
+    assert len(cache._sequences.lengths) <= 32
     assert len(set(handles)) == len(handles) == 20
     query = queries(rng, 20)
     near(cache.attend(handles, query, return_lse=True), attended(model, query, [1] * 20))

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from regard._attention import attention
 from regard.cache import _check
+from regard.cache._described import Described
 from regard.cache._file import read_layout
 from regard.cache._layout import Layout
 from regard.cache._ring_attend import attend as attend_to_ring
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _ALL = slice(None)
 
 
-class KVCache:
+class KVCache(Described):
     """Keys and values of the tokens so far, for generating one token after the other.
 
     Parameters
@@ -86,7 +87,7 @@ class KVCache:
     KVCache(batch=1, kv_heads=2, head_dim=64, capacity=512, dtype='float32', lengths=[11])
     """
 
-    __slots__ = ("__weakref__", "_state")
+    __slots__ = ("__weakref__",)
 
     def __init__(
         self,
@@ -188,35 +189,45 @@ class KVCache:
         With a window, any number of tokens may be appended; `attend` then tells if it needs some
         that they have overwritten.
         """
-        state = self._state
+        state, layout = self._state, self._state.layout
         keys, values = self._new_rows(key, "key"), self._new_rows(value, "value")
         count: int = keys.shape[2]
         if values.shape[2] != count:
             raise ValueError(
                 f"append: key has {count} tokens, value {values.shape[2]}.\n  Give as many of each."
             )
-        before, capacity = state.lengths, state.layout.capacity
-        after = before + (
-            count
-            if lengths is None
-            else _check.counts(lengths, "lengths", "append", len(before), count, "tokens of key")
-        )
-        if state.ring is None and after.max() > capacity:
-            element = int(after.argmax())
-            raise ValueError(
-                f"append: batch element {element} has {before[element]} tokens, and no room for "
-                f"{after[element] - before[element]} more.\n  capacity={capacity}\n  Make a cache "
-                "with a larger capacity, or truncate this one."
+        same = state.same if lengths is None else -1  # the length of all, the fast case
+        after = state.lengths
+        if same < 0:
+            after = after + (
+                count
+                if lengths is None
+                else _check.counts(
+                    lengths, "lengths", "append", layout.batch, count, "the tokens of key"
+                )
             )
-        rotation = choose(state.rotation, rope, state.layout.head_dim, state.same != 0)
+        if state.ring is None and (same + count if same >= 0 else after.max()) > layout.capacity:
+            element = int(after.argmax())
+            more = count if same >= 0 else after[element] - state.lengths[element]
+            raise ValueError(
+                f"append: batch element {element} has {state.lengths[element]} tokens, and no room "
+                f"for {more} more.\n  capacity={layout.capacity}\n  Make a cache with a larger "
+                "capacity, or truncate this one."
+            )
+        rotation = choose(state.rotation, rope, layout.head_dim, state.same != 0)
         state.check_writeable("append")
         if rotation is not None:
             keys = (
                 rotation.turn_from(keys, state.same)
                 if state.same >= 0
-                else rotation.turn(keys, before[:, np.newaxis, np.newaxis] + np.arange(count))
+                else rotation.turn(
+                    keys, state.lengths[:, np.newaxis, np.newaxis] + np.arange(count)
+                )
             )
-        state.write(keys, values, after, rotation)
+        if same >= 0:
+            state.write_alike(keys, values, rotation)
+        else:
+            state.write(keys, values, after, rotation)
 
     def attend(
         self, query: ArrayLike, **options: Any
@@ -249,38 +260,43 @@ class KVCache:
         TypeError
             As `regard.attention` does; or an option makes no sense here.
         """
-        state, layout = self._state, self._state.layout
         rows = _check.rows(query, "query")
-        if rows.ndim == 3 and layout.batch == 1:
+        if options:
+            _check.refuse_decided(options)
+        result: NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]
+        if rows.ndim == 3 and self.batch == 1:
             out = options.get("out")
             if isinstance(out, np.ndarray):
                 options["out"] = out[np.newaxis]
-            result = self.attend(rows[np.newaxis], **options)
+            result = self._attend(rows[np.newaxis], options)
             if isinstance(result, tuple):
                 return (result[0][0] if out is None else out), result[1][0]
             return result[0] if out is None else out
         if rows.ndim != 4:
-            axes = "heads" if layout.batch == 1 else f"batch={layout.batch}, heads"
+            axes = "heads" if self.batch == 1 else f"batch={self.batch}, heads"
             raise ValueError(
                 f"attend: query has shape {rows.shape}.\n  Give ({axes}, queries, "
-                f"head_dim={layout.head_dim})."
+                f"head_dim={self.head_dim})."
             )
-        if options:
-            _check.refuse_decided(options)
-        rotation, count = state.rotation, rows.shape[2]
+        result = self._attend(rows, options)
+        return result
+
+    def _attend(self, query: NDArray[Any], options: dict[str, Any]) -> Any:
+        """Attention of query (batch, Hq, Sq, D)."""
+        state, rotation, count = self._state, self._state.rotation, query.shape[2]
         if rotation is not None:
-            _check.query_dim(rows, layout.head_dim)
+            _check.query_dim(query, self.head_dim)
         if state.ring is not None:
             return attend_to_ring(
-                state.ring, state.storage, state.lengths, state.highest, rotation, rows, options
+                state.ring, state.storage, state.lengths, state.highest, rotation, query, options
             )
         longest = state.same
         if rotation is not None:
             if longest >= 0 and not options.keys() & MOVES:
-                rows = rotation.turn_from(rows, longest - count)
+                query = rotation.turn_from(query, longest - count)
             else:
                 first = first_positions(state.lengths, count, options)
-                rows = rotation.turn(rows, first[:, np.newaxis, np.newaxis] + np.arange(count))
+                query = rotation.turn(query, first[:, np.newaxis, np.newaxis] + np.arange(count))
         if count != 1 or "query_offset" in options:  # the latest token sees everything
             options.setdefault("causal", True)
         if longest < 0:
@@ -289,7 +305,7 @@ class KVCache:
         keys, values, scales = state.storage.at((_ALL, _ALL, slice(longest)))
         if scales:
             options.update(scales)
-        return attention(rows, keys, values, **options)
+        return attention(query, keys, values, **options)
 
     def truncate(self, lengths: ArrayLike) -> None:
         """Keep the first tokens and forget the later ones, e.g. guesses that were wrong.
@@ -368,79 +384,6 @@ class KVCache:
         """
         if self._state.file is not None:
             self._state.file.flush()
-
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        """Tokens of each batch element, those that a window has overwritten included; (batch,)."""
-        return self._state.lengths.copy()
-
-    @property
-    def batch(self) -> int:
-        """Number of batch elements."""
-        return self._state.layout.batch
-
-    @property
-    def kv_heads(self) -> int:
-        """Number of heads of keys and values."""
-        return self._state.layout.kv_heads
-
-    @property
-    def head_dim(self) -> int:
-        """Features of a key."""
-        return self._state.layout.head_dim
-
-    @property
-    def value_dim(self) -> int:
-        """Features of a value."""
-        return self._state.layout.value_dim
-
-    @property
-    def capacity(self) -> int:
-        """Tokens that a batch element has room for."""
-        return self._state.layout.capacity
-
-    @property
-    def dtype(self) -> str:
-        """What keys and values are rounded to."""
-        return self._state.layout.dtype
-
-    @property
-    def window(self) -> int | None:
-        """How many tokens before it a token sees."""
-        return self._state.layout.window
-
-    @property
-    def sink_tokens(self) -> int:
-        """How many tokens at the beginning stay visible for ever."""
-        return self._state.layout.sink_tokens
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of keys, values and scales."""
-        return self._state.storage.nbytes
-
-    def __repr__(self) -> str:
-        layout = self._state.layout
-        more = ", ".join(
-            f"{name}={value!r}"
-            for name, value, default in (
-                ("value_dim", layout.value_dim, layout.head_dim),
-                ("window", layout.window, None),
-                ("sink_tokens", layout.sink_tokens, 0),
-            )
-            if value != default
-        )
-        return (
-            f"KVCache(batch={layout.batch}, kv_heads={layout.kv_heads}, "
-            f"head_dim={layout.head_dim}, capacity={layout.capacity}, dtype={layout.dtype!r}, "
-            f"{more + ', ' if more else ''}lengths={self._state.lengths.tolist()})"
-        )
-
-    def __reduce__(self) -> str:
-        raise TypeError(
-            "KVCache: a cache cannot be pickled.\n  Give another process the file of a cache with "
-            "buffer=np.memmap(...); copy one with fork()."
-        )
 
     def _new_rows(self, array: ArrayLike, name: str) -> NDArray[Any]:
         """Check tokens to append: (batch, kv_heads, n, dim)."""

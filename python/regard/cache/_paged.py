@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence as Several
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from regard._varlen import varlen_attention
 from regard.cache import _check
-from regard.cache._pages import OutOfPages, Pages
 from regard.cache._rotary import choose, first_positions
-from regard.cache._sequence import Sequence
+from regard.cache._sequences import Sequences
 from regard.cache._storage import Storage
 
 if TYPE_CHECKING:
@@ -86,14 +84,9 @@ class PagedKVCache:
 
     __slots__ = (
         "__weakref__",
-        "_lengths",
-        "_next",
-        "_pages",
         "_rotation",
-        "_rows",
         "_sequences",
         "_storage",
-        "_table",
         "_used",
         "dtype",
         "head_dim",
@@ -124,20 +117,14 @@ class PagedKVCache:
         # Tokens of a head lie next to each other, for the memory's sake.
         lead = (self.pages, self.kv_heads, self.page_size)
         self._storage = Storage(self.dtype, lead, self.head_dim, self.value_dim)
-        self._pages = Pages(self.pages)
-        self._sequences: dict[int, Sequence] = {}
-        self._next = 0
+        self._sequences = Sequences(self.pages, self.page_size, self._storage)
         self._rotation: Rotation | None = None
         self._used = False  # whether anything has ever been appended
-        # A row for each sequence: its pages, -1 behind them, and its length.
-        self._rows: list[int] = []
-        self._table = np.full((0, 1), -1, np.int32)
-        self._lengths = np.zeros(0, np.int64)
 
     @property
     def free_pages(self) -> int:
         """Pages that can be taken, those that only a later `allocate` might find included."""
-        return self._pages.free
+        return self._sequences.pages.free
 
     @property
     def nbytes(self) -> int:
@@ -146,7 +133,7 @@ class PagedKVCache:
 
     def length(self, sequence: int) -> int:
         """Tokens of a sequence."""
-        return int(self._lengths[self._several(sequence, "length")[0].row])
+        return int(self._sequences.lengths[self._sequences.look_up(sequence, "length")[0].row])
 
     def allocate(self, tokens: ArrayLike | None = None) -> int:
         """Begin a sequence.
@@ -169,10 +156,7 @@ class PagedKVCache:
             tokens is not a 1-D array of integers.
         """
         numbers = None if tokens is None else _numbers(tokens, "allocate")
-        new = Sequence(self._new_row())
-        if numbers is not None:
-            new.find(numbers, self.page_size, self._pages)
-        return self._add(new, len(new.tokens))
+        return self._sequences.begin(numbers)
 
     def fork(self, sequence: int) -> int:
         """Begin a sequence with all the tokens of another; they share pages until they differ.
@@ -191,9 +175,8 @@ class PagedKVCache:
         ValueError
             There is no such sequence.
         """
-        (parent,) = self._several(sequence, "fork")
-        row = self._new_row()
-        return self._add(parent.fork(row, self._pages), int(self._lengths[parent.row]))
+        (parent,) = self._sequences.look_up(sequence, "fork")
+        return self._sequences.fork(parent)
 
     def free(self, sequence: int) -> None:
         """End a sequence and give its pages back.
@@ -209,10 +192,8 @@ class PagedKVCache:
         ValueError
             There is no such sequence.
         """
-        (old,) = self._several(sequence, "free")
-        self._cut(old, 0)
-        self._rows.append(old.row)
-        del self._sequences[sequence]
+        self._sequences.look_up(sequence, "free")
+        self._sequences.end(sequence)
 
     def truncate(self, sequence: int, length: int) -> None:
         """Keep the first tokens of a sequence and forget the later ones.
@@ -227,14 +208,14 @@ class PagedKVCache:
         ValueError
             There is no such sequence, or it has fewer tokens. Nothing has changed.
         """
-        (one,) = self._several(sequence, "truncate")
+        (one,) = self._sequences.look_up(sequence, "truncate")
         length = _check.whole(length, "length", "truncate", 0)
-        if length > self._lengths[one.row]:
+        if length > self._sequences.lengths[one.row]:
             raise ValueError(
                 f"truncate: length is {length}, and sequence {sequence} has "
-                f"{self._lengths[one.row]} tokens.\n  Give at most that."
+                f"{self._sequences.lengths[one.row]} tokens.\n  Give at most that."
             )
-        self._cut(one, length)
+        self._sequences.cut(one, length)
 
     def append(
         self,
@@ -270,7 +251,7 @@ class PagedKVCache:
         ValueError, TypeError
             An argument does not fit. Nothing has changed.
         """
-        several = self._several(sequences, "append")
+        several = self._sequences.look_up(sequences, "append")
         if len({one.row for one in several}) < len(several):
             raise ValueError(f"append: sequences is {sequences}.\n  Give each of them once.")
         keys, values = self._new_rows(key, "key"), self._new_rows(value, "value")
@@ -283,25 +264,29 @@ class PagedKVCache:
         numbers = None if tokens is None else _numbers(tokens, "append", total)
         rotation = choose(self._rotation, rope, self.head_dim, self._used)
         table_rows = np.array([one.row for one in several], np.int64)
-        before = self._lengths[table_rows]
+        before = self._sequences.lengths[table_rows]
         after = before + cuts
-        self._check_pages(several, before.tolist(), after.tolist())
+        self._sequences.check_pages(several, before.tolist(), after.tolist())
 
         if rotation is not None:
             self._rotation = rotation
         self._used = self._used or total > 0
         for one, start, end in zip(several, before.tolist(), after.tolist(), strict=True):
             if end > start:
-                self._make_room(one, start, end)
+                self._sequences.make_room(one, start, end)
         positions = np.repeat(before - starts, cuts) + np.arange(total)
         if rotation is not None:
             keys = rotation.turn(keys, positions[:, np.newaxis])
         blocks, slots = np.divmod(positions, self.page_size)
-        self._storage.scatter(keys, values, self._table[np.repeat(table_rows, cuts), blocks], slots)
-        self._lengths[table_rows] = after
+        self._storage.scatter(
+            keys, values, self._sequences.table[np.repeat(table_rows, cuts), blocks], slots
+        )
+        self._sequences.lengths[table_rows] = after
         if numbers is not None:
             for one, length, start, count in zip(several, before, starts, cuts, strict=True):
-                one.know(length, numbers[start : start + count], self.page_size, self._pages)
+                one.know(
+                    length, numbers[start : start + count], self.page_size, self._sequences.pages
+                )
 
     def attend(
         self,
@@ -338,7 +323,7 @@ class PagedKVCache:
             As `varlen_attention` does; or there is no such sequence, or an option is the cache's
             own to give.
         """
-        several = self._several(sequences, "attend")
+        several = self._sequences.look_up(sequences, "attend")
         rows = _check.rows(query, "query")
         if rows.ndim != 3:
             raise ValueError(
@@ -350,7 +335,7 @@ class PagedKVCache:
         total = len(rows)
         starts, cuts = _cuts(cu_seqlens_q, total, len(several), "attend: cu_seqlens_q")
         table_rows = np.array([one.row for one in several], np.int64)
-        lengths = self._lengths[table_rows]
+        lengths = self._sequences.lengths[table_rows]
         if self._rotation is not None:
             _check.query_dim(rows, self.head_dim)
             first = first_positions(lengths, cuts, options)
@@ -361,7 +346,9 @@ class PagedKVCache:
         options.setdefault("causal", True)
         _check.widen_masks(options, longest, blocks * self.page_size)
         keys, values, scales = self._storage.by_token()
-        options.update(block_table=self._table[table_rows, :blocks], key_lengths=lengths, **scales)
+        options.update(
+            block_table=self._sequences.table[table_rows, :blocks], key_lengths=lengths, **scales
+        )
         return varlen_attention(rows, keys, values, np.append(starts, total), None, **options)
 
     def __repr__(self) -> str:
@@ -369,22 +356,11 @@ class PagedKVCache:
         return (
             f"PagedKVCache(pages={self.pages}, page_size={self.page_size}, "
             f"kv_heads={self.kv_heads}, head_dim={self.head_dim}, dtype={self.dtype!r}, {more}"
-            f"sequences={len(self._sequences)}, free_pages={self.free_pages})"
+            f"sequences={len(self._sequences.by_handle)}, free_pages={self.free_pages})"
         )
 
     def __reduce__(self) -> str:
         raise TypeError("PagedKVCache: a cache cannot be pickled.\n  Each process needs its own.")
-
-    def _several(self, sequences: int | Several[int], call: str) -> list[Sequence]:
-        """Look sequences up."""
-        handles: Any = [sequences] if isinstance(sequences, (int, np.integer)) else sequences
-        try:
-            return [self._sequences[handle] for handle in handles]
-        except (KeyError, TypeError):
-            raise ValueError(
-                f"{call}: sequences is {sequences!r}.\n  Give what allocate or fork returned, and "
-                "free was not called with."
-            ) from None
 
     def _new_rows(self, array: ArrayLike, name: str) -> NDArray[Any]:
         """Check tokens to append: (total, kv_heads, dim)."""
@@ -396,73 +372,6 @@ class PagedKVCache:
                 f"{self.kv_heads}, {'head_dim' if name == 'key' else 'value_dim'}={dim})."
             )
         return rows
-
-    def _new_row(self) -> int:
-        """Find a row of the block table that no sequence has."""
-        if not self._rows:
-            rows = len(self._lengths)
-            grown = max(8, 2 * rows)
-            table = np.full((grown, self._table.shape[1]), -1, np.int32)
-            table[:rows] = self._table
-            self._table = table
-            self._lengths = np.append(self._lengths, np.zeros(grown - rows, np.int64))
-            self._rows = list(range(grown - 1, rows - 1, -1))
-        return self._rows.pop()
-
-    def _add(self, new: Sequence, length: int) -> int:
-        self._lengths[new.row] = length
-        self._write_table(new, 0)
-        handle = self._next
-        self._next += 1
-        self._sequences[handle] = new
-        return handle
-
-    def _write_table(self, one: Sequence, first: int) -> None:
-        """Bring the block table up to date from page `first` of a sequence on."""
-        width = self._table.shape[1]
-        if len(one.pages) > width:
-            more = np.full((len(self._table), max(len(one.pages), 2 * width) - width), -1, np.int32)
-            self._table = np.concatenate((self._table, more), axis=1)
-        self._table[one.row, first : len(one.pages)] = one.pages[first:]
-
-    def _cut(self, one: Sequence, length: int) -> None:
-        one.cut(length, self.page_size, self._pages)
-        self._table[one.row, len(one.pages) :] = -1
-        self._lengths[one.row] = length
-
-    def _check_pages(self, several: list[Sequence], before: list[int], after: list[int]) -> None:
-        """Refuse an append that there are not enough pages for."""
-        needed = 0
-        copied: Counter[int] = Counter()
-        for one, start, end in zip(several, before, after, strict=True):
-            needed += max(0, -(-end // self.page_size) - len(one.pages))
-            if end > start and start % self.page_size:
-                page = one.pages[start // self.page_size]
-                # The last of its users that is about to write keeps it.
-                if self._pages.users[page] - copied[page] > 1:
-                    copied[page] += 1
-                    needed += 1
-        if needed > self.free_pages:
-            raise OutOfPages(
-                f"append: {needed} pages are needed, and {self.free_pages} of {self.pages} are "
-                "free.\n  Free or truncate sequences, or make a cache of more pages."
-            )
-
-    def _make_room(self, one: Sequence, start: int, end: int) -> None:
-        """Give a sequence pages of its own for the tokens from start to end."""
-        first, used = divmod(start, self.page_size)
-        if used:
-            page = one.pages[first]
-            if self._pages.users[page] > 1:
-                own = one.pages[first] = self._pages.take()
-                at = (slice(None), slice(used))
-                self._storage.copy((own, *at), self._storage, (page, *at))
-                self._pages.release(page)
-            else:
-                self._pages.forget(page)
-        while len(one.pages) * self.page_size < end:
-            one.pages.append(self._pages.take())
-        self._write_table(one, first)
 
 
 def _numbers(tokens: ArrayLike, call: str, total: int | None = None) -> NDArray[np.int64]:

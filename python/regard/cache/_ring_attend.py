@@ -57,7 +57,7 @@ def attend(
     rotation: Rotation | None,
     query: NDArray[Any],
     options: dict[str, Any],
-) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]:
+) -> Any:
     """Attention of query (batch, Hq, Sq, D)."""
     _refuse(options)
     count = query.shape[-2]
@@ -66,7 +66,7 @@ def attend(
     first = first_positions(lengths, count, options)
     _check_kept(ring, first, lengths, highest)
     p = first[:, np.newaxis] + np.arange(count)  # (batch or 1, Sq)
-    turned = query if rotation is None else rotation.turn(query, p[:, np.newaxis])
+    turned = query if rotation is None else _turned(rotation, query, p)
 
     straight = bool((highest <= ring.capacity).all())
     slots = int(lengths.max()) if straight else ring.capacity
@@ -80,9 +80,9 @@ def attend(
         return _part(storage, slice(slots), turned, options)
 
     options.pop("causal", None)
-    visible = _visible(ring, p, ring.positions(lengths, slots))
+    visible = _visible(ring, p, slots)
     near = np.minimum(p, ring.sinks + ring.window)  # positions as seen from the sinks
-    bias = _bias(ring, query, p, near, ring.positions(lengths, slots), options)
+    bias = _bias(ring, query, p, near, lengths, slots, options)
     if rotation is None or ring.sinks == 0:
         return _part(storage, slice(slots), turned, options, visible, bias)
     return _merged(ring, storage, rotation, query, turned, near, visible, bias, options)
@@ -105,7 +105,7 @@ def _merged(
     if out is not None:
         _check_out(out, shape, query.dtype)
     # Half precision is rounded once, after the merge.
-    near_query = rotation.turn(query, near[:, np.newaxis])
+    near_query = _turned(rotation, query, near)
     s, parts = ring.sinks, []
     for rows, slots in ((near_query, slice(s)), (far_query, slice(s, visible.shape[-1]))):
         part_of_bias = None if bias is None else bias[..., slots]
@@ -121,17 +121,26 @@ def _merged(
     return (result, lse) if return_lse else result
 
 
+def _turned(rotation: Rotation, query: NDArray[Any], p: NDArray[np.int64]) -> NDArray[Any]:
+    if p.size == 1:
+        return rotation.turn_from(query, int(p[0, 0]))
+    return rotation.turn(query, p[:, np.newaxis])
+
+
 def _widened(query: NDArray[Any]) -> NDArray[Any]:
     if is_bfloat16(query.dtype):
         return to_float32(query)
     return query.astype(np.result_type(query.dtype, np.float32), copy=False)
 
 
-def _visible(ring: Ring, p: NDArray[np.int64], positions: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which slots each query sees, (batch or 1, Sq, slots)."""
-    p, positions = p[..., np.newaxis], positions[:, np.newaxis]
-    window = (positions >= np.maximum(p - ring.window, ring.sinks)) & (positions <= p)
-    return np.concatenate((np.arange(ring.sinks) <= p, window), axis=-1)
+def _visible(ring: Ring, p: NDArray[np.int64], slots: int) -> NDArray[np.bool_]:
+    """Mark the slots that each query sees, (batch or 1, Sq, slots)."""
+    visible = np.zeros((*p.shape, slots), np.bool_)
+    for row, position in zip(visible.reshape(-1, slots), p.ravel().tolist(), strict=True):
+        row[: max(0, min(ring.sinks, position + 1))] = True
+        for _, window in ring.runs(max(ring.sinks, position - ring.window), position + 1):
+            row[window] = True
+    return visible
 
 
 def _bias(
@@ -139,7 +148,8 @@ def _bias(
     query: NDArray[Any],
     p: NDArray[np.int64],
     near: NDArray[np.int64],
-    positions: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    slots: int,
     options: dict[str, Any],
 ) -> NDArray[Any] | None:
     """Compute what options that depend on distances add, (batch or 1, Hq, Sq, slots)."""
@@ -148,7 +158,7 @@ def _bias(
         return None
     heads, dtype = query.shape[-3], np.float64 if query.dtype == np.float64 else np.float32
     sinks = near[..., np.newaxis] - np.arange(ring.sinks)
-    window = p[..., np.newaxis] - positions[:, np.newaxis]
+    window = p[..., np.newaxis] - ring.positions(lengths, slots)[:, np.newaxis]
     # What no query sees may be any distance.
     distances = np.concatenate((sinks, window), axis=-1).clip(0, ring.sinks + ring.window)
     bias = np.zeros((1, heads, 1, 1), dtype)

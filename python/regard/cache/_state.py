@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -55,33 +54,41 @@ class State:
         rotation: Rotation | None,
     ) -> None:
         """Append so many tokens to each batch element that it has `after`."""
-        before, same = self.lengths, self.same
-        if rotation is not self.rotation or (self.file is not None and not before.any()):
+        before = self.lengths
+        self._begin(after, rotation)
+        for element, (start, end) in enumerate(zip(before.tolist(), after.tolist(), strict=True)):
+            self._write(slice(element, element + 1), key, value, start, end)
+        self.set_lengths(after)
+
+    def write_alike(
+        self, key: NDArray[Any], value: NDArray[Any], rotation: Rotation | None
+    ) -> None:
+        """Append all tokens to all batch elements, which are of one length."""
+        start, count = self.same, key.shape[2]
+        after = self.lengths + count
+        self._begin(after, rotation)
+        self._write(_ALL, key, value, start, start + count)
+        self.set_lengths(after, start + count)
+
+    def _begin(self, after: NDArray[np.int64], rotation: Rotation | None) -> None:
+        if rotation is not self.rotation or (self.file is not None and self.same == 0):
             self.remember(rotation)
         if self.ring is not None:
             self.set_highest(np.maximum(self.highest, after))
-        if same >= 0 and after.min() == after.max():
-            spans = [(_ALL, same, int(after[0]))]
-        else:
-            spans = [
-                (slice(element, element + 1), start, end)
-                for element, (start, end) in enumerate(
-                    zip(before.tolist(), after.tolist(), strict=True)
-                )
-            ]
-        for batch, start, end in spans:
-            for tokens, slots in self._runs(start, end):
-                self.storage.write(
-                    key[batch, :, tokens], value[batch, :, tokens], (batch, _ALL, slots)
-                )
-        self.set_lengths(after)
 
-    def _runs(self, start: int, end: int) -> Iterator[tuple[slice, slice]]:
-        """Which tokens of an append go to which slots."""
-        if self.ring is not None:
-            yield from self.ring.runs(start, end)
-        elif end > start:
-            yield slice(end - start), slice(start, end)
+    def _write(
+        self, batch: slice, key: NDArray[Any], value: NDArray[Any], start: int, end: int
+    ) -> None:
+        """Put tokens where they belong."""
+        if self.ring is None:
+            count = end - start
+            if count < key.shape[2] or batch != _ALL:
+                key, value = key[batch, :, :count], value[batch, :, :count]
+            self.storage.write(key, value, (batch, _ALL, slice(start, end)))
+            return
+        for tokens, slots in self.ring.runs(start, end):
+            at = (batch, _ALL, slots)
+            self.storage.write(key[batch, :, tokens], value[batch, :, tokens], at)
 
     def copy(self, source: State, elements: NDArray[np.int64]) -> None:
         """Take over the tokens of another cache."""
@@ -105,17 +112,18 @@ class State:
         if self.file is not None:
             self.file.write_highest(highest)
 
-    def set_lengths(self, lengths: NDArray[np.int64]) -> None:
+    def set_lengths(self, lengths: NDArray[np.int64], same: int | None = None) -> None:
         """Count tokens that have been written, or no longer count some."""
         if self.file is not None:
             self.file.write_lengths(lengths)
-        self._adopt(lengths)
+        self._adopt(lengths, same)
 
-    def _adopt(self, lengths: NDArray[np.int64]) -> None:
+    def _adopt(self, lengths: NDArray[np.int64], same: int | None = None) -> None:
+        if same is None:
+            first = int(lengths[0])
+            same = first if (lengths == first).all() else -1
         self.lengths = lengths
-        first = int(lengths[0])
-        # The length of all batch elements, or -1.
-        self.same = first if (lengths == first).all() else -1
+        self.same = same  # the length of all batch elements, or -1
 
     def check_writeable(self, call: str) -> None:
         """Refuse to change a file that was opened for reading."""

@@ -22,6 +22,9 @@ DTYPES: dict[str, np.dtype[Any]] = {
 # than it has to.
 _ALIGNMENT = 64
 
+# Tokens that are rounded together on their way to their pages, so that a long text needs no copy.
+_TOGETHER = 1024
+
 
 class Storage:
     """The arrays of a cache, of shape (*lead, head_dim) and (*lead, value_dim).
@@ -72,17 +75,20 @@ class Storage:
         self, key: NDArray[Any], value: NDArray[Any], pages: NDArray[Any], slots: NDArray[Any]
     ) -> None:
         """Round rows (total, heads, dim) and write each to its page and slot."""
-        # Rounded in one go first: a call for each row would cost more than its bytes.
-        for rows, target, scales in (
-            (key, self.keys, self.key_scales),
-            (value, self.values, self.value_scales),
-        ):
-            rounded = np.empty(rows.shape, target.dtype)
-            of_rows = None if scales is None else np.empty(rows.shape[:-1], np.float32)
-            _put(rows, rounded, of_rows)
-            if scales is not None:
-                scales[pages, :, slots] = of_rows
-            _plain(target)[pages, :, slots] = _plain(rounded)
+        # Rounded together first: a call for each row would cost more than its bytes.
+        for start in range(0, len(key), _TOGETHER):
+            some = slice(start, start + _TOGETHER)
+            at = (pages[some], slice(None), slots[some])
+            for rows, target, scales in (
+                (key[some], self.keys, self.key_scales),
+                (value[some], self.values, self.value_scales),
+            ):
+                rounded = np.empty(rows.shape, target.dtype)
+                of_rows = None if scales is None else np.empty(rows.shape[:-1], np.float32)
+                _put(rows, rounded, of_rows)
+                _plain(target)[at] = _plain(rounded)
+                if scales is not None:
+                    scales[at] = of_rows
 
     def by_token(self) -> tuple[NDArray[Any], NDArray[Any], dict[str, NDArray[Any]]]:
         """Return views of (pages, page_size, kv_heads, ...), and scales as options of attention."""

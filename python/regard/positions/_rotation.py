@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from regard._bfloat16 import is_bfloat16, to_bfloat16, to_float32
 
-# Positions whose cosines are kept together: a generated token costs a look-up, and the table stays
-# small however far the positions go.
-_BLOCK = 256
-_KEPT_BLOCKS = 4
+# Positions whose cosines are kept once they have been used, so that a generated token costs a
+# look-up: 16 MiB for 64 features. Those further out are computed anew.
+_KEPT = 1 << 15
+_LEAST_KEPT = 1 << 10
 
 
 class Rotation:
@@ -40,7 +40,7 @@ class Rotation:
         self.interleaved = interleaved
         self.dim = 2 * len(frequencies)
         self._pairs = (self.dim // 2, 2) if interleaved else (2, self.dim // 2)
-        self._blocks: dict[Any, tuple[NDArray[Any], NDArray[Any]]] = {}
+        self._tables: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Rotation) and (
@@ -53,24 +53,31 @@ class Rotation:
 
     def turn(self, x: NDArray[Any], positions: NDArray[Any]) -> NDArray[Any]:
         """Turn x (..., S, D), whose vectors are at `positions`, which broadcasts to (..., S)."""
-        return self._turned(x, *self._factors(positions, _accurate(x.dtype)))
+        dtype = _accurate(x.dtype)
+        if positions.dtype.kind == "i" and positions.size:
+            last = int(positions.max())
+            if last < _KEPT and positions.min() >= 0:
+                cos, sin = self._table(last + 1, dtype)
+                return self._turned(x, cos[positions], sin[positions])
+        return self._turned(x, *self._factors(positions, dtype))
 
     def turn_from(self, x: NDArray[Any], first: int) -> NDArray[Any]:
         """Turn x (..., S, D), whose vectors are at `first` and the positions after it."""
-        dtype, count = _accurate(x.dtype), x.shape[-2]
-        block, row = divmod(first, _BLOCK)
-        if row + count > _BLOCK:
-            return self._turned(x, *self._factors(np.arange(first, first + count), dtype))
-        cos, sin = self._blocks.get((block, dtype)) or self._fill(block, dtype)
-        return self._turned(x, cos[row : row + count], sin[row : row + count])
+        end, dtype = first + x.shape[-2], _accurate(x.dtype)
+        if first >= 0 and end <= _KEPT:
+            cos, sin = self._table(end, dtype)
+            return self._turned(x, cos[first:end], sin[first:end])
+        return self._turned(x, *self._factors(np.arange(first, end), dtype))
 
-    def _fill(self, block: int, dtype: np.dtype[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        first = block * _BLOCK
-        factors = self._factors(np.arange(first, first + _BLOCK), dtype)
-        # A new dict, never a change of one that another thread may be reading.
-        kept = list(self._blocks.items())[-_KEPT_BLOCKS + 1 :]
-        self._blocks = dict([*kept, ((block, dtype), factors)])
-        return factors
+    def _table(self, count: int, dtype: np.dtype[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return the factors of at least the first `count` positions."""
+        table = self._tables.get(dtype.char)
+        if table is None or len(table[0]) < count:
+            rows = max(_LEAST_KEPT, 1 << (count - 1).bit_length())
+            table = self._factors(np.arange(rows), dtype)
+            # A new dict, never a change of one that another thread may be reading.
+            self._tables = {**self._tables, dtype.char: table}
+        return table
 
     def _factors(
         self, positions: NDArray[Any], dtype: np.dtype[Any]
