@@ -82,10 +82,13 @@ class Tokens:
         wide_key = np.where(
             is_sink[:, None], np.concatenate((key, zeros), -1), np.concatenate((zeros, key), -1)
         )
+        by_distance = options.pop("by_distance", None)  # what distances 0, 1, ... add, (heads, n)
         if "alibi_slopes" in options and self.window is not None:
-            distance = np.where(is_sink, as_seen[:, None] - j, p[:, None] - j)
             slopes = np.asarray(options.pop("alibi_slopes"))
-            options["bias"] = -slopes[:, None, None] * np.abs(distance)
+            by_distance = -slopes[:, None] * np.arange(self.sinks + self.window + 1)
+        if by_distance is not None:
+            distance = np.where(is_sink, as_seen[:, None] - j, p[:, None] - j)
+            options["bias"] = by_distance[:, distance.clip(0, by_distance.shape[1] - 1)]
         options.setdefault("causal", True)
         options.setdefault("scale", 1 / np.sqrt(dim))
         out, lse = reference.attention(

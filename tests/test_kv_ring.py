@@ -101,6 +101,9 @@ def test_options(rng, rope):
             {"scale": -0.2, "alibi_slopes": slopes},
         ):
             near(cache.attend(query, return_lse=True, **options), attended(model, query, **options))
+        # The table goes from a key far before the query to one far behind it.
+        got = cache.attend(query, return_lse=True, position_bias=bias.Relative(table))
+        near(got, attended(model, query, by_distance=table[SINKS + WINDOW :: -1].T))
         # A table that holds ALiBi's numbers is ALiBi, whether by heads of a batch or of all.
         expected = cache.attend(query, return_lse=True, alibi_slopes=slopes)
         line = -np.abs(np.arange(-SINKS - WINDOW, SINKS + WINDOW + 1))[:, None] * slopes

@@ -418,8 +418,11 @@ Q = np.zeros((4, HEADS, DIM), np.float32)
 WRONG_CALLS = {
     "unknown": (ValueError, lambda c: c.append(7, K, V), "append: sequences is 7.\n.*allocate"),
     "one unknown": (ValueError, lambda c: c.attend([0, 7], Q), r"attend: sequences is \[0, 7\]"),
-    "no number": (ValueError, lambda c: c.free("a"), "free: sequences is 'a'"),
-    "none": (ValueError, lambda c: c.fork(None), "fork: sequences is None"),
+    "no number": (ValueError, lambda c: c.free("a"), "free: sequence is 'a'"),
+    "none": (ValueError, lambda c: c.fork(None), "fork: sequence is None"),
+    "list": (ValueError, lambda c: c.free([0]), r"free: sequence is \[0\]"),
+    "past": (ValueError, lambda c: c.length(2), "length: sequence is 2"),
+    "cut": (ValueError, lambda c: c.truncate([0, 1], 1), r"truncate: sequence is \[0, 1\]"),
     "twice": (ValueError, lambda c: c.append([0, 1, 0], K, V), "Give each of them once"),
     "key": (ValueError, lambda c: c.append(0, V, V), r"append: key has shape \(6, 2, 5\).*_dim=8"),
     "value": (ValueError, lambda c: c.append(0, K, K), "append: value has shape.*value_dim=5"),

@@ -265,7 +265,7 @@ class KVCache(Described):
             _check.refuse_decided(options)
         result: NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]
         if rows.ndim == 3 and self.batch == 1:
-            out = options.get("out")
+            out: NDArray[Any] | None = options.get("out")
             if isinstance(out, np.ndarray):
                 options["out"] = out[np.newaxis]
             result = self._attend(rows[np.newaxis], options)

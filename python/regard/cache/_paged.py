@@ -133,7 +133,7 @@ class PagedKVCache:
 
     def length(self, sequence: int) -> int:
         """Tokens of a sequence."""
-        return int(self._sequences.lengths[self._sequences.look_up(sequence, "length")[0].row])
+        return int(self._sequences.lengths[self._sequences.one(sequence, "length").row])
 
     def allocate(self, tokens: ArrayLike | None = None) -> int:
         """Begin a sequence.
@@ -175,8 +175,7 @@ class PagedKVCache:
         ValueError
             There is no such sequence.
         """
-        (parent,) = self._sequences.look_up(sequence, "fork")
-        return self._sequences.fork(parent)
+        return self._sequences.fork(self._sequences.one(sequence, "fork"))
 
     def free(self, sequence: int) -> None:
         """End a sequence and give its pages back.
@@ -192,7 +191,7 @@ class PagedKVCache:
         ValueError
             There is no such sequence.
         """
-        self._sequences.look_up(sequence, "free")
+        self._sequences.one(sequence, "free")
         self._sequences.end(sequence)
 
     def truncate(self, sequence: int, length: int) -> None:
@@ -208,7 +207,7 @@ class PagedKVCache:
         ValueError
             There is no such sequence, or it has fewer tokens. Nothing has changed.
         """
-        (one,) = self._sequences.look_up(sequence, "truncate")
+        one = self._sequences.one(sequence, "truncate")
         length = _check.whole(length, "length", "truncate", 0)
         if length > self._sequences.lengths[one.row]:
             raise ValueError(

@@ -42,10 +42,14 @@ class Sequences:
         try:
             return [self.by_handle[handle] for handle in several]
         except (KeyError, TypeError):
-            raise ValueError(
-                f"{call}: sequences is {handles!r}.\n  Give what allocate or fork returned, and "
-                "free was not called with."
-            ) from None
+            raise _unknown(handles, "sequences", call) from None
+
+    def one(self, handle: Any, call: str) -> Sequence:
+        """Return the sequence of a handle."""
+        try:
+            return self.by_handle[handle]
+        except (KeyError, TypeError):
+            raise _unknown(handle, "sequence", call) from None
 
     def begin(self, tokens: NDArray[np.int64] | None) -> int:
         """Begin a sequence, with the pages that are known to begin with these tokens."""
@@ -136,3 +140,10 @@ class Sequences:
             filler = np.full((len(self.table), more), -1, np.int64)
             self.table = np.concatenate((self.table, filler), axis=1)
         self.table[one.row, first : len(one.pages)] = one.pages[first:]
+
+
+def _unknown(given: Any, argument: str, call: str) -> ValueError:
+    return ValueError(
+        f"{call}: {argument} is {given!r}.\n  Give what allocate or fork returned, and free was "
+        "not called with."
+    )
