@@ -13,10 +13,12 @@ namespace regard {
 /// An operand with its batch axes aligned to the problem's; strides in bytes, 0 where broadcast.
 struct Operand {
   char* data = nullptr;  ///< null: not given
+  kernels::Storage storage = kernels::Storage::compute;
   std::array<std::int64_t, kMaxRank> batch_strides;
   std::int64_t head_stride = 0;
   std::int64_t row_stride = 0;
   std::int64_t column_stride = 0;
+  std::int64_t page_stride = 0;  ///< of a paged operand
 };
 
 /// A block mask with the strides of its leading axes, in rows of tiles.
@@ -37,12 +39,14 @@ struct HeadNumbers {
 };
 
 struct Geometry {
-  DType dtype;
+  DType dtype;      ///< of the computation and the LSE
+  DType out_dtype;  ///< of the query and the output
   int batch_rank = 0;
   std::array<std::int64_t, kMaxRank> batch_shape;
   std::int64_t batch = 1, query_heads = 0, kv_heads = 0, group = 0;
   std::int64_t queries = 0, keys = 0, head_dim = 0, value_dim = 0;  ///< of packed pieces, the most
   Operand query, key, value, mask, bias;
+  Operand key_scales, value_scales;  ///< of int8
   kernels::MaskKind mask_kind = kernels::MaskKind::none;
   BlockMaskOperand blocks;
   kernels::PositionBias position_bias = {};
@@ -53,6 +57,9 @@ struct Geometry {
   /// Where the queries and keys of each piece begin, or empty: batch elements are not packed.
   std::vector<std::int64_t> query_starts, key_starts;
   bool upper_left = false;
+  /// Page numbers, blocks_an_element for each batch element; empty: keys are not paged.
+  std::vector<std::int64_t> block_table;
+  std::int64_t blocks_an_element = 0, page_count = 0, page_size = 0;
 
   HeadNumbers<std::int64_t> left, right;
   HeadNumbers<double> scale;

@@ -32,7 +32,9 @@ from regard._varlen import varlen_attention
 if TYPE_CHECKING:
     from regard import bias, masks, plot, positions, reference
     from regard._alibi import alibi_slopes
+    from regard._bfloat16 import bfloat16 as bfloat16
     from regard._merge import merge_states
+    from regard._quantize import quantize_kv
     from regard.masks import BlockMask, PackedMask
 
 __version__: str = _build()["version"]
@@ -49,12 +51,14 @@ __all__ = [
     "attention_summary",
     "attention_weights",
     "available_isas",
+    "bfloat16",
     "bias",
     "explain",
     "masks",
     "merge_states",
     "plot",
     "positions",
+    "quantize_kv",
     "reference",
     "set_isa",
     "show_config",
@@ -66,11 +70,13 @@ _LAZY = {
     "BlockMask": "masks",
     "PackedMask": "masks",
     "alibi_slopes": "_alibi",
+    "bfloat16": "_bfloat16",
     "bias": "bias",
     "masks": "masks",
     "merge_states": "_merge",
     "plot": "plot",
     "positions": "positions",
+    "quantize_kv": "_quantize",
     "reference": "reference",
 }
 

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from regard._bfloat16 import is_bfloat16
+
 
 def coerce(value: Any, argument: str, role: str) -> NDArray[Any]:
     """Make an array of an argument, without copying where its memory can be used as it is.
@@ -17,8 +19,9 @@ def coerce(value: Any, argument: str, role: str) -> NDArray[Any]:
         Anything NumPy can make an array of, or a CPU tensor that speaks DLPack.
     argument : str
         Name of the argument, for messages.
-    role : {"input", "mask", "bits", "bias", "numbers", "lengths"}
-        What it is used for: integers and bools become float64 as an input or a bias.
+    role : {"input", "stored", "scales", "mask", "bits", "bias", "numbers", "lengths"}
+        What it is used for: integers and bools become float64 as an input or a bias, but int8
+        that is stored with scales stays.
 
     Returns
     -------
@@ -47,6 +50,8 @@ def coerce(value: Any, argument: str, role: str) -> NDArray[Any]:
         return array
     if role == "bits":
         return array
+    if role == "stored" and array.dtype == np.int8:
+        return array
     if kind in "iub":
         if role == "bias" and kind == "b":
             raise TypeError(
@@ -54,8 +59,8 @@ def coerce(value: Any, argument: str, role: str) -> NDArray[Any]:
                 "added to the scores."
             )
         return array.astype(np.float64)
-    if array.dtype.char not in "efd":
-        raise _unsupported(array, argument, "float32 or float64")
+    if array.dtype.char not in "efd" and not is_bfloat16(array.dtype):
+        raise _unsupported(array, argument, "float32, float64, float16 or bfloat16")
     return array
 
 

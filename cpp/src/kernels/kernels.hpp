@@ -3,6 +3,7 @@
 
 #include "forward.hpp"
 #include "roofline.hpp"
+#include "store.hpp"
 #include "summary.hpp"
 #include "weights.hpp"
 
@@ -24,6 +25,7 @@ constexpr Kernels kernels_of() {
           weights<V>,
           summary<V>,
           scratch_bytes<V>,
+          store_rows<V>,
           fma_loop<V>};
 }
 

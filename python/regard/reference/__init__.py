@@ -10,12 +10,14 @@
 Every matrix above is held whole, so memory grows with Sq x Sk. That is what ``regard.attention``
 avoids, and what makes these pages short enough to be read as the meaning of every option:
 :func:`visible` says which keys a query sees, :func:`scores` what a score is, :func:`attention` what
-becomes of them, and :mod:`regard.reference.philox` which weights dropout drops.
+becomes of them, :mod:`regard.reference.philox` which weights dropout drops, and :func:`stored`
+what keys and values in 8 bits or in pages stand for.
 """
 
 from regard.reference._attention import attention, weights
 from regard.reference._scores import scores
 from regard.reference._shapes import offsets
+from regard.reference._stored import stored
 from regard.reference._summary import Summary, summary
 from regard.reference._varlen import varlen_attention
 from regard.reference._visible import visible
@@ -25,6 +27,7 @@ __all__ = [
     "attention",
     "offsets",
     "scores",
+    "stored",
     "summary",
     "varlen_attention",
     "visible",
