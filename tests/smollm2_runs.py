@@ -58,10 +58,11 @@ def decoder_logits(weights: dict[str, Array], tokens: list[int]) -> Array:
     hidden = weights["token_embd"][tokens].astype(np.float64)
     past = np.tri(len(tokens), dtype=bool)
     for i in range(LAYERS):
+        block = f"blk.{i}."
         w = {
-            name: weights[f"blk.{i}.{name}"].astype(np.float64)
-            for name in "attn_norm attn_q attn_k attn_v attn_output".split()
-            + "ffn_norm ffn_gate ffn_up ffn_down".split()
+            name.removeprefix(block): weight.astype(np.float64)
+            for name, weight in weights.items()
+            if name.startswith(block)
         }
         x = norm(hidden, w["attn_norm"])
         q = rotated(heads_of(x, unpermuted(w["attn_q"], HEADS)))
@@ -95,7 +96,7 @@ class BytePairs:
     def merged(self, piece: str) -> list[str]:
         parts = [BYTES[byte] for byte in piece.encode()]
         while True:
-            pairs = [pair for pair in zip(parts, parts[1:], strict=False) if pair in self.ranks]
+            pairs = [pair for pair in itertools.pairwise(parts) if pair in self.ranks]
             if not pairs:
                 return parts
             best = min(pairs, key=self.ranks.__getitem__)
@@ -115,7 +116,8 @@ def pieces(text: str) -> list[str]:
     """
     found: list[str] = []
     for numbers, group in itertools.groupby(text, is_number):
-        found += group if numbers else gpt2_pieces("".join(group))
+        part = list(group)
+        found += part if numbers else gpt2_pieces("".join(part))
     return found
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import io
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-
-import regard
 
 Array = NDArray[Any]
 ROOT = Path(__file__).parents[1]
@@ -86,18 +83,16 @@ def weights(file: Path) -> dict[str, Array]:
 def new_chat(loaded: tuple[Any, Any]) -> Any:
     """Make a conversation with an empty context."""
     model, tokenizer = loaded
+    caches = importlib.import_module("smollm2.caches")
     chats = importlib.import_module("smollm2.chat")
+    greedy = importlib.import_module("smollm2.sampling").Sampler(temperature=0)
 
-    def make(attention: str = "regard", capacity: int = 512) -> Any:
-        caches = example.make_caches(model.config, attention, capacity)
-        return chats.Chat(model, tokenizer, caches, capacity)
+    def make(attention: str = "regard", room: int = 512) -> Any:
+        config = model.config
+        new = caches.numpy_caches if attention == "numpy" else float32_caches
+        return chats.Chat(model, tokenizer, new(config, room), room, greedy)
 
     return make
-
-
-@pytest.fixture(scope="module")
-def greedy(file: Path) -> Any:
-    return importlib.import_module("smollm2.sampling").Sampler(temperature=0)
 
 
 def test_tokens_are_those_of_byte_pairs_in_plain_python(
@@ -142,7 +137,6 @@ def test_greedy_replies_are_those_of_float64_numpy(
     loaded: tuple[Any, Any],
     weights: dict[str, Array],
     new_chat: Any,
-    greedy: Any,
     prompt: str,
     attention: str,
 ) -> None:
@@ -151,7 +145,7 @@ def test_greedy_replies_are_those_of_float64_numpy(
     So the independent run, which sees no cache, would have written the same, token by token.
     """
     tokenizer = loaded[1]
-    reply = list(new_chat(attention).reply(prompt, greedy, max_tokens=64))
+    reply = list(new_chat(attention).reply(prompt, max_tokens=64))
     if len(reply) < 64:  # the model's own end of the reply has to be the same too
         reply.append(tokenizer.end_of_message)
     read = [

@@ -45,8 +45,9 @@ class Chat:
     tokenizer : ChatTokenizer
     caches : sequence of Cache
         Empty ones, one for each layer.
-    capacity : int
+    room : int
         How many tokens fit into the caches.
+    sampler : Sampler
     system : str
         What the model is told about its part.
     """
@@ -56,18 +57,20 @@ class Chat:
         model: Model,
         tokenizer: ChatTokenizer,
         caches: Sequence[Cache],
-        capacity: int,
+        room: int,
+        sampler: Sampler,
         system: str = SYSTEM,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.caches = caches
-        self.room = capacity
+        self.room = room
+        self.sampler = sampler
         self.unread = tokenizer.message("system", system)
         self.reading = Work()
         self.writing = Work()
 
-    def reply(self, message: str, sampler: Sampler, max_tokens: int) -> Iterator[int]:
+    def reply(self, message: str, max_tokens: int) -> Iterator[int]:
         """Read a message, then yield the tokens of the reply, until the model ends it.
 
         Raises
@@ -88,7 +91,7 @@ class Chat:
         logits = self.read(prompt, self.reading)
         self.unread = self.tokenizer.end()
         for number in range(1, max_tokens + 1):
-            token = sampler(logits)
+            token = self.sampler(logits)
             if token in (self.tokenizer.end_of_message, self.tokenizer.end_of_text):
                 return
             # Whoever stops listening here has heard this token.

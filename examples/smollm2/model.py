@@ -17,13 +17,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-import regard
+from regard.positions import Rope
 from smollm2.stopwatch import Stopwatch
 
 Array = NDArray[np.float32]
@@ -39,17 +38,16 @@ class Config:
     head_dim: int
     rope_base: float
     norm_epsilon: float
-    context: int  # the longest that it was trained on
 
 
 class Cache(Protocol):
-    """Keys and values of one layer, as `regard.KVCache` holds them."""
+    """Keys and values of the tokens that one layer has read: a `regard.KVCache`, say."""
 
-    def append(self, key: Array, value: Array, *, rope: Any) -> None:
-        """Take in the keys and values of S more tokens, (1, Hkv, S, D)."""
+    def append(self, key: Array, value: Array, rope: Rope) -> None:
+        """Take in the keys, turned by their positions, and values of S tokens: (Hkv, S, D)."""
 
-    def attend(self, query: Array) -> Array:
-        """Let the last S tokens attend to all up to themselves: (1, H, S, D) -> same."""
+    def attend(self, query: Array) -> Any:
+        """Let the last S tokens attend to all up to themselves: (H, S, D) -> (H, S, D)."""
 
 
 class Model:
@@ -66,9 +64,9 @@ class Model:
         self.config = config
         self.weights = weights
         self.stopwatch = Stopwatch()
-        # Hugging Face's weights pair feature n with n + D / 2. Files of llama.cpp hold them with
-        # the rows of Wq and Wk in another order, which makes the pairs neighbours.
-        self.rope = partial(regard.positions.rope, base=config.rope_base, interleaved=True)
+        # The published weights turn feature n with n + D / 2. A GGUF file holds the rows of Wq and
+        # Wk in an order that makes the two neighbours.
+        self.rope = Rope(base=config.rope_base, interleaved=True)
 
     def forward(self, tokens: Sequence[int], caches: Sequence[Cache]) -> Array:
         """Read S more tokens and return the logits of the one that follows: (V,)."""
@@ -82,12 +80,12 @@ class Model:
 
     def attention(self, x: Array, name: str, cache: Cache) -> Array:
         """Grouped-query attention to all tokens so far: (S, C) -> (S, C)."""
-        query = split_heads(self.linear(x, f"{name}_q"), self.config.heads)  # (1, H, S, D)
-        key = split_heads(self.linear(x, f"{name}_k"), self.config.kv_heads)  # (1, Hkv, S, D)
+        query = split_heads(self.linear(x, f"{name}_q"), self.config.heads)  # (H, S, D)
+        key = split_heads(self.linear(x, f"{name}_k"), self.config.kv_heads)  # (Hkv, S, D)
         value = split_heads(self.linear(x, f"{name}_v"), self.config.kv_heads)
         with self.stopwatch("attention"):
-            cache.append(key, value, rope=self.rope)
-            context = cache.attend(query)  # (1, H, S, D)
+            cache.append(key, value, self.rope)
+            context = cache.attend(query)  # (H, S, D)
         return self.linear(join_heads(context), f"{name}_output")
 
     def feed_forward(self, x: Array, name: str) -> Array:
@@ -117,12 +115,12 @@ def silu(x: Array) -> Array:
 
 
 def split_heads(x: Array, heads: int) -> Array:
-    """View (S, heads * D) as (1, heads, S, D), copying nothing."""
-    view: Array = x.reshape(1, len(x), heads, -1).swapaxes(1, 2)
+    """View (S, heads * D) as (heads, S, D), copying nothing."""
+    view: Array = x.reshape(len(x), heads, -1).swapaxes(0, 1)
     return view
 
 
 def join_heads(x: Array) -> Array:
-    """Put the heads of each token side by side: (1, heads, S, D) -> (S, heads * D)."""
-    joined: Array = x.swapaxes(1, 2).reshape(x.shape[2], -1)
+    """Put the heads of each token side by side: (heads, S, D) -> (S, heads * D)."""
+    joined: Array = x.swapaxes(0, 1).reshape(x.shape[1], -1)
     return joined

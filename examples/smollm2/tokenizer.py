@@ -49,7 +49,7 @@ class ChatTokenizer:
         return numbers
 
     def message(self, role: str, content: str) -> list[int]:
-        """A message in ChatML: ``<|im_start|>role NEWLINE content<|im_end|> NEWLINE``."""
+        """Write a message in ChatML: ``<|im_start|>role⏎content<|im_end|>⏎``."""
         return [
             self.start_of_message,
             *self.encode(f"{role}\n{content}"),
@@ -57,11 +57,11 @@ class ChatTokenizer:
         ]
 
     def start(self, role: str) -> list[int]:
-        """What stands before the content of a message that is still to be written."""
+        """Begin a message that is still to be written."""
         return [self.start_of_message, *self.encode(f"{role}\n")]
 
     def end(self) -> list[int]:
-        """What stands behind the content of a message."""
+        """End a message."""
         return [self.end_of_message, *self.encode("\n")]
 
     def stream(self, tokens: Iterable[int]) -> Iterator[str]:

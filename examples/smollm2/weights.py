@@ -47,7 +47,6 @@ def load(file: Path) -> tuple[Model, ChatTokenizer]:
         head_dim=field("llama.rope.dimension_count"),
         rope_base=field("llama.rope.freq_base"),
         norm_epsilon=field("llama.attention.layer_norm_rms_epsilon"),
-        context=field("llama.context_length"),
     )
     types = field("tokenizer.ggml.token_type")
     tokenizer = ChatTokenizer(
