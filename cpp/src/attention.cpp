@@ -1,6 +1,8 @@
 #include "regard/attention.hpp"
 
+#include <atomic>
 #include <limits>
+#include <memory>
 
 #include "geometry.hpp"
 #include "plan.hpp"
@@ -53,11 +55,45 @@ void clear_padding(const Geometry& g, const Outputs& outputs) {
   }
 }
 
+/// States of groups of keys that were attended to by different units, and how many are done.
+struct Parts {
+  std::unique_ptr<char[]> states;
+  std::unique_ptr<std::atomic<std::int64_t>[]> done;  ///< at the first of a head set's
+};
+
+/// A unit of groups of keys; whoever forms the last state of its rows merges them.
+void decode(const Geometry& g, const Outputs& outputs, const Parts& parts, const Unit& at,
+            void* scratch) {
+  const KeyGroups groups = key_groups(g, at.element);
+  kernels::DecodeUnit unit;
+  unit.forward = forward_unit(g, outputs, {at.element, at.head_set, 0, g.rows_of(at.element)});
+  unit.forward.scratch = scratch;
+  unit.first_key = groups.first_key;
+  unit.group_keys = groups.keys;
+  unit.groups = groups.count;
+  unit.first_group = at.first;
+  unit.last_group = at.first + at.count;
+  unit.parts = nullptr;
+  if (!g.split || groups.count == 1) return g.kernel->decode(unit);
+  const auto part = static_cast<std::size_t>(at.part);
+  unit.parts = parts.states.get() + part * g.kernel->decode_state_bytes(g.value_dim);
+  g.kernel->decode(unit);
+  if (parts.done[part].fetch_add(1) + 1 == groups.count) g.kernel->finish_decode(unit);
+}
+
 void run(const Geometry& g, const Outputs& outputs) {
   ThreadScratch scratch(g.scratch_bytes, g.threads);
+  Parts parts;
+  if (g.parts > 0) {
+    const auto count = static_cast<std::size_t>(g.parts);
+    parts.states =
+        std::make_unique_for_overwrite<char[]>(count * g.kernel->decode_state_bytes(g.value_dim));
+    parts.done = std::make_unique<std::atomic<std::int64_t>[]>(count);
+  }
   parallel_for(g.units, g.threads, [&](std::int64_t index, int thread) {
     const Unit at = unit_at(g, index);
     if (at.count <= 0) return;
+    if (at.decodes) return decode(g, outputs, parts, at, scratch.of(thread));
     ForwardUnit unit = forward_unit(g, outputs, at);
     unit.scratch = scratch.of(thread);
     g.kernel->forward(unit);

@@ -1,6 +1,7 @@
 // A checked problem: axes matched, broadcasts turned into zero strides, defaults filled in.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <vector>
@@ -36,6 +37,7 @@ struct HeadNumbers {
 
   bool differ() const { return each.size() > 1; }
   T of(std::int64_t head) const { return differ() ? each[static_cast<std::size_t>(head)] : one; }
+  T most() const { return differ() ? *std::max_element(each.begin(), each.end()) : one; }
 };
 
 struct Geometry {
@@ -86,6 +88,10 @@ struct Geometry {
   std::vector<std::int64_t> elements;    ///< in the order of work, if they differ in size
   std::vector<std::int64_t> first_unit;  ///< of each of `elements`, and the number of all units
   std::size_t scratch_bytes = 0;
+  bool decoding = false;                 ///< elements with few rows are decoded
+  bool split = false;                    ///< their groups of keys are units of their own
+  std::vector<std::int64_t> first_part;  ///< of each of `elements`: its states, if they are split
+  std::int64_t parts = 0;                ///< states of all groups
 
   /// Keys and queries that a batch element has room for.
   std::int64_t key_room(std::int64_t element) const {
@@ -107,6 +113,9 @@ struct Geometry {
     return upper_left ? 0 : keys_of(element) - queries_of(element);
   }
   std::int64_t rows_of(std::int64_t element) const { return unit_heads * queries_of(element); }
+  bool decodes(std::int64_t element) const {
+    return decoding && rows_of(element) > 0 && rows_of(element) <= kernels::kDecodeRows;
+  }
   std::int64_t head_sets() const { return unit_heads == 0 ? 0 : query_heads / unit_heads; }
 
  private:

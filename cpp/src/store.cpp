@@ -23,11 +23,11 @@ void check(const Array& source, const Array& target, const Array* scales) {
   const bool to_fits = wide ? target.dtype == DType::float64
                             : computed_in_float32(target.dtype) || target.dtype == DType::int8;
   if (!from_fits || !to_fits) {
-    throw TypeError(message("" + std::string(name(source.dtype)) + " does not go into " +
-                                name(target.dtype) + ".",
-                            {from, to},
-                            "float32, float16 and bfloat16 go into these and int8, float64 into "
-                            "float64."));
+    throw TypeError(message(
+        "" + std::string(name(source.dtype)) + " does not go into " + name(target.dtype) + ".",
+        {from, to},
+        "float32, float16 and bfloat16 go into these and int8, float64 into "
+        "float64."));
   }
   if (source.rank < 1 || !std::ranges::equal(source.dims(), target.dims())) {
     throw ValueError(message("source and target differ in shape.", {from, to},

@@ -125,6 +125,22 @@ struct ForwardUnit {
   void* scratch;  ///< scratch_bytes(...) bytes, aligned to 64, contents arbitrary
 };
 
+/// Most rows of a kv head that are decoded: read against the keys in dot form.
+inline constexpr std::int64_t kDecodeRows = 8;
+/// Keys that are scored before they are weighed. Chunks start at multiples of it.
+inline constexpr std::int64_t kDecodeChunk = 256;
+
+/// A few rows (forward.scores.row_count <= kDecodeRows) against groups of keys: group n has the
+/// keys from first_key + n group_keys on.
+struct DecodeUnit {
+  ForwardUnit forward;
+  std::int64_t first_key;  ///< a multiple of kDecodeChunk, as is group_keys
+  std::int64_t group_keys;
+  std::int64_t groups;                   ///< of these rows
+  std::int64_t first_group, last_group;  ///< of this unit
+  void* parts;  ///< states of all groups, decode_state_bytes each; null: this unit has all groups
+};
+
 /// The weights of one block of rows (group = 1), for the keys [first_key, last_key).
 struct WeightsUnit {
   ScoreUnit scores;
@@ -180,6 +196,9 @@ struct TileSizes {
 struct Kernels {
   TileSizes tiles;
   void (*forward)(const ForwardUnit& unit);
+  void (*decode)(const DecodeUnit& unit);
+  void (*finish_decode)(const DecodeUnit& unit);  ///< once the states of all groups are there
+  std::size_t (*decode_state_bytes)(std::int64_t value_dim);
   void (*weights)(const WeightsUnit& unit);
   void (*summary)(const SummaryUnit& unit);
   std::size_t (*scratch_bytes)(const ScratchSizes& sizes);  ///< enough for each of them

@@ -99,6 +99,21 @@ struct Avx2F32 {
     const __m256i scaled = _mm256_add_epi32(_mm256_castps_si256(p), exponent);
     return _mm256_and_ps(_mm256_castsi256_ps(scaled), normal);
   }
+  /// Lane i of the result is the sum of the lanes of r[i], formed in the same order for every i.
+  static reg sum_lanes(const reg (&r)[8]) {
+    reg t[4], u[2];
+    REGARD_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      t[i] = add(_mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]),
+                 _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]));
+    }
+    REGARD_UNROLL
+    for (int i = 0; i < 2; ++i) {
+      u[i] = add(_mm256_shuffle_ps(t[2 * i], t[2 * i + 1], 0x44),
+                 _mm256_shuffle_ps(t[2 * i], t[2 * i + 1], 0xEE));
+    }
+    return add(_mm256_permute2f128_ps(u[0], u[1], 0x20), _mm256_permute2f128_ps(u[0], u[1], 0x31));
+  }
   static void transpose(reg (&r)[8]) {
     reg t[8];
     REGARD_UNROLL
@@ -170,6 +185,11 @@ struct Avx2F64 {
     const __m256i integer = _mm256_cvtepi32_epi64(_mm256_cvtpd_epi32(n));
     const __m256i scaled = _mm256_add_epi64(_mm256_castpd_si256(p), _mm256_slli_epi64(integer, 52));
     return _mm256_and_pd(_mm256_castsi256_pd(scaled), normal);
+  }
+  static reg sum_lanes(const reg (&r)[4]) {
+    const reg t = add(_mm256_unpacklo_pd(r[0], r[1]), _mm256_unpackhi_pd(r[0], r[1]));
+    const reg u = add(_mm256_unpacklo_pd(r[2], r[3]), _mm256_unpackhi_pd(r[2], r[3]));
+    return add(_mm256_permute2f128_pd(t, u, 0x20), _mm256_permute2f128_pd(t, u, 0x31));
   }
   static void transpose(reg (&r)[4]) {
     const reg a = _mm256_unpacklo_pd(r[0], r[1]), b = _mm256_unpackhi_pd(r[0], r[1]);

@@ -88,6 +88,26 @@ struct Avx512F32 {
     const reg f = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
     return _mm512_maskz_scalef_ps(normal, exp2_polynomial<Avx512F32>(f), x);
   }
+  /// Lane i of the result is the sum of the lanes of r[i], formed in the same order for every i.
+  static reg sum_lanes(const reg (&r)[16]) {
+    reg t[8], u[4], w[2];
+    REGARD_UNROLL
+    for (int i = 0; i < 8; ++i) {
+      t[i] = add(_mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]),
+                 _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]));
+    }
+    REGARD_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      u[i] = add(_mm512_shuffle_ps(t[2 * i], t[2 * i + 1], 0x44),
+                 _mm512_shuffle_ps(t[2 * i], t[2 * i + 1], 0xEE));
+    }
+    REGARD_UNROLL
+    for (int i = 0; i < 2; ++i) {
+      w[i] = add(_mm512_shuffle_f32x4(u[2 * i], u[2 * i + 1], 0x88),
+                 _mm512_shuffle_f32x4(u[2 * i], u[2 * i + 1], 0xDD));
+    }
+    return add(_mm512_shuffle_f32x4(w[0], w[1], 0x88), _mm512_shuffle_f32x4(w[0], w[1], 0xDD));
+  }
   static void transpose(reg (&r)[16]) {
     reg t[16];
     REGARD_UNROLL
@@ -156,6 +176,20 @@ struct Avx512F64 {
     const mask normal = _mm512_cmp_pd_mask(x, set1(Exp2Polynomial<double>::smallest), _CMP_NLT_UQ);
     const reg f = _mm512_reduce_pd(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
     return _mm512_maskz_scalef_pd(normal, exp2_polynomial<Avx512F64>(f), x);
+  }
+  static reg sum_lanes(const reg (&r)[8]) {
+    reg t[4], u[2];
+    REGARD_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      t[i] = add(_mm512_unpacklo_pd(r[2 * i], r[2 * i + 1]),
+                 _mm512_unpackhi_pd(r[2 * i], r[2 * i + 1]));
+    }
+    REGARD_UNROLL
+    for (int i = 0; i < 2; ++i) {
+      u[i] = add(_mm512_shuffle_f64x2(t[2 * i], t[2 * i + 1], 0x88),
+                 _mm512_shuffle_f64x2(t[2 * i], t[2 * i + 1], 0xDD));
+    }
+    return add(_mm512_shuffle_f64x2(u[0], u[1], 0x88), _mm512_shuffle_f64x2(u[0], u[1], 0xDD));
   }
   static void transpose(reg (&r)[8]) {
     reg t[8];

@@ -117,6 +117,12 @@ struct Generic {
     for (int i = 0; i < N; ++i) p[i] = x[i] < smallest[i] ? T(0) : scale_by_power(p[i], n[i]);
     return p;
   }
+  /// Lane i of the result is the sum of the lanes of r[i], formed in the same order for every i.
+  static reg sum_lanes(const reg (&r)[N]) {
+    reg sums;
+    for (int i = 0; i < N; ++i) sums[i] = r[i].sum();
+    return sums;
+  }
   static void transpose(reg (&r)[N]) {
     Eigen::Array<T, N, N> block;
     for (int i = 0; i < N; ++i) block.col(i) = r[i];

@@ -112,6 +112,10 @@ struct NeonF32 {
     const int32x4_t scaled = vaddq_s32(vreinterpretq_s32_f32(p), exponent);
     return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_s32(scaled), tiny));
   }
+  /// Lane i of the result is the sum of the lanes of r[i], formed in the same order for every i.
+  static reg sum_lanes(const reg (&r)[4]) {
+    return vpaddq_f32(vpaddq_f32(r[0], r[1]), vpaddq_f32(r[2], r[3]));
+  }
   static void transpose(reg (&r)[4]) {
     const float32x4x2_t a = vtrnq_f32(r[0], r[1]), b = vtrnq_f32(r[2], r[3]);
     r[0] = vcombine_f32(vget_low_f32(a.val[0]), vget_low_f32(b.val[0]));
@@ -176,6 +180,7 @@ struct NeonF64 {
     const int64x2_t scaled = vaddq_s64(vreinterpretq_s64_f64(p), exponent);
     return vreinterpretq_f64_u64(vbicq_u64(vreinterpretq_u64_s64(scaled), tiny));
   }
+  static reg sum_lanes(const reg (&r)[2]) { return vpaddq_f64(r[0], r[1]); }
   static void transpose(reg (&r)[2]) {
     const reg a = vzip1q_f64(r[0], r[1]), b = vzip2q_f64(r[0], r[1]);
     r[0] = a;
