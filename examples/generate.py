@@ -17,9 +17,12 @@ Read smollm2/model.py first: it is the architecture, with shapes.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,16 +76,36 @@ def answer(chat: Chat, message: str, arguments: argparse.Namespace) -> None:
 
     tokens = chat.reply(message, arguments.max_tokens)
     try:
-        for text in chat.tokenizer.stream(tokens):
-            print(text, end="", flush=True)
+        with interrupts() as stopped:
+            for text in chat.tokenizer.stream(tokens):
+                print(text, end="", flush=True)
+                if stopped.is_set():
+                    break
     except OutOfContextError as error:
         raise SystemExit(
             f"{error}\nGive a larger --context, a --window, or a shorter text."
         ) from error
-    except KeyboardInterrupt:  # ends the reply, not the conversation
-        pass
     print(flush=True)
     print(summary(chat, arguments.stats), file=sys.stderr)
+
+
+@contextlib.contextmanager
+def interrupts() -> Iterator[threading.Event]:
+    """Let Ctrl-C stop a reply between two tokens, where all layers have read the same.
+
+    Typed once more, it ends the program.
+    """
+    stopped = threading.Event()
+
+    def stop(number: int, frame: object) -> None:
+        stopped.set()
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield stopped
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def summary(chat: Chat, by_part: bool) -> str:

@@ -91,10 +91,12 @@ class Chat:
         logits = self.read(prompt, self.reading)
         self.unread = self.tokenizer.end()
         for number in range(1, max_tokens + 1):
+            start = time.perf_counter()
             token = self.sampler(logits)
+            self.writing.seconds += time.perf_counter() - start
             if token in (self.tokenizer.end_of_message, self.tokenizer.end_of_text):
                 return
-            # Whoever stops listening here has heard this token.
+            # This one has not been read yet, should the reply end here.
             self.unread = [token, *self.tokenizer.end()]
             yield token
             if number == max_tokens or self.room == 0:
