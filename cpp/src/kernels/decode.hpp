@@ -53,7 +53,7 @@ struct DecodeScratch {
     C = memory.take<T>(kDecodeRows * columns);
     state = memory.take<T>(DecodeState<T>::size(columns));
     total = memory.take<T>(DecodeState<T>::size(columns));
-    copy = memory.take<T>(kCopiedRows * (width > columns ? width : columns));
+    copy = memory.take<T>(kRunRows * (width > columns ? width : columns));
   }
 };
 
