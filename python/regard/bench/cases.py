@@ -237,14 +237,16 @@ def _halves(dtype: str) -> Iterator[Case]:
 def _decode(stored: str) -> Iterator[Case]:
     """One query for a cache: a long one, one with a head of its own each, and eight long ones."""
     end = "" if stored == "float32" else f"-{storage.SHORT[stored]}"
-    types = {"cache": stored} if stored == "int8" else {"dtype": stored}
-    for name, *shape in (
-        ("4k-d128-gqa4", 1, 32, 8, 1, 4096, 128),
-        ("8x12-1k-d64", 8, 12, 12, 1, 1024, 64),
-        ("8x-4k-d128-gqa4", 8, 32, 8, 1, 4096, 128),
+    dtype, cache = ("float32", stored) if stored == "int8" else (stored, "")
+    for name, batch, heads, kv_heads, keys, head_dim in (
+        ("4k-d128-gqa4", 1, 32, 8, 4096, 128),
+        ("8x12-1k-d64", 8, 12, 12, 1024, 64),
+        ("8x-4k-d128-gqa4", 8, 32, 8, 4096, 128),
     ):
-        quick = name == "4k-d128-gqa4"
-        yield Case(f"decode-{name}{end}", "decode", *shape, **types, quick=quick)
+        yield Case(
+            f"decode-{name}{end}", "decode", batch, heads, kv_heads, 1, keys, head_dim,
+            dtype=dtype, cache=cache, quick=name == "4k-d128-gqa4",
+        )  # fmt: skip
 
 
 CASES: tuple[Case, ...] = (

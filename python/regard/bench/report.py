@@ -10,6 +10,7 @@ from typing import Any
 
 from regard.bench import accuracy, storage, targets
 from regard.bench.cases import Case
+from regard.bench.text import aligned, threads_text, time_text
 
 SCHEMA = 1
 KIND = "bench"
@@ -73,8 +74,9 @@ class Row:
     @property
     def disturbed(self) -> bool:
         """Whether the ceiling was measured too low: nothing is faster than it."""
-        # The smallest call has no ceiling to speak of.
-        return self.case.group != "call" and any(self.percent(name) > 100 for name in self.results)
+        if self.case.group == "call":  # has no ceiling to speak of
+            return False
+        return any(self.percent(name) > 100 for name in self.results if self.trusted(name))
 
     def rate_text(self, name: str = OWN) -> str:
         """Write the speed that is compared with the ceiling."""
@@ -116,6 +118,8 @@ class Row:
 
     def verdict(self, isa: str) -> targets.Verdict | None:
         """Judge the result by the case's target, where it has one."""
+        if self.case.bound_by_memory and self.bandwidth is None:
+            return None
         baseline = None if self.baseline is None else self.baseline.seconds
         return targets.judge(self.case, isa, self.own.seconds, baseline, self.percent())
 
@@ -279,28 +283,3 @@ class Report:
         if name not in row.results:
             return "-"
         return f"{row.ratio(name):.2f}" + ("" if row.trusted(name) else "!")
-
-
-def threads_text(threads: int) -> str:
-    """``1 thread`` or ``2 threads``."""
-    return f"{threads} thread" + ("" if threads == 1 else "s")
-
-
-def time_text(seconds: float) -> str:
-    """Write a time with three digits and its unit."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3)):
-        if seconds >= size:
-            return f"{seconds / size:#.3g} {unit}".replace(". ", " ")
-    return f"{seconds * 1e6:#.3g} µs".replace(". ", " ")
-
-
-def aligned(rows: list[list[str]]) -> Iterator[str]:
-    """Lines of a text table; the first and last columns to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    last = len(widths) - 1
-    for row in rows:
-        cells = (
-            text.ljust(width) if index in (0, last) else text.rjust(width)
-            for index, (text, width) in enumerate(zip(row, widths, strict=True))
-        )
-        yield "  ".join(cells).rstrip()
