@@ -168,6 +168,11 @@ double ceiling(const std::string& isa, const std::string& dtype, int threads) {
   return fma_ceiling(isa, dtype == "float64", threads) / 1e9;
 }
 
+double read_bandwidth(std::int64_t bytes, int threads) {
+  const py::gil_scoped_release release;
+  return regard::read_bandwidth(bytes, threads) / 1e9;
+}
+
 py::dict build() {
   py::dict fields;
   fields["version"] = version();
@@ -209,6 +214,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used(),
   m.def(
       "set_isa", [](const std::string& name) { core::set_isa(name); }, py::arg("name"));
   m.def("ceiling", &ceiling, py::arg("isa"), py::arg("dtype"), py::arg("threads"));
+  m.def("read_bandwidth", &read_bandwidth, py::arg("bytes"), py::arg("threads"));
   m.def("build", &build);
   m.def("default_threads", [] { return core::default_thread_count(); });
   // The floor under any call that takes three arrays; benchmarks subtract it.

@@ -206,6 +206,8 @@ struct Kernels {
   /// FMA ceiling: `steps` rounds of independent register-only FMAs; returns floating-point
   /// operations done.
   double (*fma)(std::int64_t steps);
+  /// Reads so many bytes, whole KiB, and asks for those `ahead` of it if that is not 0.
+  void (*read)(const char* data, std::int64_t bytes, std::int64_t ahead);
 };
 
 /// Everything one instruction set offers.

@@ -34,7 +34,8 @@ constexpr Kernels kernels_of() {
           summary<V>,
           scratch_bytes<V>,
           store_rows<V>,
-          fma_loop<V>};
+          fma_loop<V>,
+          read_loop<V>};
 }
 
 }  // namespace
