@@ -92,7 +92,7 @@ class State:
 
     def copy(self, source: State, elements: NDArray[np.int64]) -> None:
         """Take over the tokens of another cache."""
-        used = np.minimum(np.maximum(source.highest, source.lengths), self.layout.capacity)
+        used = np.minimum(source.lengths, self.layout.capacity)  # no slot is behind its token
         for mine, other in enumerate(elements.tolist()):
             slots = slice(int(used[other]))
             self.storage.copy((mine, _ALL, slots), source.storage, (other, _ALL, slots))
