@@ -282,7 +282,11 @@ CHILD = """
         tokens = (length[:, None] + np.arange(3) + np.arange(2)[:, None]).astype(np.float32)
         rows = np.broadcast_to(tokens[:, None, :, None], (2, 2, 3, 512))
         if window is None and length.max() + 3 > cache.capacity:
-            cache.truncate(np.maximum(length - 200, 1))
+            kept = np.maximum(length - 200, 1)
+            cache.truncate(kept)
+            for b in range(2):  # so that what is there was written by this append
+                cache._state.storage.keys[b, :, kept[b] :] = np.nan
+                cache._state.storage.values[b, :, kept[b] :] = np.nan
         else:
             cache.append(rows, rows, lengths=[3, 2])
 """
