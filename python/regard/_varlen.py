@@ -19,7 +19,7 @@ def varlen_attention(
     key: ArrayLike,
     value: ArrayLike,
     cu_seqlens_q: ArrayLike,
-    cu_seqlens_k: ArrayLike | None,
+    cu_seqlens_k: ArrayLike | None = None,
     *,
     return_lse: bool = False,
     out: NDArray[Any] | None = None,
@@ -30,23 +30,23 @@ def varlen_attention(
     Parameters
     ----------
     query : array_like, shape (total_q, Hq, D)
-        float32 or float64: the queries of all pieces, one piece after the other.
+        The queries of all pieces, one piece after the other; types as in `regard.attention`.
     key : array_like, shape (total_k, Hkv, D)
     value : array_like, shape (total_k, Hkv, Dv)
-        Packed likewise. Any strides. With a block_table, pages as in `regard.attention`.
+        Packed likewise. Any strides. Pages, with block_table.
     cu_seqlens_q, cu_seqlens_k : array_like of int, shape (pieces + 1,)
         Piece n has the queries ``cu_seqlens_q[n]`` to ``cu_seqlens_q[n + 1]``, and keys likewise.
         They begin at 0, never fall, and end at the totals; a piece may be empty. With a
-        block_table, cu_seqlens_k is None, and key_lengths say how many keys each piece has.
+        block_table, (pieces, blocks), there are key_lengths instead of cu_seqlens_k.
     return_lse : bool, default False
         Also return the logarithm of the softmax denominators.
     out : ndarray, shape (total_q, Hq, Dv), optional
         Written in place.
     **options
-        As in `regard.attention`. The pieces are the batch: key_lengths, query_lengths and
-        query_offset broadcast to (pieces,) and count within them, mask and bias broadcast to
-        (pieces, Hq, longest Sq, longest Sk), alibi_slopes to (pieces, Hq), and dropout draws by
-        the number of the piece.
+        As in `regard.attention`; key_scales and value_scales are (total_k, Hkv). The pieces are
+        the batch: key_lengths, query_lengths and query_offset broadcast to (pieces,) and count
+        within them, mask and bias broadcast to (pieces, Hq, longest Sq, longest Sk), alibi_slopes
+        to (pieces, Hq), and dropout draws by the number of the piece.
 
     Returns
     -------
@@ -102,20 +102,29 @@ def packed_options(
     options: dict[str, Any],
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
     """Packed arrays and options as the core takes them."""
-    paged = options.get("block_table") is not None  # pages are for the core to find its way in
     q = _by_head(query, "query", "input")
-    k, v = (
-        coerce(array, name, role) if paged else _by_head(array, name, role)
-        for array, name, role in (
-            (key, "key", "input" if options.get("key_scales") is None else "stored"),
-            (value, "value", "input" if options.get("value_scales") is None else "stored"),
-        )
-    )
     core = core_options(q, **options)
+    if cu_seqlens_k is None and "block_table" not in core:
+        raise ValueError(
+            "attention: cu_seqlens_k is missing.\n  Say where the keys of each piece begin; only "
+            "those in pages, with a block_table, need none."
+        )
+    k, v = _kept(key, "key", core), _kept(value, "value", core)
     for name, starts in (("cu_seqlens_q", cu_seqlens_q), ("cu_seqlens_k", cu_seqlens_k)):
         if starts is not None:
             core[name] = starts
     return q, k, v, core
+
+
+def _kept(array: ArrayLike, argument: str, core: dict[str, Any]) -> NDArray[Any]:
+    """Keys or values by head, and their scales in `core` likewise; pages as they are."""
+    scales = f"{argument}_scales"
+    role = "stored" if scales in core else "input"
+    if "block_table" in core:
+        return coerce(array, argument, role)
+    if scales in core:
+        core[scales] = coerce(core[scales], scales, "scales").T
+    return _by_head(array, argument, role)
 
 
 def _by_head(array: ArrayLike, argument: str, role: str) -> NDArray[Any]:

@@ -20,11 +20,20 @@ namespace {
 template <class V>
 constexpr int kDecodeSums = V::score_keys * V::score_vectors >= 16 ? 16 : 8;
 
+/// How far ahead rows are fetched, in bytes of their own: as far as memory is slow.
+constexpr std::ptrdiff_t kFetchAhead = 4096;
+
+/// The distance in memory from a row of `size` bytes to one that is to be fetched.
+inline std::ptrdiff_t ahead_of(std::ptrdiff_t size, std::ptrdiff_t stride) {
+  return (kFetchAhead + size - 1) / size * stride;
+}
+
 /// KEYS keys from K on, `stride` bytes apart, and ROWS rows of Q (padded with zeros to whole
 /// vectors); S[r][j] is at S[r * kDecodeChunk + j].
 template <class V, class E, int ROWS, int KEYS>
 REGARD_NOINLINE void dot_block(const char* K, std::ptrdiff_t stride, const typename V::scalar* Q,
-                               std::int64_t ldq, std::int64_t head_dim, typename V::scalar* S) {
+                               std::int64_t ldq, std::int64_t head_dim, typename V::scalar* S,
+                               std::ptrdiff_t ahead) {
   using T = typename V::scalar;
   using reg = typename V::reg;
   constexpr int together = KEYS < 8 ? KEYS : 8;
@@ -47,7 +56,9 @@ REGARD_NOINLINE void dot_block(const char* K, std::ptrdiff_t stride, const typen
       for (int r = 0; r < ROWS; ++r) q[r] = V::load(Q + r * ldq + c);
       REGARD_UNROLL
       for (int j = 0; j < together; ++j) {
-        const reg k = load(reinterpret_cast<const E*>(K + (first + j) * stride) + c);
+        const auto* at = reinterpret_cast<const E*>(K + (first + j) * stride) + c;
+        __builtin_prefetch(reinterpret_cast<const char*>(at) + ahead);
+        const reg k = load(at);
         REGARD_UNROLL
         for (int r = 0; r < ROWS; ++r) s[j][r] = V::fma(k, q[r], s[j][r]);
       }
@@ -80,15 +91,16 @@ template <class V, class E, int ROWS>
 void dot_rows(const char* K, std::ptrdiff_t stride, std::int64_t keys, const typename V::scalar* Q,
               std::int64_t ldq, std::int64_t head_dim, typename V::scalar* S) {
   constexpr int most = kDecodeSums<V> / ROWS;
+  const std::ptrdiff_t ahead = ahead_of(head_dim * static_cast<std::ptrdiff_t>(sizeof(E)), stride);
   if (keys < most) {
     for (std::int64_t j = 0; j < keys; ++j) {
-      dot_block<V, E, ROWS, 1>(K + j * stride, stride, Q, ldq, head_dim, S + j);
+      dot_block<V, E, ROWS, 1>(K + j * stride, stride, Q, ldq, head_dim, S + j, ahead);
     }
     return;
   }
   for (std::int64_t next = 0; next < keys; next += most) {
     const std::int64_t j = next + most <= keys ? next : keys - most;
-    dot_block<V, E, ROWS, most>(K + j * stride, stride, Q, ldq, head_dim, S + j);
+    dot_block<V, E, ROWS, most>(K + j * stride, stride, Q, ldq, head_dim, S + j, ahead);
   }
 }
 
@@ -96,7 +108,7 @@ void dot_rows(const char* K, std::ptrdiff_t stride, std::int64_t keys, const typ
 template <class V, class E, int ROWS, int VECTORS, bool PART>
 REGARD_NOINLINE void weigh_block(const char* rows, std::ptrdiff_t stride, std::int64_t keys,
                                  std::int64_t columns, const typename V::scalar* P,
-                                 typename V::scalar* C, std::int64_t ldc) {
+                                 typename V::scalar* C, std::int64_t ldc, std::ptrdiff_t ahead) {
   using reg = typename V::reg;
   reg c[ROWS][VECTORS];
   REGARD_UNROLL
@@ -109,6 +121,7 @@ REGARD_NOINLINE void weigh_block(const char* rows, std::ptrdiff_t stride, std::i
     reg v[VECTORS];
     REGARD_UNROLL
     for (int i = 0; i < VECTORS; ++i) {
+      __builtin_prefetch(reinterpret_cast<const char*>(row + i * V::lanes) + ahead);
       if constexpr (PART) {
         v[i] = load_first<V>(row, columns);
       } else {
@@ -133,14 +146,14 @@ REGARD_NOINLINE void weigh_block(const char* rows, std::ptrdiff_t stride, std::i
 template <class V, class E, int ROWS, int VECTORS>
 inline void weigh_vectors(std::int64_t vectors, const char* rows, std::ptrdiff_t stride,
                           std::int64_t keys, const typename V::scalar* P, typename V::scalar* C,
-                          std::int64_t ldc) {
+                          std::int64_t ldc, std::ptrdiff_t ahead) {
   for (; vectors >= VECTORS; vectors -= VECTORS) {
-    weigh_block<V, E, ROWS, VECTORS, false>(rows, stride, keys, 0, P, C, ldc);
+    weigh_block<V, E, ROWS, VECTORS, false>(rows, stride, keys, 0, P, C, ldc, ahead);
     rows += VECTORS * V::lanes * static_cast<std::ptrdiff_t>(sizeof(E));
     C += VECTORS * V::lanes;
   }
   if constexpr (VECTORS > 1) {
-    weigh_vectors<V, E, ROWS, VECTORS / 2>(vectors, rows, stride, keys, P, C, ldc);
+    weigh_vectors<V, E, ROWS, VECTORS / 2>(vectors, rows, stride, keys, P, C, ldc, ahead);
   }
 }
 
@@ -149,10 +162,11 @@ void weigh_rows(const char* rows, std::ptrdiff_t stride, std::int64_t keys, std:
                 const typename V::scalar* P, typename V::scalar* C, std::int64_t ldc) {
   constexpr int most = kDecodeSums<V> / ROWS < 8 ? kDecodeSums<V> / ROWS : 8;
   const std::int64_t vectors = columns / V::lanes, whole = vectors * V::lanes;
-  weigh_vectors<V, E, ROWS, most>(vectors, rows, stride, keys, P, C, ldc);
+  const std::ptrdiff_t ahead = ahead_of(columns * static_cast<std::ptrdiff_t>(sizeof(E)), stride);
+  weigh_vectors<V, E, ROWS, most>(vectors, rows, stride, keys, P, C, ldc, ahead);
   if (whole == columns) return;
   weigh_block<V, E, ROWS, 1, true>(rows + whole * static_cast<std::ptrdiff_t>(sizeof(E)), stride,
-                                   keys, columns - whole, P, C + whole, ldc);
+                                   keys, columns - whole, P, C + whole, ldc, ahead);
 }
 
 /// Calls body.template operator()<ROWS>() with rows rounded up to a power of two.
@@ -164,8 +178,8 @@ inline void with_rows(std::int64_t rows, const Body& body) {
   body.template operator()<8>();
 }
 
-/// Rows that are copied at a time when their columns do not follow each other.
-constexpr std::int64_t kCopiedRows = 32;
+/// Rows that are read, or copied when their columns do not follow each other, at a time.
+constexpr std::int64_t kRunRows = 32;
 
 /// Calls body.template operator()<E>(first row, stride, begin, end) for runs of the rows [begin,
 /// end) of `width` columns that can be read as E, without their scales.
@@ -177,7 +191,7 @@ inline void for_each_run(const StoredRows& s, std::int64_t begin, std::int64_t e
     StoredRows unscaled = s;
     unscaled.scales = nullptr;
     for (std::int64_t a = begin; a < end;) {
-      std::int64_t b = end;
+      std::int64_t b = a + kRunRows < end ? a + kRunRows : end;
       if (s.pages) {
         const std::int64_t next = (a / s.page_size + 1) * s.page_size;
         b = next < b ? next : b;
@@ -185,7 +199,6 @@ inline void for_each_run(const StoredRows& s, std::int64_t begin, std::int64_t e
       if (dense) {
         body.template operator()<E>(stored_row(s, a), s.rows.row_stride, a, b);
       } else {
-        b = a + kCopiedRows < b ? a + kCopiedRows : b;
         const Rows rows = read_tile<V>(unscaled, false, a, b, width, copy);
         body.template operator()<typename V::scalar>(rows.data + a * rows.row_stride,
                                                      rows.row_stride, a, b);
