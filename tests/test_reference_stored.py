@@ -48,7 +48,7 @@ def test_scales_multiply_rows(rng):
     assert_same_bits(reference.attention(query, key, value, causal=True, **scales), expected)
     expected = reference.attention(query, wide[0], value, causal=True)
     assert_same_bits(reference.attention(query, key, value, causal=True, key_scales=ks), expected)
-    with pytest.raises(ValueError, match="scales of shape"):
+    with pytest.raises(ValueError, match="broadcast"):
         reference.attention(query, key, value, key_scales=ks[..., :-1])
 
 
@@ -94,7 +94,6 @@ def test_misuse_of_pages(rng):
         ([[0, 3]], [3], "must hold pages 0 .. 2"),
         ([[0, -2]], [3], "must hold pages 0 .. 2"),
         ([[0, -1]], [3], "no page for keys"),
-        ([0, 1], [3], "must be integers"),
         ([[0.0, 1.0]], [3], "must be integers"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "arrays.hpp"
+#include "dlpack.hpp"
 #include "options.hpp"
 #include "regard/attention.hpp"
 #include "regard/store.hpp"
@@ -196,6 +197,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used(),
   m.def("weights", &weights);
   m.def("summary", &summary);
   m.def("store", &store);
+  m.def("bits_of_bfloat16", &bits_of_bfloat16);
   m.def("compiled_isas", [] { return names(core::compiled_isas()); });
   m.def("available_isas", [] { return names(core::available_isas()); });
   m.def("active_isa", [] { return core::active_isa(); });

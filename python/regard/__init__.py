@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from regard._bfloat16 import bfloat16 as bfloat16
     from regard._merge import merge_states
     from regard._quantize import quantize_kv
+    from regard.cache import KVCache, OutOfPages, PagedKVCache
     from regard.masks import BlockMask, PackedMask
 
 __version__: str = _build()["version"]
@@ -43,7 +44,10 @@ __all__ = [
     "AttentionSummary",
     "BlockMask",
     "Explanation",
+    "KVCache",
+    "OutOfPages",
     "PackedMask",
+    "PagedKVCache",
     "__version__",
     "active_isa",
     "alibi_slopes",
@@ -68,7 +72,10 @@ __all__ = [
 # Loaded when first used, so that the import stays within its few milliseconds.
 _LAZY = {
     "BlockMask": "masks",
+    "KVCache": "cache",
+    "OutOfPages": "cache",
     "PackedMask": "masks",
+    "PagedKVCache": "cache",
     "alibi_slopes": "_alibi",
     "bfloat16": "_bfloat16",
     "bias": "bias",

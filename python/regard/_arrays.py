@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from regard import _core
 from regard._bfloat16 import is_bfloat16
 
 
@@ -74,14 +75,13 @@ def _to_numpy(value: Any, argument: str) -> NDArray[Any]:
         return value
     if hasattr(value, "__dlpack__"):
         try:
-            array: NDArray[Any] = np.from_dlpack(value)
-        except (BufferError, RuntimeError, TypeError) as error:
+            return _from_dlpack(value)
+        except (BufferError, RuntimeError, TypeError, ValueError) as error:
             raise TypeError(
-                f"attention: {argument} is a {type(value).__name__} whose memory NumPy cannot "
-                f"use: {error}\n  Give a tensor on the CPU, detached from any graph, of a dtype "
-                "that NumPy has."
+                f"attention: {argument} is a {type(value).__name__} whose memory cannot be used: "
+                f"{error}\n  Give a tensor on the CPU, detached from any graph, of a dtype that "
+                "NumPy has, or bfloat16."
             ) from error
-        return array
     try:
         return np.asarray(value)
     except ValueError as error:
@@ -89,6 +89,17 @@ def _to_numpy(value: Any, argument: str) -> NDArray[Any]:
             f"attention: {argument} cannot be made an array: {error}\n  Give an array or a nested "
             "sequence of numbers."
         ) from error
+
+
+def _from_dlpack(tensor: Any) -> NDArray[Any]:
+    try:
+        return np.from_dlpack(tensor)
+    except (BufferError, RuntimeError):
+        bits = _core.bits_of_bfloat16(tensor.__dlpack__())  # which NumPy does not have
+    from regard._bfloat16 import bfloat16  # imports what few have
+
+    array: NDArray[Any] = bits.view(bfloat16)
+    return array
 
 
 def _unsupported(array: NDArray[Any], argument: str, wanted: str) -> TypeError:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from regard._bfloat16 import is_bfloat16, to_float32
+from regard import _core
+from regard._bfloat16 import is_bfloat16
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -19,22 +20,22 @@ def quantize_kv(x: ArrayLike) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     Parameters
     ----------
     x : array_like, shape (..., heads, length, dim)
-        Floating point of any width, finite.
+        float32, float16 or bfloat16; float64 is rounded to float32 first. Any strides.
 
     Returns
     -------
     quantized : ndarray of int8, shape (..., heads, length, dim)
         ``x / scale`` to the nearest integer, ties to even; -127 to 127.
     scales : ndarray of float32, shape (..., heads, length)
-        ``max(abs(row)) / 127``; 0 for a row of zeros. For ``key_scales`` or ``value_scales`` of
-        `regard.attention`.
+        ``max(abs(row)) / 127``; 0 for a row of zeros, NaN for a row that holds NaN or infinity.
+        For ``key_scales`` or ``value_scales`` of `regard.attention`.
 
     Raises
     ------
     TypeError
         The array is not of floating point.
     ValueError
-        It has no axis, or holds NaN or infinity, which no scale can stand for.
+        It has no axis.
 
     Notes
     -----
@@ -53,29 +54,22 @@ def quantize_kv(x: ArrayLike) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     array([[0.01, 0.  ]], dtype=float32)
     """
     rows = _rows(x)
-    with np.errstate(all="ignore"):
-        largest = np.abs(rows).max(axis=-1, initial=0)
-        scales = largest / np.float32(127)
-        # Tiny rows can leave no scale, or one so rough that their quotients pass 127.
-        quotients = np.rint(rows / np.where(scales > 0, scales, np.inf)[..., np.newaxis])
-    if not np.isfinite(scales).all():
-        raise ValueError(
-            f"quantize_kv: x holds NaN, infinity or more than a float32 can (shape {rows.shape}).\n"
-            "  A row is stored in units of its largest magnitude: give finite numbers."
-        )
-    return np.clip(quotients, -127, 127).astype(np.int8), scales
+    quantized = np.zeros(rows.shape, np.int8)
+    scales = np.zeros(rows.shape[:-1], np.float32)
+    _core.store(rows, quantized, scales)
+    return quantized, scales
 
 
-def _rows(x: Any) -> NDArray[np.float32]:
+def _rows(x: Any) -> NDArray[Any]:
     array = np.asarray(x)
-    if is_bfloat16(array.dtype):
-        array = to_float32(array)
-    if array.dtype.kind != "f":
+    if array.dtype.kind != "f" and not is_bfloat16(array.dtype):
         raise TypeError(
             f"quantize_kv: x has dtype {array.dtype}, shape {array.shape}.\n  Give floating-point "
             "keys or values."
         )
     if array.ndim == 0:
         raise ValueError("quantize_kv: x has no axis.\n  Give (..., heads, length, dim).")
+    if is_bfloat16(array.dtype) or (array.dtype.char in "ef" and array.dtype.isnative):
+        return array
     with np.errstate(over="ignore"):
         return array.astype(np.float32)

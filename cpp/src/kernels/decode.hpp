@@ -181,9 +181,14 @@ class DecodeBlock {
 
   /// The scales of int8 values go with the weights.
   void scale_weights() {
-    for (std::int64_t j = scores.from; j < scores.to; ++j) {
-      const T scale = static_cast<T>(stored_scale(u.value, scores.begin + j));
-      for (std::int64_t r = 0; r < rows; ++r) scratch.S[r * kDecodeChunk + j] *= scale;
+    alignas(64) T scale[kDecodeChunk];
+    for (std::int64_t j = scores.low; j < scores.high; ++j) scale[j] = 0;
+    read_scales(u.value, scores.begin + scores.from, scores.begin + scores.to, scale + scores.from);
+    for (std::int64_t r = 0; r < rows; ++r) {
+      T* p = scratch.S + r * kDecodeChunk;
+      for (std::int64_t j = scores.low; j < scores.high; j += V::lanes) {
+        V::store(p + j, V::mul(V::load(p + j), V::load(scale + j)));
+      }
     }
   }
 

@@ -105,9 +105,8 @@ class DecodeScores {
 
   /// What belongs to the keys alone: the scale of int8, and 1 / |k| for cosines.
   void set_factors(T* copy) {
-    for (std::int64_t j = from; j < to; ++j) {
-      factor[j] = static_cast<T>(stored_scale(u.key, begin + j));
-      if (!u.cosine) continue;
+    read_scales(u.key, begin + from, begin + to, factor + from);
+    for (std::int64_t j = from; u.cosine && j < to; ++j) {
       const Rows row = read_tile<V>(u.key, false, begin + j, begin + j + 1, u.head_dim, copy);
       factor[j] *= static_cast<T>(
           inverse_norm<T>(row.data + (begin + j) * row.row_stride, row.column_stride, u.head_dim));

@@ -261,9 +261,10 @@ struct ArrayBias {
     const char* from[V::lanes];
     for (std::int64_t i = 0; i < rows; ++i) from[i] = at[r + i] + j * stride;
     if (storage != Storage::compute) {
+      const std::int64_t filled = (count + V::lanes - 1) / V::lanes * V::lanes;
       with_storage<V>(storage, [&]<class S>() {
         for (std::int64_t i = 0; i < rows; ++i) {
-          widen_row<V, S>(from[i], stride, count, V::set1(1), wide + i * keys, keys);
+          widen_row<V, S>(from[i], stride, count, V::set1(1), wide + i * keys, filled);
           from[i] = reinterpret_cast<const char*>(wide + i * keys);
         }
       });

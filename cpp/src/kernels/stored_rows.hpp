@@ -37,6 +37,29 @@ inline float stored_scale(const StoredRows& s, std::int64_t j) {
                      j % s.page_size * s.scale_stride);
 }
 
+/// to[j - begin] = stored_scale of the rows [begin, end).
+template <class T>
+inline void read_scales(const StoredRows& s, std::int64_t begin, std::int64_t end, T* to) {
+  if (s.scales == nullptr) {
+    for (std::int64_t j = begin; j < end; ++j) *to++ = 1;
+    return;
+  }
+  for (std::int64_t j = begin; j < end;) {
+    const char* at = s.scales + j * s.scale_stride;
+    std::int64_t run = end;
+    if (s.pages) {
+      const std::int64_t page = j / s.page_size, next = (page + 1) * s.page_size;
+      at = s.scales + s.pages[page] * s.scale_page_stride + j % s.page_size * s.scale_stride;
+      run = next < end ? next : end;
+    }
+    if (s.scale_stride == static_cast<std::ptrdiff_t>(sizeof(float))) {  // vectors, if it is told
+      for (; j < run; ++j, at += sizeof(float)) *to++ = static_cast<T>(read<float>(at));
+    } else {
+      for (; j < run; ++j, at += s.scale_stride) *to++ = static_cast<T>(read<float>(at));
+    }
+  }
+}
+
 /// Whether rows [begin, end) are a fixed stride apart.
 inline bool evenly_spaced(const StoredRows& s, std::int64_t begin, std::int64_t end) {
   return s.pages == nullptr || begin / s.page_size == (end - 1) / s.page_size;

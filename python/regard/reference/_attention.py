@@ -19,11 +19,11 @@ def attention(
     window: Window = None, mask: ArrayLike | DenseMask | None = None,
     bias: ArrayLike | None = None, position_bias: PositionBias | None = None,
     key_lengths: ArrayLike | None = None, query_lengths: ArrayLike | None = None,
-    query_offset: ArrayLike | None = None, scale: ArrayLike | None = None,
-    softcap: ArrayLike | None = None, alibi_slopes: ArrayLike | None = None,
-    sinks: ArrayLike | None = None, similarity: Literal["dot", "cosine"] = "dot",
-    dropout: float = 0.0, seed: int | None = None, key_scales: ArrayLike | None = None,
-    value_scales: ArrayLike | None = None, block_table: ArrayLike | None = None,
+    query_offset: ArrayLike | None = None, block_table: ArrayLike | None = None,
+    key_scales: ArrayLike | None = None, value_scales: ArrayLike | None = None,
+    scale: ArrayLike | None = None, softcap: ArrayLike | None = None,
+    alibi_slopes: ArrayLike | None = None, sinks: ArrayLike | None = None,
+    similarity: Literal["dot", "cosine"] = "dot", dropout: float = 0.0, seed: int | None = None,
     return_lse: Literal[False] = False, out: NDArray[Any] | None = None,
     num_threads: int | None = None) -> NDArray[Any]: ...
 @overload
@@ -32,11 +32,11 @@ def attention(
     window: Window = None, mask: ArrayLike | DenseMask | None = None,
     bias: ArrayLike | None = None, position_bias: PositionBias | None = None,
     key_lengths: ArrayLike | None = None, query_lengths: ArrayLike | None = None,
-    query_offset: ArrayLike | None = None, scale: ArrayLike | None = None,
-    softcap: ArrayLike | None = None, alibi_slopes: ArrayLike | None = None,
-    sinks: ArrayLike | None = None, similarity: Literal["dot", "cosine"] = "dot",
-    dropout: float = 0.0, seed: int | None = None, key_scales: ArrayLike | None = None,
-    value_scales: ArrayLike | None = None, block_table: ArrayLike | None = None,
+    query_offset: ArrayLike | None = None, block_table: ArrayLike | None = None,
+    key_scales: ArrayLike | None = None, value_scales: ArrayLike | None = None,
+    scale: ArrayLike | None = None, softcap: ArrayLike | None = None,
+    alibi_slopes: ArrayLike | None = None, sinks: ArrayLike | None = None,
+    similarity: Literal["dot", "cosine"] = "dot", dropout: float = 0.0, seed: int | None = None,
     return_lse: Literal[True], out: NDArray[Any] | None = None,
     num_threads: int | None = None) -> tuple[NDArray[Any], Array]: ...
 # fmt: on
@@ -53,6 +53,9 @@ def attention(
     key_lengths: ArrayLike | None = None,
     query_lengths: ArrayLike | None = None,
     query_offset: ArrayLike | None = None,
+    block_table: ArrayLike | None = None,
+    key_scales: ArrayLike | None = None,
+    value_scales: ArrayLike | None = None,
     scale: ArrayLike | None = None,
     softcap: ArrayLike | None = None,
     alibi_slopes: ArrayLike | None = None,
@@ -60,9 +63,6 @@ def attention(
     similarity: Literal["dot", "cosine"] = "dot",
     dropout: float = 0.0,
     seed: int | None = None,
-    key_scales: ArrayLike | None = None,
-    value_scales: ArrayLike | None = None,
-    block_table: ArrayLike | None = None,
     return_lse: bool = False,
     out: NDArray[Any] | None = None,
     num_threads: int | None = None,
@@ -79,6 +79,10 @@ def attention(
     causal, window, mask, key_lengths, query_lengths, query_offset
         Which keys a query sees; see :func:`visible`. A row past its query length has output 0 and
         LSE -inf.
+    block_table : array_like of int, shape (..., blocks), optional
+        Key and value are pages; see :func:`stored`. Needs key_lengths.
+    key_scales, value_scales : array_like of float, shape (..., Hkv, Sk), optional
+        Factors of the rows of key and value; see :func:`stored`.
     bias, position_bias, scale, softcap, alibi_slopes, similarity
         What a score is; see :func:`scores`. A bias of -inf masks as well.
     sinks : array_like of float, shape (Hq,), optional
@@ -88,10 +92,6 @@ def attention(
         Each weight is dropped with this probability, by a random number that depends on the seed
         and the place of the pair alone (see :mod:`regard.reference.philox`), and those kept are
         multiplied by 1 / (1 - dropout). The LSE is that without dropout.
-    key_scales, value_scales : array_like of float, shape (..., Hkv, Sk), optional
-        Factors of the rows of key and value; see :func:`stored`.
-    block_table : array_like of int, shape (batch, blocks), optional
-        Key and value are pages; see :func:`stored`. Needs key_lengths.
     return_lse : bool
         Also return the natural logarithm of each row's softmax denominator.
     out : ndarray, optional

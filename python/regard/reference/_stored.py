@@ -14,7 +14,8 @@ from regard.reference._shapes import Array
 def values(x: ArrayLike) -> Array:
     """Return numbers of any type as float64."""
     a = np.asarray(x)
-    return (to_float32(a) if is_bfloat16(a.dtype) else a).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # a signalling NaN
+        return (to_float32(a) if is_bfloat16(a.dtype) else a).astype(np.float64)
 
 
 def stored(
@@ -27,7 +28,7 @@ def stored(
     x : array_like, shape (..., Hkv, Sk, D); (pages, page_size, Hkv, D) with a block_table
     scales : array_like of float, shape (..., Hkv, Sk); (pages, page_size, Hkv) with a block_table
         Each row of x is multiplied by its scale.
-    block_table : array_like of int, shape (batch, blocks)
+    block_table : array_like of int, shape (..., blocks)
         Key j of element b is row j % page_size of page block_table[b, j // page_size]; -1 is no
         page.
 
@@ -47,25 +48,23 @@ def stored(
     """
     a = values(x)
     if scales is not None:
-        factors = values(scales)
-        if a.shape[:-1] != factors.shape:
-            raise ValueError(f"scales of shape {factors.shape} for rows of {a.shape}")
-        a = a * factors[..., np.newaxis]
+        with np.errstate(invalid="ignore"):  # 0 * inf, where masks may yet discard it
+            a = a * values(scales)[..., np.newaxis]
     if block_table is None:
         return a
     table = pages_of(block_table, len(a))
     gathered = np.zeros((*table.shape, *a.shape[1:]))
     gathered[table >= 0] = a[table[table >= 0]]
-    batch, blocks, page_size, heads, dim = gathered.shape
-    rows: Array = gathered.reshape(batch, blocks * page_size, heads, dim).swapaxes(1, 2)
+    *batch, blocks, page_size, heads, dim = gathered.shape
+    rows: Array = gathered.reshape(*batch, blocks * page_size, heads, dim).swapaxes(-3, -2)
     return rows
 
 
 def pages_of(block_table: ArrayLike, pages: int) -> NDArray[np.int64]:
     """Check that a block table names pages that exist."""
     table = np.asarray(block_table)
-    if table.ndim != 2 or table.dtype.kind not in "iu":
-        raise ValueError("block_table must be integers (batch, blocks)")
+    if table.ndim == 0 or table.dtype.kind not in "iu":
+        raise ValueError("block_table must be integers (..., blocks)")
     if table.size and not (table.min() >= -1 and table.max() < pages):
         raise ValueError(f"block_table must hold pages 0 .. {pages - 1}, or -1 for none")
     return table.astype(np.int64)
@@ -76,8 +75,8 @@ def check_pages(block_table: ArrayLike, key_lengths: ArrayLike | None, page_size
     if key_lengths is None:
         raise ValueError("a block_table needs key_lengths")
     table = np.asarray(block_table)
-    needed = -(-np.broadcast_to(key_lengths, table.shape[:1]) // page_size)
-    if ((table < 0) & (np.arange(table.shape[1]) < needed[:, np.newaxis])).any():
+    needed = -(-np.asarray(key_lengths) // page_size)
+    if ((table < 0) & (np.arange(table.shape[-1]) < needed[..., np.newaxis])).any():
         raise ValueError("block_table has no page for keys within key_lengths")
 
 
