@@ -55,6 +55,11 @@ py::dict explain(py::handle query, py::handle key, py::handle value, py::handle 
   py::dict fields;
   fields["isa"] = plan.isa();
   fields["dtype"] = name(plan.compute_dtype());
+  fields["algorithm"] = plan.algorithm();
+  fields["query_dtype"] = name(plan.query_dtype());
+  fields["key_dtype"] = name(plan.key_dtype());
+  fields["value_dtype"] = name(plan.value_dtype());
+  fields["key_groups"] = plan.key_groups();
   fields["batch"] = plan.batch();
   fields["query_heads"] = plan.query_heads();
   fields["kv_heads"] = plan.kv_heads();

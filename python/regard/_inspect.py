@@ -217,7 +217,7 @@ def _count_keys(key: Array, core: dict[str, Any]) -> int:
     """Sk: in pages, as many as their blocks have room for."""
     if "block_table" in core and key.ndim > 1:
         return int(math.prod(core["block_table"].shape[-1:]) * key.shape[1])
-    return key.shape[-2] if key.ndim > 1 else 0
+    return int(key.shape[-2]) if key.ndim > 1 else 0
 
 
 def _numbers(argument: str, selection: Any, length: int) -> NDArray[np.int64]:
