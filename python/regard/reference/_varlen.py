@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -58,39 +59,11 @@ def varlen_attention(
     array([0.5, 0.5, 3. , 3. , 3. ])
     """
     q, k, v = (np.asarray(x, dtype=np.float64) for x in (query, key, value))
-    cuts_q, cuts_k = (
-        _cuts("cu_seqlens_q", cu_seqlens_q, len(q)),
-        _cuts("cu_seqlens_k", cu_seqlens_k, len(k)),
-    )
-    pieces = len(cuts_q) - 1
-    if len(cuts_k) - 1 != pieces:
-        raise ValueError(f"cu_seqlens_q has {pieces} pieces and cu_seqlens_k {len(cuts_k) - 1}")
-    heads = q.shape[1]
-    longest = [int(np.diff(cuts).max(initial=0)) for cuts in (cuts_q, cuts_k)]
-    pairs = (pieces, heads, *longest)
-    broadcast: dict[str, Any] = {}
-    if mask is not None:
-        broadcast["mask"] = np.broadcast_to(dense_mask(mask), pairs)
-    if bias is not None:
-        broadcast["bias"] = np.broadcast_to(bias, pairs)
-    options.pop("num_threads", None)
-    for name in ("key_lengths", "query_lengths", "query_offset", "alibi_slopes"):
-        if options.get(name) is not None:
-            per_piece = (pieces, heads) if name == "alibi_slopes" else (pieces,)
-            broadcast[name] = np.broadcast_to(options.pop(name), per_piece)
-
-    o, lse = np.empty((len(q), heads, v.shape[-1])), np.empty((heads, len(q)))
-    for n in range(pieces):
-        rows, keys = slice(*cuts_q[n : n + 2]), slice(*cuts_k[n : n + 2])
-        corner = (..., slice(rows.stop - rows.start), slice(keys.stop - keys.start))
-        own = {
-            name: x[n : n + 1][corner] if name in ("mask", "bias") else x[n : n + 1]
-            for name, x in broadcast.items()
-        }
+    o, lse = np.empty((len(q), q.shape[1], v.shape[-1])), np.empty((q.shape[1], len(q)))
+    for rows, keys, own in pieces(q, k, cu_seqlens_q, cu_seqlens_k, mask, bias, options):
         part, part_lse = attend(
-            _one_element(q[rows]), _one_element(k[keys]), _one_element(v[keys]),
-            elements=np.array([n]), **own, **options,
-        )  # fmt: skip
+            one_element(q[rows]), one_element(k[keys]), one_element(v[keys]), **own
+        )
         o[rows], lse[:, rows] = part[0].swapaxes(0, 1), part_lse[0]
     if out is not None:
         out[...] = o
@@ -98,7 +71,47 @@ def varlen_attention(
     return (result, lse) if return_lse else result
 
 
-def _one_element(x: Array) -> Array:
+def pieces(
+    q: Array,
+    k: Array,
+    cu_seqlens_q: ArrayLike,
+    cu_seqlens_k: ArrayLike,
+    mask: ArrayLike | DenseMask | None,
+    bias: ArrayLike | None,
+    options: dict[str, Any],
+) -> Iterator[tuple[slice, slice, dict[str, Any]]]:
+    """Yield the queries, keys and options of each piece, which is a batch of one."""
+    cuts_q, cuts_k = (
+        _cuts("cu_seqlens_q", cu_seqlens_q, len(q)),
+        _cuts("cu_seqlens_k", cu_seqlens_k, len(k)),
+    )
+    count = len(cuts_q) - 1
+    if len(cuts_k) - 1 != count:
+        raise ValueError(f"cu_seqlens_q has {count} pieces and cu_seqlens_k {len(cuts_k) - 1}")
+    heads = q.shape[1]
+    longest = [int(np.diff(cuts).max(initial=0)) for cuts in (cuts_q, cuts_k)]
+    pairs = (count, heads, *longest)
+    options = {name: x for name, x in options.items() if name != "num_threads"}
+    broadcast: dict[str, Any] = {}
+    if mask is not None:
+        broadcast["mask"] = np.broadcast_to(dense_mask(mask), pairs)
+    if bias is not None:
+        broadcast["bias"] = np.broadcast_to(bias, pairs)
+    for name in ("key_lengths", "query_lengths", "query_offset", "alibi_slopes"):
+        if options.get(name) is not None:
+            per_piece = (count, heads) if name == "alibi_slopes" else (count,)
+            broadcast[name] = np.broadcast_to(options.pop(name), per_piece)
+    for n in range(count):
+        rows, keys = slice(*cuts_q[n : n + 2]), slice(*cuts_k[n : n + 2])
+        corner = (..., slice(rows.stop - rows.start), slice(keys.stop - keys.start))
+        own = {
+            name: x[n : n + 1][corner] if name in ("mask", "bias") else x[n : n + 1]
+            for name, x in broadcast.items()
+        }
+        yield rows, keys, {"elements": np.array([n]), **own, **options}
+
+
+def one_element(x: Array) -> Array:
     """(length, heads, dim) as a batch of one, so that options by element keep their axis."""
     element: Array = x.swapaxes(0, 1)[np.newaxis]
     return element
