@@ -43,6 +43,7 @@ struct Geometry {
   std::int64_t batch = 1, query_heads = 0, kv_heads = 0, group = 0;
   std::int64_t queries = 0, keys = 0, head_dim = 0, value_dim = 0;  ///< of packed pieces, the most
   Operand query, key, value, mask, bias;
+  std::vector<std::int64_t> bias_shape;  ///< as the caller gave it
   kernels::MaskKind mask_kind = kernels::MaskKind::none;
   BlockMaskOperand blocks;
   kernels::PositionBias position_bias = {};

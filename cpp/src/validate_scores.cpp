@@ -166,6 +166,8 @@ void check_biases(const Problem& p, Geometry& g) {
                                   "); a bool array goes in mask=."));
     }
     g.bias = broadcast_scores("bias", *p.bias, p, g);
+    const auto shape = p.bias->dims();
+    g.bias_shape.assign(shape.begin(), shape.end());
   }
   if (!p.position_bias) return;
   const PositionBias& bias = *p.position_bias;

@@ -32,6 +32,13 @@ from regard._varlen import varlen_attention
 if TYPE_CHECKING:
     from regard import bias, masks, plot, positions, reference
     from regard._alibi import alibi_slopes
+    from regard._gradients import (
+        Gradients,
+        Vjp,
+        attention_backward,
+        attention_vjp,
+        varlen_attention_vjp,
+    )
     from regard._merge import merge_states
     from regard.masks import BlockMask, PackedMask
 
@@ -41,12 +48,16 @@ __all__ = [
     "AttentionSummary",
     "BlockMask",
     "Explanation",
+    "Gradients",
     "PackedMask",
+    "Vjp",
     "__version__",
     "active_isa",
     "alibi_slopes",
     "attention",
+    "attention_backward",
     "attention_summary",
+    "attention_vjp",
     "attention_weights",
     "available_isas",
     "bias",
@@ -59,19 +70,25 @@ __all__ = [
     "set_isa",
     "show_config",
     "varlen_attention",
+    "varlen_attention_vjp",
 ]
 
 # Loaded when first used, so that the import stays within its few milliseconds.
 _LAZY = {
     "BlockMask": "masks",
+    "Gradients": "_gradients",
     "PackedMask": "masks",
+    "Vjp": "_gradients",
     "alibi_slopes": "_alibi",
+    "attention_backward": "_gradients",
+    "attention_vjp": "_gradients",
     "bias": "bias",
     "masks": "masks",
     "merge_states": "_merge",
     "plot": "plot",
     "positions": "positions",
     "reference": "reference",
+    "varlen_attention_vjp": "_gradients",
 }
 
 

@@ -17,6 +17,7 @@
 
 #include "regard/array.hpp"
 #include "regard/error.hpp"
+#include "regard/gradients.hpp"
 #include "regard/isa.hpp"
 #include "regard/options.hpp"
 
@@ -83,6 +84,10 @@ class Plan {
 
   /// What can be said of the weights without keeping them.
   void summary(const Summary& summary) const;
+
+  /// Computes the gradients that are wanted. Bitwise the same for any number of threads.
+  /// @throws ValueError, TypeError when an array has another shape or type.
+  void backward(const Saved& saved, const Gradients& gradients) const;
 
   std::string_view isa() const;
   std::int64_t query_block() const;   ///< most query rows in a unit of work

@@ -103,6 +103,31 @@ struct ForwardUnit {
   void* scratch;  ///< scratch_bytes(...) bytes, aligned to 64, contents arbitrary
 };
 
+/// Gradients of one block of rows. All are added to; those whose data is null are not wanted.
+struct BackwardUnit {
+  ScoreUnit scores;
+  Rows value;      ///< (1, keys, value_dim)
+  Rows out, dout;  ///< (group, queries, value_dim)
+  Rows lse, dlse;  ///< (group, queries, 1); dlse.data may be null
+  Rows dquery;     ///< as query
+  Rows dkey;       ///< as key, added to in turn
+  Rows dvalue;     ///< as value, added to in turn
+  Rows dbias;      ///< as bias; in turn if shared with other units
+  bool dbias_shared;
+  double* dsink;   ///< (group), this block's own part, written
+  double* dalibi;  ///< (group), the same of the slopes
+  double* dtable;  ///< of the position bias (group = 1), added to in turn
+  std::int64_t table_size;
+  std::int64_t value_dim;
+  Dropout dropout;
+  /// Units take turns at what they share, key by key. wait(turn, end) returns once all units before
+  /// this one are done with the keys below `end`; pass(turn, end) says that this one is as well.
+  void (*wait)(void* turn, std::int64_t end);
+  void (*pass)(void* turn, std::int64_t end);
+  void* turn;
+  void* scratch;
+};
+
 /// The weights of one block of rows (group = 1), for the keys [first_key, last_key).
 struct WeightsUnit {
   ScoreUnit scores;
@@ -136,6 +161,14 @@ struct ScratchSizes {
   std::int64_t top_k;
 };
 
+/// Sizes that the scratch memory of gradients depends on.
+struct BackwardSizes {
+  std::int64_t head_dim;
+  std::int64_t value_dim;
+  std::int64_t key_tile;
+  std::int64_t table_size;  ///< 0 if no gradient of a position bias is wanted
+};
+
 /// What blocks of rows and tiles of keys a kernel is made for.
 struct TileSizes {
   std::int64_t lanes;        ///< queries in one vector: blocks start at multiples of this
@@ -154,6 +187,9 @@ struct Kernels {
   /// FMA ceiling: `steps` rounds of independent register-only FMAs; returns floating-point
   /// operations done.
   double (*fma)(std::int64_t steps);
+  TileSizes backward_tiles;
+  void (*backward)(const BackwardUnit& unit);
+  std::size_t (*backward_bytes)(const BackwardSizes& sizes);
 };
 
 /// Everything one instruction set offers.

@@ -1,6 +1,7 @@
 // The kernels of one compute type, over one vector type: what an instruction set's file offers.
 #pragma once
 
+#include "backward.hpp"
 #include "forward.hpp"
 #include "roofline.hpp"
 #include "summary.hpp"
@@ -19,12 +20,16 @@ std::size_t scratch_bytes(const ScratchSizes& sizes) {
 
 template <class V>
 constexpr Kernels kernels_of() {
+  using B = BackwardTiles<V>;
   return {{V::lanes, V::panel_rows, V::query_block, V::key_tile},
           forward<V>,
           weights<V>,
           summary<V>,
           scratch_bytes<V>,
-          fma_loop<V>};
+          fma_loop<V>,
+          {B::lanes, B::panel_rows, B::query_block, B::key_tile},
+          backward<B>,
+          backward_bytes<B>};
 }
 
 }  // namespace

@@ -136,7 +136,7 @@ def _undropped(options: dict[str, Any]) -> dict[str, Any]:
 def _kept(
     options: dict[str, Any], shape: tuple[int, ...], elements: NDArray[np.int64] | None
 ) -> Array:
-    """What dropout multiplies the weights by."""
+    """Return what dropout multiplies the weights by."""
     if not options.get("dropout"):
         return np.ones((1, 1))
     batch = shape[:-3]

@@ -1,0 +1,37 @@
+#include "backward.hpp"
+
+#include "options.hpp"
+#include "regard/attention.hpp"
+
+namespace regard::bindings {
+
+void backward(py::handle query, py::handle key, py::handle value, py::handle options,
+              const py::array& out, const py::array& lse, const py::array& dout, py::handle dlse,
+              const py::dict& gradients, bool accumulate) {
+  Call call;
+  read_call(query, key, value, options, call);
+  const Plan plan(call.problem);
+  Saved saved;
+  view(out, saved.out);
+  view(lse, saved.lse);
+  view(dout, saved.dout);
+  if (!dlse.is_none()) view(py::reinterpret_borrow<py::array>(dlse), saved.dlse.emplace());
+  Gradients wanted;
+  wanted.accumulate = accumulate;
+  const auto want = [&](const char* name, std::optional<Array>& array) {
+    if (gradients.contains(name)) {
+      view(py::reinterpret_borrow<py::array>(gradients[name]), array.emplace());
+    }
+  };
+  want("query", wanted.query);
+  want("key", wanted.key);
+  want("value", wanted.value);
+  want("bias", wanted.bias);
+  want("sinks", wanted.sinks);
+  want("alibi_slopes", wanted.alibi_slopes);
+  want("position_bias", wanted.position_bias);
+  const py::gil_scoped_release release;
+  plan.backward(saved, wanted);
+}
+
+}  // namespace regard::bindings
