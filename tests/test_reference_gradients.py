@@ -8,52 +8,27 @@ import numpy as np
 import pytest
 
 import regard
+from gradient_problems import OPTIONS
 from problems import Problem, make_problem
 from regard import reference
 
 STEP = 1e-6
 
 
-def gqa(rng, **options: Any) -> Problem:
+SHAPE = (2, 4, 5, 6)
+
+
+def gqa(rng, option: str) -> Problem:
+    options = OPTIONS[option](rng, SHAPE, np.float64)
+    batch, heads, queries, keys = SHAPE
     return make_problem(
-        rng, batch=(2,), heads=4, kv_heads=2, queries=5, keys=6, head_dim=3, value_dim=2,
-        dtype=np.float64, **options,
+        rng, batch=(batch,), heads=heads, kv_heads=2, queries=queries, keys=keys, head_dim=3,
+        value_dim=2, dtype=np.float64, **options,
     )  # fmt: skip
 
 
 def bias(rng, *shape: int) -> np.ndarray:
     return rng.standard_normal(shape)
-
-
-OPTIONS: dict[str, Any] = {
-    "plain": lambda rng: {},
-    "causal": lambda rng: {"causal": True},
-    "window": lambda rng: {"window": (1, 2)},
-    "upper left": lambda rng: {"causal": "upper_left"},
-    "mask": lambda rng: {"mask": rng.random((2, 1, 5, 6)) < 0.6},
-    "lengths": lambda rng: {"key_lengths": [4, 6], "query_lengths": [5, 3]},
-    "nothing to see": lambda rng: {"mask": np.arange(5)[:, np.newaxis] > np.zeros(6)},
-    "scale of heads": lambda rng: {"scale": np.array([0.5, -1.0, 0.0, 2.0])},
-    "softcap": lambda rng: {"softcap": np.array([1.0, 0.0, 3.0, 0.5])},
-    "alibi": lambda rng: {"alibi_slopes": bias(rng, 4), "causal": True},
-    "alibi of elements": lambda rng: {"alibi_slopes": bias(rng, 2, 4), "query_offset": [0, 3]},
-    "bias": lambda rng: {"bias": bias(rng, 2, 4, 5, 6)},
-    "bias of heads": lambda rng: {"bias": bias(rng, 4, 5, 6), "causal": True},
-    "bias of keys": lambda rng: {"bias": bias(rng, 2, 1, 1, 6)},
-    "relative": lambda rng: {"position_bias": regard.bias.Relative(bias(rng, 5, 4))},
-    "relative of all heads": lambda rng: {"position_bias": regard.bias.Relative(bias(rng, 7))},
-    "T5": lambda rng: {"position_bias": regard.bias.T5(bias(rng, 6, 4), max_distance=4)},
-    "sinks": lambda rng: {"sinks": np.array([0.0, 1.0, -np.inf, 3.0]), "causal": True},
-    "sinks alone": lambda rng: {"sinks": np.ones(4), "query_offset": -3, "causal": True},
-    "cosine": lambda rng: {"similarity": "cosine", "scale": 3.0},
-    "cosine capped": lambda rng: {"similarity": "cosine", "scale": 3.0, "softcap": 2.0},
-    "dropout": lambda rng: {"dropout": 0.3, "seed": 5},
-    "all": lambda rng: {
-        "dropout": 0.3, "seed": 5, "softcap": 2.0, "bias": bias(rng, 4, 1, 6), "causal": True,
-        "alibi_slopes": bias(rng, 4), "sinks": bias(rng, 4), "mask": rng.random((5, 6)) < 0.8,
-        "position_bias": regard.bias.Relative(bias(rng, 5, 4)), "similarity": "cosine",
-    },
-}  # fmt: skip
 
 
 def moved(problem: Problem, name: str, change: np.ndarray) -> Problem:
@@ -101,7 +76,7 @@ def make_loss(problem: Problem, rng) -> tuple[Any, np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_against_differences(rng, option):
-    problem = gqa(rng, **OPTIONS[option](rng))
+    problem = gqa(rng, option)
     loss, dout, dlse = make_loss(problem, rng)
     arrays = problem.query, problem.key, problem.value
     found = reference.gradients(dout, *arrays, dlse=dlse, **problem.options)
@@ -139,7 +114,7 @@ def test_shapes_broadcast(rng, shapes):
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_tangents_against_differences(rng, option):
-    problem = gqa(rng, **OPTIONS[option](rng))
+    problem = gqa(rng, option)
     arrays = problem.query, problem.key, problem.value
     moves = [rng.standard_normal(x.shape) for x in arrays]
     out, lse, dout, dlse = reference.attention_jvp(*arrays, *moves, **problem.options)
@@ -160,7 +135,7 @@ def test_tangents_against_differences(rng, option):
 
 
 def test_masked_poison_does_not_reach_gradients(rng):
-    problem = gqa(rng, key_lengths=[4, 5], query_lengths=[5, 3])
+    problem = gqa(rng, "plain").but(key_lengths=[4, 5], query_lengths=[5, 3])
     arrays = problem.query, problem.key, problem.value
     dout = rng.standard_normal(problem.oracle()[0].shape)
     expected = reference.gradients(dout, *arrays, **problem.options)

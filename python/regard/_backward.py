@@ -68,7 +68,7 @@ class Call:
         return array.swapaxes(0, 1) if self.packed else array
 
     def upstream(self, array: ArrayLike, argument: str, like: Array) -> Array:
-        """A derivative by the output or the LSE, as the core takes it."""
+        """Return a derivative by the output or the LSE as the core takes it."""
         given = coerce(array, argument, "input")
         if given.shape != like.shape:
             what = "output" if argument == "dout" else "LSE"
@@ -123,7 +123,7 @@ class Call:
     def _of_array(
         self, like: Array, shape: tuple[int, ...], buffer: Array | None, accumulate: bool
     ) -> Result:
-        """A gradient with all batch axes, summed over those the input was broadcast along."""
+        """Give the gradient all batch axes, and sum over those the input was broadcast along."""
         rank3 = (1,) * (3 - like.ndim) + like.shape
         whole = rank3 if self.packed else (*self._batch(), *rank3[-3:])
         if whole != rank3 and int(np.prod(whole)) != int(np.prod(rank3)):
@@ -148,7 +148,7 @@ class Call:
     def _of_numbers(
         self, name: str, shape: tuple[int, ...]
     ) -> tuple[Array, Callable[[Array], Array]]:
-        """A float64 array that the core fills, and what brings it into the input's shape."""
+        """Make a float64 array for the core, and what brings it into the input's shape."""
         heads = self.query.shape[-3] if self.query.ndim > 2 else 1
         if name == "sinks":
             return np.zeros(heads), lambda total: _sum_to(total, shape)
