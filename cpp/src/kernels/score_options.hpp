@@ -29,9 +29,9 @@ class ScoreOptions {
 
   bool any;  ///< some option changes scores
 
-  /// Derivatives of the softcap are wanted, at the same places as the scores of `tile`.
-  void keep_slopes(const T* tile, T* derivatives) {
-    scores = tile;
+  /// Derivatives of the softcap are wanted, laid out as the scores at S.
+  void keep_slopes(const T* S, T* derivatives) {
+    scores = S;
     slopes = derivatives;
   }
 
