@@ -34,4 +34,32 @@ void backward(py::handle query, py::handle key, py::handle value, py::handle opt
   plan.backward(saved, wanted);
 }
 
+py::tuple tangent(py::handle query, py::handle key, py::handle value, py::handle options,
+                  py::handle dquery, py::handle dkey, py::handle dvalue) {
+  Call call;
+  read_call(query, key, value, options, call);
+  const Plan plan(call.problem);
+  Tangents moves;
+  const auto move = [](py::handle given, std::optional<Array>& array) {
+    if (!given.is_none()) view(py::reinterpret_borrow<py::array>(given), array.emplace());
+  };
+  move(dquery, moves.query);
+  move(dkey, moves.key);
+  move(dvalue, moves.value);
+  const py::array out = empty(plan.out_shape(), plan.dtype());
+  const py::array dout = empty(plan.out_shape(), plan.dtype());
+  const py::array lse = empty(plan.lse_shape(), plan.dtype());
+  const py::array dlse = empty(plan.lse_shape(), plan.dtype());
+  TangentOutputs outputs;
+  view(out, outputs.out);
+  view(dout, outputs.dout);
+  view(lse, outputs.lse.emplace());
+  view(dlse, outputs.dlse.emplace());
+  {
+    const py::gil_scoped_release release;
+    plan.tangent(moves, outputs);
+  }
+  return py::make_tuple(out, dout, lse, dlse);
+}
+
 }  // namespace regard::bindings

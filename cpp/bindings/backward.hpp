@@ -11,4 +11,8 @@ void backward(py::handle query, py::handle key, py::handle value, py::handle opt
               const py::array& out, const py::array& lse, const py::array& dout, py::handle dlse,
               const py::dict& gradients, bool accumulate);
 
+/// Output and LSE, and how they move: (out, dout, lse, dlse). Moves may be None.
+py::tuple tangent(py::handle query, py::handle key, py::handle value, py::handle options,
+                  py::handle dquery, py::handle dkey, py::handle dvalue);
+
 }  // namespace regard::bindings

@@ -184,6 +184,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used(),
 
   m.def("attention", &attention);
   m.def("backward", &backward);
+  m.def("tangent", &tangent);
   m.def("explain", &explain);
   m.def("weights", &weights);
   m.def("summary", &summary);

@@ -22,7 +22,6 @@ namespace regard {
 namespace {
 
 using kernels::BackwardUnit;
-using kernels::Rows;
 
 /// Keys below which a job, and all before it in turn, is done; on a cache line of its own.
 struct alignas(64) Progress {
@@ -53,16 +52,6 @@ struct Parts {
   std::vector<double> tables;        ///< (batch elements, query heads, table_size)
 };
 
-/// Rows of the heads from `head` on, of one batch element or piece.
-Rows rows_of(const Operand& operand, const Geometry& g, const std::vector<std::int64_t>& starts,
-             std::int64_t element, std::int64_t head) {
-  Rows rows = head_rows(operand, g, element, head);
-  if (rows.data != nullptr && !starts.empty()) {
-    rows.data += starts[static_cast<std::size_t>(element)] * rows.row_stride;
-  }
-  return rows;
-}
-
 /// Whether several blocks of rows add to one place.
 bool is_shared(const Operand& bias, const Geometry& g) {
   bool shared =
@@ -79,14 +68,14 @@ BackwardUnit backward_unit(const Geometry& g, const BackwardOperands& b, const U
   const std::int64_t element = at.element;
   BackwardUnit unit;
   unit.scores = score_unit(g, at);
-  unit.value = rows_of(g.value, g, g.key_starts, element, kv_head);
-  unit.out = rows_of(b.out, g, g.query_starts, element, head);
-  unit.dout = rows_of(b.dout, g, g.query_starts, element, head);
-  unit.lse = rows_of(b.lse, g, g.query_starts, element, head);
-  unit.dlse = rows_of(b.dlse, g, g.query_starts, element, head);
-  unit.dquery = rows_of(b.query, g, g.query_starts, element, head);
-  unit.dkey = rows_of(b.key, g, g.key_starts, element, kv_head);
-  unit.dvalue = rows_of(b.value, g, g.key_starts, element, kv_head);
+  unit.value = piece_rows(g.value, g, g.key_starts, element, kv_head);
+  unit.out = piece_rows(b.out, g, g.query_starts, element, head);
+  unit.dout = piece_rows(b.dout, g, g.query_starts, element, head);
+  unit.lse = piece_rows(b.lse, g, g.query_starts, element, head);
+  unit.dlse = piece_rows(b.dlse, g, g.query_starts, element, head);
+  unit.dquery = piece_rows(b.query, g, g.query_starts, element, head);
+  unit.dkey = piece_rows(b.key, g, g.key_starts, element, kv_head);
+  unit.dvalue = piece_rows(b.value, g, g.key_starts, element, kv_head);
   unit.dbias = head_rows(b.bias, g, element, head);
   unit.value_dim = g.value_dim;
   unit.dropout = g.dropout;

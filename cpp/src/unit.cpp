@@ -32,6 +32,16 @@ kernels::Rows head_rows(const Operand& operand, const Geometry& g, std::int64_t 
   return {data, operand.head_stride, operand.row_stride, operand.column_stride};
 }
 
+kernels::Rows piece_rows(const Operand& operand, const Geometry& g,
+                         const std::vector<std::int64_t>& starts, std::int64_t element,
+                         std::int64_t first_head) {
+  kernels::Rows rows = head_rows(operand, g, element, first_head);
+  if (rows.data != nullptr && !starts.empty()) {
+    rows.data += starts[static_cast<std::size_t>(element)] * rows.row_stride;
+  }
+  return rows;
+}
+
 kernels::ScoreUnit score_unit(const Geometry& g, const Unit& at) {
   const std::int64_t element = at.element, head = at.head_set * g.unit_heads;
   const std::int64_t kv_head = head / g.group;

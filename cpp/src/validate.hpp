@@ -24,6 +24,15 @@ struct BackwardOperands {
   std::int64_t table_heads = 0, table_size = 0;
 };
 
+/// What forward mode reads and writes.
+struct TangentOperands {
+  Operand query, key, value;  ///< moves; data is null for what stays
+  Operand out, dout, lse, dlse;
+};
+
+TangentOperands validate_tangent(const Tangents& moves, const TangentOutputs& outputs,
+                                 const Geometry& geometry);
+
 BackwardOperands validate_backward(const Saved& saved, const Gradients& gradients,
                                    const Geometry& geometry);
 

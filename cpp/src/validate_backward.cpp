@@ -48,9 +48,9 @@ void check_writable(const char* argument, const Array& array) {
                            "Give an array that is not read-only and no broadcast view."));
 }
 
-/// The gradient of an input of some heads and a length.
-Operand write_like_input(const char* argument, const std::optional<Array>& array, const Geometry& g,
-                         std::int64_t heads, std::int64_t length, std::int64_t dim) {
+/// An array for an input of some heads and a length: its gradient, which is written, or its move.
+Operand like_input(const char* argument, const std::optional<Array>& array, const Geometry& g,
+                   std::int64_t heads, std::int64_t length, std::int64_t dim, bool written) {
   if (!array) return {};
   Shape wanted;
   if (g.query_starts.empty()) {
@@ -58,7 +58,7 @@ Operand write_like_input(const char* argument, const std::optional<Array>& array
   }
   wanted.insert(wanted.end(), {heads, length, dim});
   check(argument, *array, g.dtype, wanted);
-  check_writable(argument, *array);
+  if (written) check_writable(argument, *array);
   Operand operand = align(*array, g, 2);
   if (!g.query_starts.empty()) operand.batch_strides[0] = 0;
   return operand;
@@ -84,9 +84,9 @@ BackwardOperands validate_backward(const Saved& saved, const Gradients& wanted, 
   if (saved.dlse) b.dlse = read_like_output("dlse", *saved.dlse, g, 1);
   const std::int64_t queries = packed_length(g.query_starts, g.queries);
   const std::int64_t keys = packed_length(g.key_starts, g.keys);
-  b.query = write_like_input("query", wanted.query, g, g.query_heads, queries, g.head_dim);
-  b.key = write_like_input("key", wanted.key, g, g.kv_heads, keys, g.head_dim);
-  b.value = write_like_input("value", wanted.value, g, g.kv_heads, keys, g.value_dim);
+  b.query = like_input("query", wanted.query, g, g.query_heads, queries, g.head_dim, true);
+  b.key = like_input("key", wanted.key, g, g.kv_heads, keys, g.head_dim, true);
+  b.value = like_input("value", wanted.value, g, g.kv_heads, keys, g.value_dim, true);
   if (wanted.bias) {
     if (g.bias.data == nullptr) refuse_ungiven("bias");
     check("bias", *wanted.bias, g.dtype, g.bias_shape);
@@ -119,6 +119,21 @@ BackwardOperands validate_backward(const Saved& saved, const Gradients& wanted, 
     b.table = static_cast<double*>(wanted.position_bias->data);
   }
   return b;
+}
+
+TangentOperands validate_tangent(const Tangents& moves, const TangentOutputs& outputs,
+                                 const Geometry& g) {
+  TangentOperands t;
+  const std::int64_t queries = packed_length(g.query_starts, g.queries);
+  const std::int64_t keys = packed_length(g.key_starts, g.keys);
+  t.query = like_input("dquery", moves.query, g, g.query_heads, queries, g.head_dim, false);
+  t.key = like_input("dkey", moves.key, g, g.kv_heads, keys, g.head_dim, false);
+  t.value = like_input("dvalue", moves.value, g, g.kv_heads, keys, g.value_dim, false);
+  t.out = validate_output("out", outputs.out, g, 2);
+  t.dout = validate_output("dout", outputs.dout, g, 2);
+  if (outputs.lse) t.lse = validate_output("lse", *outputs.lse, g, 1);
+  if (outputs.dlse) t.dlse = validate_output("dlse", *outputs.dlse, g, 1);
+  return t;
 }
 
 }  // namespace regard

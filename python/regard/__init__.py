@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         varlen_attention_vjp,
     )
     from regard._merge import merge_states
+    from regard._tangents import attention_jvp
     from regard.masks import BlockMask, PackedMask
 
 __version__: str = _build()["version"]
@@ -56,6 +57,7 @@ __all__ = [
     "alibi_slopes",
     "attention",
     "attention_backward",
+    "attention_jvp",
     "attention_summary",
     "attention_vjp",
     "attention_weights",
@@ -81,6 +83,7 @@ _LAZY = {
     "Vjp": "_gradients",
     "alibi_slopes": "_alibi",
     "attention_backward": "_gradients",
+    "attention_jvp": "_tangents",
     "attention_vjp": "_gradients",
     "bias": "bias",
     "masks": "masks",

@@ -141,6 +141,11 @@ class Call:
         # Axes of one are put in front: never a copy, whatever the strides.
         return Result(self.by_head(own).reshape(whole), lambda: own)
 
+    def with_batch(self, array: Array) -> Array:
+        """Broadcast an array of an input's shape to all batch axes."""
+        rank3 = array.reshape((1,) * (3 - array.ndim) + array.shape)
+        return np.broadcast_to(rank3, (*self._batch(), *rank3.shape[-3:]))
+
     def _batch(self) -> tuple[int, ...]:
         arrays = self.query, self.key, self.value
         return np.broadcast_shapes(*(x.shape[:-3] for x in arrays))

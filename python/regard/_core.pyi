@@ -44,6 +44,16 @@ def backward(
     accumulate: bool,
     /,
 ) -> None: ...
+def tangent(
+    query: ArrayLike,
+    key: ArrayLike,
+    value: ArrayLike,
+    options: _Options,
+    dquery: NDArray[Any] | None,
+    dkey: NDArray[Any] | None,
+    dvalue: NDArray[Any] | None,
+    /,
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]: ...
 def explain(
     query: ArrayLike, key: ArrayLike, value: ArrayLike, options: _Options, /
 ) -> dict[str, Any]: ...

@@ -89,6 +89,9 @@ class Plan {
   /// @throws ValueError, TypeError when an array has another shape or type.
   void backward(const Saved& saved, const Gradients& gradients) const;
 
+  /// The output as `run` computes it, and its derivative along a direction.
+  void tangent(const Tangents& moves, const TangentOutputs& outputs) const;
+
   std::string_view isa() const;
   std::int64_t query_block() const;   ///< most query rows in a unit of work
   std::int64_t key_tile() const;      ///< keys a tile

@@ -26,4 +26,15 @@ struct Gradients {
   std::optional<Array> position_bias;  ///< float64, of its table's shape, C-contiguous
 };
 
+/// A direction in which the inputs move, with the axes of their gradients; what is not given stays.
+struct Tangents {
+  std::optional<Array> query, key, value;
+};
+
+/// What the output and the LSE are, and how they move.
+struct TangentOutputs {
+  Array out, dout;
+  std::optional<Array> lse, dlse;
+};
+
 }  // namespace regard

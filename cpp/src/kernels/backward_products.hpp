@@ -54,6 +54,27 @@ REGARD_NOINLINE void key_block(const typename V::scalar* A, std::ptrdiff_t lda,
   }
 }
 
+/// Whether neither NaN nor Inf is among `rows` rows.
+template <class V>
+inline bool rows_finite(const typename V::scalar* x, std::ptrdiff_t ld, std::int64_t rows,
+                        std::int64_t columns) {
+  using T = typename V::scalar;
+  typename V::reg sum = V::zero();
+  T rest = 0;
+  for (std::int64_t r = 0; r < rows; ++r) {
+    std::int64_t c = 0;
+    for (; c + V::lanes <= columns; c += V::lanes) {
+      sum = V::fma(V::load(x + r * ld + c), V::zero(), sum);
+    }
+    for (; c < columns; ++c) rest += x[r * ld + c] * T(0);
+  }
+  T lanes[V::lanes];
+  V::store(lanes, sum);
+  bool finite = rest == 0;
+  for (const T lane : lanes) finite &= lane == 0;
+  return finite;
+}
+
 /// A tile's weights or their gradients, keys x rows.
 template <class T>
 struct TileNumbers {

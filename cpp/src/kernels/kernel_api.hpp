@@ -128,6 +128,18 @@ struct BackwardUnit {
   void* scratch;
 };
 
+/// Forward attention of one block, and how it moves. Moves of null data are 0.
+struct TangentUnit {
+  ScoreUnit scores;
+  Rows value;
+  Rows dquery, dkey, dvalue;  ///< as query, key, value
+  Rows out, dout;             ///< (group, queries, value_dim)
+  Rows lse, dlse;             ///< (group, queries, 1); data is null when not asked for
+  std::int64_t value_dim;
+  Dropout dropout;
+  void* scratch;
+};
+
 /// The weights of one block of rows (group = 1), for the keys [first_key, last_key).
 struct WeightsUnit {
   ScoreUnit scores;
@@ -190,6 +202,8 @@ struct Kernels {
   TileSizes backward_tiles;
   void (*backward)(const BackwardUnit& unit);
   std::size_t (*backward_bytes)(const BackwardSizes& sizes);
+  void (*tangent)(const TangentUnit& unit);
+  std::size_t (*tangent_bytes)(const ScratchSizes& sizes);
 };
 
 /// Everything one instruction set offers.

@@ -5,6 +5,7 @@
 #include "forward.hpp"
 #include "roofline.hpp"
 #include "summary.hpp"
+#include "tangent.hpp"
 #include "weights.hpp"
 
 namespace regard::kernels {
@@ -29,7 +30,9 @@ constexpr Kernels kernels_of() {
           fma_loop<V>,
           {B::lanes, B::panel_rows, B::query_block, B::key_tile},
           backward<B>,
-          backward_bytes<B>};
+          backward_bytes<B>,
+          tangent<V>,
+          tangent_bytes<V>};
 }
 
 }  // namespace

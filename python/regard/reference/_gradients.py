@@ -168,7 +168,7 @@ def _by_what_is_added(ds: Array, options: dict[str, Any]) -> dict[str, Array | N
             first = np.broadcast_to(offset, (*ds.shape[:-3], 1, 1, 1))[at].item()
             index = rows.to_dense(queries, keys, first)[0]
             for head in range(heads):
-                np.add.at(total[:, head], index, ds[(*at, head)])
+                np.add.at(total[:, head], index, ds[at][head])
         found["position_bias"] = sum_to(total, bias.table.shape)
     return found
 
