@@ -1,4 +1,4 @@
-"""What the tests of gradients share: options of any size, error budgets, a check against the oracle."""
+"""What the tests of gradients share: options of any size, and a check against the oracle."""
 
 from __future__ import annotations
 
@@ -19,12 +19,6 @@ Make = Callable[[np.random.Generator, tuple[int, ...], Any], dict[str, Any]]
 
 def _normal(rng: np.random.Generator, dtype: Any, *shape: int) -> np.ndarray:
     return rng.standard_normal(shape).astype(dtype)
-
-
-def _of(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """Batch, heads, queries and keys of a score shape with one batch axis."""
-    batch, heads, queries, keys = shape
-    return batch, heads, queries, keys
 
 
 def _table(rng: np.random.Generator, dtype: Any, rows: int, heads: int | None) -> np.ndarray:
@@ -56,7 +50,9 @@ OPTIONS: dict[str, Make] = {
     "scale of heads": lambda rng, shape, dtype: {
         "scale": np.array([0.5, -1.0, 0.0, 2.0] * shape[1])[: shape[1]] / 4
     },
-    "softcap": lambda rng, shape, dtype: {"softcap": np.array([1.0, 0.0, 3.0, 0.5] * shape[1])[: shape[1]]},
+    "softcap": lambda rng, shape, dtype: {
+        "softcap": np.array([1.0, 0.0, 3.0, 0.5] * shape[1])[: shape[1]]
+    },
     "alibi": lambda rng, shape, dtype: {
         "alibi_slopes": rng.standard_normal(shape[1]) / 8, "causal": True,
     },

@@ -39,7 +39,8 @@ Operand read_like_output(const char* argument, const Array& array, const Geometr
 
 void check_writable(const char* argument, const Array& array) {
   bool apart = array.writable;
-  for (int i = 0; i < array.rank; ++i) {
+  const bool empty = std::ranges::find(array.dims(), 0) != array.dims().end();
+  for (int i = 0; i < array.rank && !empty; ++i) {
     const auto at = static_cast<std::size_t>(i);
     apart &= array.shape[at] <= 1 || array.strides[at] != 0;
   }

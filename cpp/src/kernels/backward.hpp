@@ -189,6 +189,7 @@ class BackwardBlock {
     dot(dO, row_address(u.out, s.group, row), u.out.column_stride, lanes);
     double D = 0;
     for (const T lane : lanes) D += static_cast<double>(lane);
+    if (D - D != 0 && u.dsink && !sees_a_key<T>(s, row)) D = 0;  // its output is 0 whatever happens
     if (u.dlse.data) D -= static_cast<double>(read<T>(row_address(u.dlse, s.group, row)));
     if (u.dropout.threshold > 0) {
       const T keep = static_cast<T>(u.dropout.keep_factor);

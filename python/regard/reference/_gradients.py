@@ -114,7 +114,7 @@ def gradients(
             share = np.exp(np.where(np.isneginf(sink), -np.inf, sink - lse))
             past = np.isneginf(lse)
             dsinks = sum_to(np.where(past, 0, -share * d).sum(axis=-1), sink.shape[:1])
-    group = (k.shape[-3], -1)
+    group = (k.shape[-3], shape[-3] // max(k.shape[-3], 1))
     dk, dv = (x.reshape(*x.shape[:-3], *group, *x.shape[-2:]).sum(axis=-3) for x in (dk, dv))
     return Gradients(
         sum_to(dq, q.shape).reshape(np.shape(query)),
