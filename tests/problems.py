@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ import numpy as np
 import regard
 from layouts import LAYOUTS as LAYOUTS
 from regard import reference
+from regard._bfloat16 import is_bfloat16, to_float32
+from storage import EPS, eps_of, name_of, values
 
 DTYPES = (np.float32, np.float64)
 
@@ -31,9 +34,16 @@ NORMS = 2
 # A naive evaluation in the same precision rounds as often. The root mean squares of the errors are
 # compared: the largest ones are a matter of luck.
 NAIVE_RATIO = 2
+# An output of 16 bits is rounded once, by half of its own eps. Where the products themselves are in
+# bfloat16, so are the weights: each is off by half an eps of that, and their mean by less.
+WEIGHTS_IN_BFLOAT16 = 2
+
+# Of float16: the smallest number that overflows, and half of the distance of its smallest ones.
+LARGEST, SMALLEST = 65520.0, 2.0**-25
 
 # The options that decide which keys are seen, and those that decide where queries stand.
 POSITIONS = ("causal", "key_lengths", "query_lengths", "query_offset")
+STORAGE = ("key_scales", "value_scales", "block_table")
 MASKS = (*POSITIONS, "window", "mask", "bias")
 
 
@@ -74,10 +84,28 @@ class Problem:
     def is_cosine(self) -> bool:
         return self.options.get("similarity") == "cosine"
 
+    @cached_property
+    def plain(self) -> Problem:
+        """The same in float64, without scales and pages."""
+        options = {n: x for n, x in self.options.items() if n not in STORAGE}
+        key_scales, value_scales, table = (self.options.get(n) for n in STORAGE)
+        return Problem(
+            reference.stored(self.query),
+            reference.stored(self.key, key_scales, table),
+            reference.stored(self.value, value_scales, table),
+            options,
+        )
+
+    @property
+    def precision(self) -> str:
+        """Name of the type that the scores and their sums are computed in."""
+        dtype = np.asarray(self.query).dtype
+        return "float64" if dtype.kind in "iub" or dtype == np.float64 else "float32"
+
     @property
     def score_shape(self) -> tuple[int, ...]:
         """(..., Hq, Sq, Sk), with the axes that arrays of lower rank do not have."""
-        shapes = [np.shape(a) for a in (self.query, self.key, self.value)]
+        shapes = [np.shape(a) for a in (self.query, self.plain.key, self.plain.value)]
         query, key, value = ((1,) * (3 - len(shape)) + shape for shape in shapes)
         batch = np.broadcast_shapes(query[:-3], key[:-3], value[:-3])
         return (*batch, *query[-3:-1], key[-2])
@@ -93,27 +121,30 @@ class Problem:
         """Which keys any query of their group sees, bool (..., Hkv, Sk)."""
         *batch, heads, _, keys = self.score_shape
         by_head = self.sees.any(axis=-2)
-        kv_heads = self.key.shape[-3]
+        kv_heads = self.plain.key.shape[-3]
         return by_head.reshape(*batch, kv_heads, heads // max(kv_heads, 1), keys).any(axis=-2)
 
     def tolerance(self) -> tuple[float, float]:
         """Absolute error allowed of the output and of the LSE."""
-        dtype = np.asarray(self.query).dtype
-        eps = float(np.finfo(dtype if dtype.kind == "f" else np.float64).eps)
-        error = float(eps * (CONSTANT + self._score_error()))
+        error = EPS[self.precision] * (CONSTANT + self._score_error())
         kept = 1 / (1 - self.options.get("dropout", 0.0))
-        return error * kept * float(_finite(self.value).max(initial=0)), error
+        largest = float(_finite(self.plain.value).max(initial=0))
+        weights = 0.0
+        types = {name_of(np.asarray(a).dtype) for a in (self.query, self.key, self.value)}
+        if types == {"bfloat16"} and regard.active_isa() == "avx512_bf16":
+            weights = WEIGHTS_IN_BFLOAT16 * EPS["bfloat16"]
+        return (error + weights) * kept * largest, error
 
     def _score_error(self) -> float:
         """Largest error of a score, in eps."""
-        arrays = _finite(self.query), _finite(self.key)
+        arrays = _finite(self.plain.query), _finite(self.plain.key)
         alike = {"similarity": self.options.get("similarity", "dot")}
         terms = reference.scores(*arrays, scale=np.abs(self.scale), **alike)
         error = MAGNITUDE * terms * (NORMS if self.is_cosine else 1)
         cap = np.asarray(self.options.get("softcap", 0.0), dtype=np.float64)
         if np.nan_to_num(cap).any():
             # The slope of the cap makes errors of large scores smaller.
-            signed = (_finite(a, signed=True) for a in (self.query, self.key))
+            signed = (_finite(a, signed=True) for a in (self.plain.query, self.plain.key))
             s = reference.scores(*signed, scale=self.scale, **alike)
             cap = cap.reshape(-1, *(1, 1) * cap.ndim)
             t = np.tanh(s / np.where(cap > 0, cap, np.inf))
@@ -147,7 +178,7 @@ class Problem:
 
 def _finite(x: Any, signed: bool = False) -> np.ndarray:
     """Magnitudes, without what is not finite."""
-    x = np.asarray(x, dtype=np.float64)
+    x = values(x)
     x = np.where(np.isfinite(x), x, 0)
     return x if signed else np.abs(x)
 
@@ -241,12 +272,19 @@ def check(problem: Problem, got: tuple[np.ndarray, np.ndarray] | None = None) ->
 
 def assert_close(got: np.ndarray, expected: np.ndarray, atol: float) -> None:
     assert got.shape == expected.shape
+    eps = eps_of(got.dtype)
+    got = values(got)
+    if eps > EPS["float32"]:
+        # What is beyond the range of 16 bits rounds to infinity; the smallest numbers are rough.
+        expected = np.where(np.isinf(got) & (np.abs(expected) >= LARGEST), got, expected)
+        atol += SMALLEST
     np.testing.assert_array_equal(np.isnan(got), np.isnan(expected), "NaN in other places")
     finite = np.isfinite(expected)
     odd = ~finite & ~np.isnan(expected)
     np.testing.assert_array_equal(got[odd], expected[odd], "infinities differ")
     # An LSE has the size of the scores, so allow it the rounding of its own value as well.
-    rtol = 2 * float(np.finfo(got.dtype).eps)
+    # Of 16 bits that is all there is to allow: half of an eps, once.
+    rtol = eps * (2 if eps <= EPS["float32"] else 0.5 + 2**-12)
     np.testing.assert_allclose(got[finite], expected[finite], rtol=rtol, atol=atol)
 
 
@@ -259,6 +297,8 @@ def assert_same_bits(got: Any, expected: Any) -> None:
         return
     assert got.dtype == expected.dtype
     assert got.shape == expected.shape
+    if is_bfloat16(expected.dtype):
+        got, expected = to_float32(got), to_float32(expected)
     np.testing.assert_array_equal(got, expected, strict=True)
     signs = np.isnan(expected) | (np.signbit(got) == np.signbit(expected))
     assert signs.all(), "the sign of a zero differs"

@@ -10,29 +10,36 @@ import pytest
 
 import regard
 from regard.cli import problems
+from regard.cli.storage import EPS, name_of
+from storage import bits, values
 
 OPTIONS = (
     "causal", "window", "mask", "bias", "position_bias", "key_lengths", "query_lengths",
     "query_offset", "scale", "softcap", "alibi_slopes", "sinks", "similarity", "dropout",
-    "num_threads",
+    "num_threads", "block_table", "key_scales", "value_scales",
 )  # fmt: skip
 
 
 def test_a_problem_is_drawn_from_its_numbers_alone() -> None:
     first, again, other = (problems.draw(*numbers) for numbers in ((3, 5), (3, 5), (3, 6)))
     assert str(first) == str(again) != str(other)
-    np.testing.assert_array_equal(first.query, again.query)
-    np.testing.assert_array_equal(first.value, again.value)
+    np.testing.assert_array_equal(bits(first.query), bits(again.query))
+    np.testing.assert_array_equal(bits(first.value), bits(again.value))
 
 
-@pytest.mark.parametrize(("dtype", "lower"), [("float32", "float16"), ("float64", "float32")])
-def test_bounds_notice_a_lower_precision(dtype: str, lower: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "dtype", "lower"),
+    [("float32", np.float32, np.float16), ("float64", np.float64, np.float32)],
+)
+def test_bounds_notice_a_lower_precision(kind: str, dtype: type, lower: type) -> None:
     """Rounding the inputs to the next lower precision must break the bound, nearly always."""
     broken = total = 0
-    for index in range(60):
+    for index in range(100):
         problem = problems.draw(1, index)
         output, _ = problem.expected
-        if problem.query.dtype != dtype or not output.any() or problem.poisoned:
+        types = {name_of(x) for x in (problem.query, problem.key, problem.value)}
+        paged = "block_table" in problem.options
+        if types != {kind} or not output.any() or problem.poisoned or paged:
             continue
         query, key, value = (
             x.astype(lower).astype(dtype) for x in (problem.query, problem.key, problem.value)
@@ -50,7 +57,9 @@ def test_problems_cover_the_options() -> None:
         share = sum(option in problem.options for problem in drawn) / len(drawn)
         assert 0.1 < share < 0.6
     assert {problem.layout for problem in drawn} == set(problems.LAYOUTS)
-    assert {str(problem.query.dtype) for problem in drawn} == {"float32", "float64"}
+    assert {name_of(problem.query) for problem in drawn} == set(EPS)
+    kinds = {name_of(x) for problem in drawn for x in (problem.key, problem.value)}
+    assert kinds == {*EPS, "int8"}
     assert {problem.query.ndim for problem in drawn} == {3, 4, 5}
 
     def some(condition: Callable[[problems.Problem], Any]) -> bool:
@@ -62,6 +71,8 @@ def test_problems_cover_the_options() -> None:
     for option in ("scale", "softcap", "window"):
         assert some(lambda p, name=option: isinstance(p.options.get(name), np.ndarray))
     assert some(lambda p: p.query.shape[-3] > p.key.shape[-3] > 1)
+    assert some(lambda p: len({name_of(x) for x in (p.query, p.key, p.value)}) == 3)
+    assert some(lambda p: (p.options.get("block_table", np.zeros(1)) < 0).any())
     assert some(lambda p: p.query.shape[:-3] != p.key.shape[:-3])
     assert some(lambda p: p.value.shape[-1] != p.query.shape[-1])
     assert some(lambda p: p.query.shape[-2] > p.key.shape[-2])
@@ -69,7 +80,7 @@ def test_problems_cover_the_options() -> None:
     assert some(lambda p: p.query.shape[-2] == 0)
     assert some(lambda p: p.key.shape[-2] == 0)
     assert some(lambda p: p.query.shape[0] == 0)
-    assert some(lambda p: p.poisoned and np.isnan(p.key).any() and p.expected[0].any())
+    assert some(lambda p: p.poisoned and np.isnan(values(p.key)).any() and p.expected[0].any())
     assert some(lambda p: np.isneginf(p.expected[1]).any() and np.isfinite(p.expected[1]).any())
     assert all(np.isfinite(problem.expected[0]).all() for problem in drawn)
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 import regard
 from regard import cli
 from regard.cli import demo
+from storage import filled, rounded, values
 
 Array = NDArray[Any]
 Capture = pytest.CaptureFixture[str]
@@ -300,10 +301,10 @@ def failing(output: Array, lse: Array) -> Any:
 
 
 FAULTS: dict[str, tuple[Callable[[Array, Array], Any], str]] = {
-    "output": (lambda out, lse: (out * out.dtype.type(1.001), lse), "output is off by"),
+    "output": (lambda out, lse: (rounded(values(out) * 1.02, out.dtype), lse), "output is off by"),
     "lse": (lambda out, lse: (out, lse + lse.dtype.type(0.01)), "LSE is off by"),
-    "nan": (lambda out, lse: (out * out.dtype.type(np.nan), lse), "output is off by nan"),
-    "dtype": (lambda out, lse: (out.astype(np.longdouble), lse), "output is"),
+    "nan": (lambda out, lse: (filled(out.shape, np.nan, out.dtype), lse), "output is off by nan"),
+    "dtype": (lambda out, lse: (values(out).astype(np.longdouble), lse), "output is"),
     "shape": (lambda out, lse: (out, lse[..., np.newaxis]), "LSE is"),
     "raises": (failing, "raised RuntimeError: no luck"),
 }
@@ -326,7 +327,7 @@ def test_check_says_how_to_repeat_a_failure(monkeypatch: Patch, capsys: Capture)
     def attention(*arrays: Any, **options: Any) -> Any:
         output, lse = right(*arrays, **options)
         wrong = regard.active_isa() == faulty and options.get("causal") == "upper_left"
-        return output + wrong, lse
+        return rounded(values(output) + wrong, output.dtype), lse
 
     with monkeypatch.context() as patch:
         patch.setattr(regard, "attention", attention)

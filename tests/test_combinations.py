@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import regard
+from pages import paged
 from problems import LAYOUTS, Problem, check, make_problem
 from regard import bias, masks, reference
+from storage import FLOATS, rounded, stored
 
 # Up to a row and a key more than two of the kernels' tiles, most often small or next to an edge.
 QUERY_EDGES = [47, 48, 49, 63, 64, 65, 96, 97, 128, 129, 191, 192, 193, 384, 385]
@@ -103,7 +105,10 @@ class Draw:
     def bias(self) -> np.ndarray:
         x = 2 * self.rng.standard_normal(self.broadcast())
         masked = self.rng.random(x.shape) < self.draw(st.sampled_from([0.0, 0.1, 0.9]))
-        return np.where(masked, -np.inf, x).astype(self.dtype)
+        x = np.where(masked, -np.inf, x).astype(self.dtype)
+        if self.dtype == np.float32:
+            return rounded(x, FLOATS[self.draw(st.sampled_from(sorted(FLOATS)))])
+        return x
 
     def position_bias(self) -> bias.PositionBias:
         columns = self.draw(st.sampled_from([1, self.heads]))
@@ -157,8 +162,42 @@ def some_options(draw: Any, d: Draw, names: tuple[str, ...]) -> dict[str, Any]:
     return options
 
 
+def as_stored(draw: Any, problem: Problem) -> Problem:
+    """A float32 problem in other storage types: of one type, or of any mix."""
+    names = sorted(FLOATS)
+    if draw(st.booleans()):
+        name = draw(st.sampled_from(names))
+        types = (name, name, name)
+    else:
+        of_rows = st.sampled_from([*names, "int8"])
+        types = draw(st.tuples(st.sampled_from(names), of_rows, of_rows))
+    changes = {}
+    for n, name in zip(("query", "key", "value"), types, strict=True):
+        changes[n], scales = stored(getattr(problem, n), name)
+        if scales is not None:
+            changes[f"{n}_scales"] = scales
+    return problem.but(**changes)
+
+
+def in_pages(draw: Any, rng: np.random.Generator, problem: Problem) -> Problem:
+    """The same in pages of any size that divides the keys, so that masks fit as they are."""
+    keys = problem.score_shape[-1]
+    sizes = [n for n in range(1, keys + 1) if keys % n == 0]
+    batch = problem.score_shape[:-3]
+    arrays = {
+        n: np.broadcast_to(getattr(problem, n), batch + getattr(problem, n).shape[-3:])
+        for n in ("key", "value")
+    }
+    scales = {
+        n: np.broadcast_to(problem.options[n], batch + problem.options[n].shape[-2:])
+        for n in ("key_scales", "value_scales")
+        if n in problem.options
+    }
+    return paged(rng, problem.but(**arrays, **scales), draw(st.sampled_from(sizes)))
+
+
 @st.composite
-def problems(draw: Any) -> Problem:
+def problems(draw: Any, storage: bool = True) -> Problem:
     heads, kv_heads = draw(head_counts)
     rng, dtype = draw(rngs), draw(dtypes)
     grid = draw(st.sampled_from([None] * 9 + [(3, 4), (7, 7), (12, 11)]))
@@ -174,6 +213,8 @@ def problems(draw: Any) -> Problem:
         value_dim=draw(st.one_of(st.none(), head_dims)),
         dtype=dtype,
     )
+    if storage and dtype == np.float32 and draw(st.booleans()):
+        problem = as_stored(draw, problem)
     d = Draw(draw, rng, problem.score_shape, dtype)
     if grid is None:
         return problem.but(**some_options(draw, d, (*MASKS, *SCORES, "num_threads")))
@@ -184,17 +225,19 @@ def problems(draw: Any) -> Problem:
 
 def poisoned(problem: Problem) -> Problem:
     """NaN in everything that no row reads."""
-    nan = problem.query.dtype.type(np.nan)
-    seen = problem.seen_keys[..., np.newaxis]
+    unseen = ~problem.seen_keys
     batch = problem.score_shape[:-3]
-    arrays = {
-        n: np.broadcast_to(getattr(problem, n), batch + getattr(problem, n).shape[-3:])
-        for n in ("key", "value")
-    }
-    changes = {n: np.where(seen, x, nan) for n, x in arrays.items()}
+    changes = {}
+    for n in ("key", "value"):
+        x, axes = getattr(problem, n), 3
+        if x.dtype == np.int8:  # which cannot be NaN; its scales can
+            n, axes = f"{n}_scales", 2
+            x = problem.options[n]
+        changes[n] = np.broadcast_to(x, batch + x.shape[-axes:]).copy()
+        changes[n][unseen] = rounded(np.nan, x.dtype)
     # A row that sees nothing reads nothing.
-    rows = problem.sees.any(axis=-1)[..., np.newaxis]
-    changes["query"] = np.where(rows, problem.query, nan)
+    changes["query"] = np.broadcast_to(problem.query, batch + problem.query.shape[-3:]).copy()
+    changes["query"][~problem.sees.any(axis=-1)] = rounded(np.nan, problem.query.dtype)
     return problem.but(**changes)
 
 
@@ -207,11 +250,16 @@ def test_all_options_together(isa, problem, poison, data):
         **{n: data.draw(layouts)(getattr(laid_out, n)) for n in ("query", "key", "value")},
         **{n: data.draw(layouts)(problem.options[n]) for n in names},
     )
+    paged_too = len(problem.score_shape) == 4 and not isinstance(
+        problem.options.get("position_bias"), bias.Grid
+    )
+    if paged_too and data.draw(st.booleans()):
+        laid_out = in_pages(data.draw, np.random.default_rng(0), laid_out)
     with regard.set_isa(isa):
         check(problem, laid_out.output_and_lse())
 
 
-@given(isas, problems(), st.data())
+@given(isas, problems(storage=False), st.data())
 def test_weights_under_all_options(isa, problem, data):
     options = {n: x for n, x in problem.options.items() if n not in ("dropout", "seed")}
     problem = Problem(problem.query, problem.key, np.ones_like(problem.value), options)

@@ -9,7 +9,18 @@ import numpy as np
 import pytest
 
 import regard
-from regard.positions import NTK, DynamicNTK, Linear, Llama3, YaRN, rope, sinusoidal
+from regard._bfloat16 import MARKER, to_bfloat16, to_float32
+from regard.positions import (
+    NTK,
+    DynamicNTK,
+    Linear,
+    Llama3,
+    Rope,
+    YaRN,
+    _rotation,
+    rope,
+    sinusoidal,
+)
 
 
 @pytest.mark.parametrize("dim", [0, 1, 2, 7, 16])
@@ -112,6 +123,48 @@ def test_scaling_reaches_the_features(rng):
 
 def plain(base, dim):
     return [base ** (-2 * n / dim) for n in range(dim // 2)]
+
+
+@pytest.mark.parametrize("interleaved", [False, True])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_kept_cosines_are_those_of_the_call(rng, dtype, interleaved):
+    """To the bit: one after the other, many at once, far out, and before the first."""
+    parameters = {"base": 300.0, "interleaved": interleaved, "dim": 6, "scaling": Linear(1.5)}
+    rotation = Rope(**parameters).rotation(8)
+    last = _rotation._KEPT
+    x = rng.standard_normal((2, 3, 8)).astype(dtype)
+    for first in (0, 1, 1022, 1023, 5000, last - 3, last - 2, last, 10**6, -1, -7):
+        positions = first + np.arange(3)
+        expected = rope(x, positions, **parameters)
+        np.testing.assert_array_equal(rotation.turn_from(x, first), expected)
+        np.testing.assert_array_equal(rotation.turn(x, positions), expected)
+        np.testing.assert_array_equal(Rope(**parameters)(x, positions), expected)
+        mixed = np.array([[first, 0, 5], [7, first, 2]])
+        np.testing.assert_array_equal(rotation.turn(x, mixed), rope(x, mixed, **parameters))
+    assert all(len(cos) <= last for cos, _ in rotation._tables.values())
+
+
+def test_ropes_are_equal_if_their_parameters_are():
+    assert Rope() == Rope(10000.0)
+    assert Rope(scaling=Linear(2.0)) == Rope(scaling=Linear(2.0))
+    assert Rope().rotation(8) is Rope().rotation(8)
+    assert Rope().rotation(8) == Rope(dim=8).rotation(8)
+    others = [
+        Rope(5.0), Rope(interleaved=True), Rope(dim=6), Rope(scaling=Linear(2.0)),
+        Rope(scaling=YaRN(2.0, 10**9)),  # the same frequencies, another factor
+    ]  # fmt: skip
+    for other in others:
+        assert Rope() != other
+        assert Rope().rotation(8) != other.rotation(8)
+    assert Rope().rotation(8) != "rope"
+
+
+def test_rope_of_bfloat16(rng):
+    x = to_bfloat16(rng.standard_normal((3, 8)), MARKER)
+    out = rope(x, [4, 5, 6])
+    assert out.dtype == MARKER
+    expected = to_bfloat16(rope(to_float32(x), [4, 5, 6]), MARKER)
+    np.testing.assert_array_equal(out.view(np.uint16), expected.view(np.uint16))
 
 
 def test_linear_divides_positions():
@@ -247,6 +300,8 @@ WRONG = {
     "large dim": (ValueError, lambda: rope(X, dim=10), "dim is 10, and x has 8"),
     "no dim": (ValueError, lambda: rope(X, dim=0), "dim is 0"),
     "float dim": (TypeError, lambda: rope(X, dim=4.0), r"dim is 4\.0"),
+    "object's dim": (TypeError, lambda: Rope(dim=True), "dim is True"),
+    "object's base": (ValueError, lambda: Rope(0.5), r"base is 0\.5"),
     "positions": (ValueError, lambda: rope(X, np.arange(4)), r"positions of shape \(4,\)"),
     "more axes": (ValueError, lambda: rope(X, np.ones((5, 2, 3))), "do not broadcast"),
     "words": (TypeError, lambda: rope(X, ["a"]), "positions has dtype <U1"),

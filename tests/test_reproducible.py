@@ -13,7 +13,8 @@ SHAPES = {
     "causal": {"queries": 130, "keys": 300, "head_dim": 33, "causal": True},
     "short": {"queries": 30, "keys": 40, "head_dim": 32},
     "decode": {"queries": 1, "keys": 1500, "head_dim": 64},
-    "few queries": {"queries": 5, "keys": 1100, "head_dim": 48, "causal": True},
+    "few queries": {"queries": 4, "keys": 1100, "head_dim": 48, "causal": True},
+    "more queries": {"queries": 9, "keys": 1100, "head_dim": 48, "causal": True},
     "window": {"queries": 200, "keys": 200, "head_dim": 16, "window": (40, 3)},
 }
 

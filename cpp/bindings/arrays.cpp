@@ -1,5 +1,6 @@
 #include "arrays.hpp"
 
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -27,22 +28,41 @@ DType from_type_number(int number) {
   }
 }
 
+/// NumPy has no bfloat16. It is that of ml_dtypes, or a record of one field of that name
+/// (regard.bfloat16 is the one or the other).
+bool is_bfloat16(const py::dtype& dtype) {
+  if (dtype.itemsize() != 2) return false;
+  constexpr int record = 20;
+  if (dtype.num() != record) {
+    const auto* type = reinterpret_cast<const PyTypeObject*>(
+        py::detail::array_descriptor_proxy(dtype.ptr())->typeobj);
+    return std::string_view(type->tp_name).ends_with("bfloat16");
+  }
+  const py::object names = dtype.attr("names");
+  return !names.is_none() && py::len(names) == 1 &&
+         py::cast<std::string>(names[py::int_(0)]) == "bfloat16";
+}
+
 DType dtype_of(const py::array& array) {
   const py::dtype dtype = array.dtype();
   const char order = dtype.byteorder();  // '=', '|', or the order itself when it is not the CPU's
   if (order == '>' || order == '<') return DType::other;
-  return from_type_number(dtype.num());
+  const DType known = from_type_number(dtype.num());
+  return known == DType::other && is_bfloat16(dtype) ? DType::bfloat16 : known;
 }
 
-bool is_floating(DType dtype) { return dtype == DType::float32 || dtype == DType::float64; }
+bool is_floating(DType dtype) {
+  return dtype == DType::float32 || dtype == DType::float64 || dtype == DType::float16 ||
+         dtype == DType::bfloat16;
+}
 
 /// Whether the core takes an array of this type as it is, if only to refuse it by name.
 bool passes(DType dtype, std::string_view role) {
   if (role == "mask" || role == "bias") return dtype != DType::other;
   if (role == "lengths") return dtype == DType::int64;
   if (role == "bits") return true;
-  if (role == "numbers") return is_floating(dtype);
-  return is_floating(dtype) || dtype == DType::float16;
+  if (role == "numbers" || role == "scales") return is_floating(dtype);
+  return is_floating(dtype) || (role == "stored" && dtype == DType::int8);
 }
 
 }  // namespace
@@ -65,6 +85,10 @@ void view(const py::array& array, Array& seen) {
     seen.shape[static_cast<std::size_t>(axis)] = array.shape(axis);
     seen.strides[static_cast<std::size_t>(axis)] = array.strides(axis);
   }
+}
+
+py::array empty_like(std::span<const std::int64_t> shape, const py::array& array) {
+  return py::array(array.dtype(), std::vector<py::ssize_t>(shape.begin(), shape.end()));
 }
 
 py::array empty(std::span<const std::int64_t> shape, DType dtype) {

@@ -15,12 +15,16 @@ namespace py = pybind11;
 
 /// `object` itself when it is an array of a type that the core knows how to name; otherwise what
 /// regard._arrays.coerce makes of it (lists, tensors that speak DLPack, integers to float64).
-/// `role` is "input" for query, key, value; "mask"; "bits"; "bias"; "numbers"; "lengths".
+/// `role` is "input" for query, key, value; "stored" for key and value with scales;
+/// "scales"; "mask"; "bits"; "bias"; "numbers"; "lengths".
 py::array as_array(py::handle object, const char* argument, const char* role);
 
 /// Makes `seen` the array as the core sees it; valid while `array` lives. (An Array is a kilobyte,
 /// which shows in the time of the smallest call if it is returned and copied.)
 void view(const py::array& array, Array& seen);
+
+/// An uninitialised C-contiguous array of the dtype of another.
+py::array empty_like(std::span<const std::int64_t> shape, const py::array& array);
 
 /// An uninitialised C-contiguous array.
 py::array empty(std::span<const std::int64_t> shape, DType dtype);

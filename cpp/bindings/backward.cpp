@@ -46,10 +46,11 @@ py::tuple tangent(py::handle query, py::handle key, py::handle value, py::handle
   move(dquery, moves.query);
   move(dkey, moves.key);
   move(dvalue, moves.value);
-  const py::array out = empty(plan.out_shape(), plan.dtype());
-  const py::array dout = empty(plan.out_shape(), plan.dtype());
-  const py::array lse = empty(plan.lse_shape(), plan.dtype());
-  const py::array dlse = empty(plan.lse_shape(), plan.dtype());
+  const py::array& like = call.arrays.front().second;  // the query's type
+  const py::array out = empty_like(plan.out_shape(), like);
+  const py::array dout = empty_like(plan.out_shape(), like);
+  const py::array lse = empty(plan.lse_shape(), plan.compute_dtype());
+  const py::array dlse = empty(plan.lse_shape(), plan.compute_dtype());
   TangentOutputs outputs;
   view(out, outputs.out);
   view(dout, outputs.dout);

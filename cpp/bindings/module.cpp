@@ -6,8 +6,10 @@
 
 #include "arrays.hpp"
 #include "backward.hpp"
+#include "dlpack.hpp"
 #include "options.hpp"
 #include "regard/attention.hpp"
+#include "regard/store.hpp"
 
 namespace regard::bindings {
 namespace {
@@ -26,7 +28,7 @@ py::object attention(py::handle query, py::handle key, py::handle value, py::han
   const Plan plan(call.problem);
   py::array result;
   if (out.is_none()) {
-    result = empty(plan.out_shape(), plan.dtype());
+    result = empty_like(plan.out_shape(), call.arrays.front().second);  // the query's type
   } else {
     py::module_::import("regard._arrays").attr("check_out")(out, inputs_of(call));
     result = py::reinterpret_borrow<py::array>(out);
@@ -36,7 +38,7 @@ py::object attention(py::handle query, py::handle key, py::handle value, py::han
   py::array lse;
   Array lse_view;
   if (return_lse) {
-    lse = empty(plan.lse_shape(), plan.dtype());
+    lse = empty(plan.lse_shape(), plan.compute_dtype());
     view(lse, lse_view);
   }
   {
@@ -53,7 +55,7 @@ py::dict explain(py::handle query, py::handle key, py::handle value, py::handle 
   const Plan plan(call.problem);
   py::dict fields;
   fields["isa"] = plan.isa();
-  fields["dtype"] = name(plan.dtype());
+  fields["dtype"] = name(plan.compute_dtype());
   fields["batch"] = plan.batch();
   fields["query_heads"] = plan.query_heads();
   fields["kv_heads"] = plan.kv_heads();
@@ -89,8 +91,8 @@ py::array weights(py::handle query, py::handle key, py::handle options,
   read_call(query, key, key, options, call);
   const Plan plan(call.problem);
   const auto count = static_cast<std::int64_t>(rows.size());
-  const py::array out =
-      of_heads(plan, {count, std::max<std::int64_t>(last_key - first_key, 0)}, plan.dtype());
+  const py::array out = of_heads(plan, {count, std::max<std::int64_t>(last_key - first_key, 0)},
+                                 plan.compute_dtype());
   Array out_view;
   view(out, out_view);
   const py::gil_scoped_release release;
@@ -106,10 +108,10 @@ py::dict summary(py::handle query, py::handle key, py::handle options, std::int6
   const std::int64_t queries = plan.queries();
   query_cells = std::min(query_cells, queries);
   key_cells = std::min(key_cells, plan.keys());
-  const py::array lse = of_heads(plan, {queries}, plan.dtype());
-  const py::array entropy = of_heads(plan, {queries}, plan.dtype());
-  const py::array row_max = of_heads(plan, {queries}, plan.dtype());
-  const py::array top_weights = of_heads(plan, {queries, top_k}, plan.dtype());
+  const py::array lse = of_heads(plan, {queries}, plan.compute_dtype());
+  const py::array entropy = of_heads(plan, {queries}, plan.compute_dtype());
+  const py::array row_max = of_heads(plan, {queries}, plan.compute_dtype());
+  const py::array top_weights = of_heads(plan, {queries, top_k}, plan.compute_dtype());
   const py::array top_keys = of_heads(plan, {queries, top_k}, DType::int64);
   const py::array column_sums = of_heads(plan, {plan.keys()}, DType::float64);
   const py::array pooled = of_heads(plan, {query_cells, key_cells}, DType::float64);
@@ -137,6 +139,15 @@ py::dict summary(py::handle query, py::handle key, py::handle options, std::int6
   fields["column_sums"] = column_sums;
   fields["pooled"] = pooled;
   return fields;
+}
+
+void store(const py::array& source, const py::array& target, const py::object& scales) {
+  Array from, to, scale;
+  view(source, from);
+  view(target, to);
+  if (!scales.is_none()) view(py::cast<py::array>(scales), scale);
+  const py::gil_scoped_release release;
+  regard::store(from, to, scales.is_none() ? nullptr : &scale);
 }
 
 py::list names(std::span<const std::string_view> list) {
@@ -188,6 +199,8 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used(),
   m.def("explain", &explain);
   m.def("weights", &weights);
   m.def("summary", &summary);
+  m.def("store", &store);
+  m.def("bits_of_bfloat16", &bits_of_bfloat16);
   m.def("compiled_isas", [] { return names(core::compiled_isas()); });
   m.def("available_isas", [] { return names(core::available_isas()); });
   m.def("active_isa", [] { return core::active_isa(); });

@@ -72,10 +72,17 @@ BlockMask block_mask(Call& call, py::handle mask) {
 void read_call(py::handle query, py::handle key, py::handle value, py::handle options, Call& call) {
   Problem& p = call.problem;
   keep_view(call, query, "query", "input", p.query);
-  keep_view(call, key, "key", "input", p.key);
-  keep_view(call, value, "value", "input", p.value);
+  const auto stored = [&](const char* scales) {  // int8 is a number of its own only with scales
+    const bool has = !options.is_none() && PyDict_GetItemString(options.ptr(), scales) != nullptr;
+    return has ? "stored" : "input";
+  };
+  keep_view(call, key, "key", stored("key_scales"), p.key);
+  keep_view(call, value, "value", stored("value_scales"), p.value);
   if (options.is_none()) return;
   Reader read(options, call);
+  read.array("key_scales", "scales", p.key_scales);
+  read.array("value_scales", "scales", p.value_scales);
+  read.array("block_table", "lengths", p.block_table);
   int causal = 0;
   read.number<int>("causal", causal);
   p.causal = static_cast<Causal>(causal);

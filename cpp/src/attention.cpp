@@ -1,6 +1,8 @@
 #include "regard/attention.hpp"
 
+#include <atomic>
 #include <limits>
+#include <memory>
 
 #include "geometry.hpp"
 #include "plan.hpp"
@@ -19,26 +21,14 @@ struct Outputs {
   Operand out, lse;
 };
 
-/// The output's rows of a unit's heads, from the first of its batch element or piece on.
-Rows output_rows(const Operand& operand, const Geometry& g, std::int64_t element,
-                 std::int64_t head) {
-  Rows rows = head_rows(operand, g, element, head);
-  if (rows.data != nullptr && !g.query_starts.empty()) {
-    rows.data += g.query_starts[static_cast<std::size_t>(element)] * rows.row_stride;
-  }
-  return rows;
-}
-
 ForwardUnit forward_unit(const Geometry& g, const Outputs& outputs, const Unit& at) {
   const std::int64_t head = at.head_set * g.unit_heads;
   ForwardUnit unit;
   unit.scores = score_unit(g, at);
-  unit.value = head_rows(g.value, g, at.element, head / g.group);
-  if (!g.key_starts.empty()) {
-    unit.value.data += g.key_starts[static_cast<std::size_t>(at.element)] * unit.value.row_stride;
-  }
-  unit.out = output_rows(outputs.out, g, at.element, head);
-  unit.lse = output_rows(outputs.lse, g, at.element, head);
+  unit.value = stored_rows(g.value, g.value_scales, g, at.element, head / g.group);
+  unit.out = head_rows(outputs.out, g, at.element, head, g.query_starts);
+  unit.out_storage = g.query.storage;
+  unit.lse = head_rows(outputs.lse, g, at.element, head, g.query_starts);
   unit.value_dim = g.value_dim;
   unit.dropout = g.dropout;
   unit.dropout.head = static_cast<std::uint32_t>(head);
@@ -51,24 +41,59 @@ template <class T>
 void clear_padding(const Geometry& g, const Outputs& outputs) {
   for (std::int64_t element = 0; element < g.batch; ++element) {
     for (std::int64_t head = 0; head < g.query_heads; ++head) {
-      const Rows out = output_rows(outputs.out, g, element, head);
-      const Rows lse = output_rows(outputs.lse, g, element, head);
+      const Rows out = head_rows(outputs.out, g, element, head, g.query_starts);
+      const Rows lse = head_rows(outputs.lse, g, element, head, g.query_starts);
       for (std::int64_t i = g.queries_of(element); i < g.query_room(element); ++i) {
-        const auto put = [](char* at, T x) { __builtin_memcpy(at, &x, sizeof x); };
         for (std::int64_t c = 0; c < g.value_dim; ++c) {
-          put(out.data + i * out.row_stride + c * out.column_stride, T(0));
+          __builtin_memset(out.data + i * out.row_stride + c * out.column_stride, 0,
+                           size(g.out_dtype));
         }
-        if (lse.data) put(lse.data + i * lse.row_stride, -std::numeric_limits<T>::infinity());
+        constexpr T nothing = -std::numeric_limits<T>::infinity();
+        if (lse.data) __builtin_memcpy(lse.data + i * lse.row_stride, &nothing, sizeof nothing);
       }
     }
   }
 }
 
+/// States of groups of keys that were attended to by different units, and how many are done.
+struct Parts {
+  std::unique_ptr<char[]> states;
+  std::unique_ptr<std::atomic<std::int64_t>[]> done;  ///< at the first of a head set's
+};
+
+/// A unit of groups of keys; whoever forms the last state of its rows merges them.
+void decode(const Geometry& g, const Outputs& outputs, const Parts& parts, const Unit& at,
+            void* scratch) {
+  const KeyGroups groups = key_groups(g, at.element);
+  kernels::DecodeUnit unit;
+  unit.forward = forward_unit(g, outputs, {at.element, at.head_set, 0, g.rows_of(at.element)});
+  unit.forward.scratch = scratch;
+  unit.first_key = groups.first_key;
+  unit.group_keys = groups.keys;
+  unit.groups = groups.count;
+  unit.first_group = at.first;
+  unit.last_group = at.first + at.count;
+  unit.parts = nullptr;
+  if (!g.split || groups.count == 1) return g.kernel->decode(unit);
+  const auto part = static_cast<std::size_t>(at.part);
+  unit.parts = parts.states.get() + part * g.kernel->decode_state_bytes(g.value_dim);
+  g.kernel->decode(unit);
+  if (parts.done[part].fetch_add(1) + 1 == groups.count) g.kernel->finish_decode(unit);
+}
+
 void run(const Geometry& g, const Outputs& outputs) {
   ThreadScratch scratch(g.scratch_bytes, g.threads);
+  Parts parts;
+  if (g.parts > 0) {
+    const auto count = static_cast<std::size_t>(g.parts);
+    parts.states =
+        std::make_unique_for_overwrite<char[]>(count * g.kernel->decode_state_bytes(g.value_dim));
+    parts.done = std::make_unique<std::atomic<std::int64_t>[]>(count);
+  }
   parallel_for(g.units, g.threads, [&](std::int64_t index, int thread) {
     const Unit at = unit_at(g, index);
     if (at.count <= 0) return;
+    if (at.decodes) return decode(g, outputs, parts, at, scratch.of(thread));
     ForwardUnit unit = forward_unit(g, outputs, at);
     unit.scratch = scratch.of(thread);
     g.kernel->forward(unit);
@@ -93,7 +118,8 @@ std::span<const std::int64_t> Plan::out_shape() const {
 std::span<const std::int64_t> Plan::lse_shape() const {
   return out_shape().first(static_cast<std::size_t>(geometry_->out_rank - 1));
 }
-DType Plan::dtype() const { return geometry_->dtype; }
+DType Plan::dtype() const { return geometry_->out_dtype; }
+DType Plan::compute_dtype() const { return geometry_->dtype; }
 
 void Plan::run(const Array& out, const Array* lse) const {
   Outputs outputs;

@@ -46,4 +46,17 @@ inline Operand align(const Array& array, const Geometry& g, int trailing) {
   return operand;
 }
 
+/// Sum of strides over the batch axes of element number `element`, counted in C order;
+/// stride_of(i) is that of the axis i places before the last batch axis.
+template <class StrideOf>
+std::int64_t batch_offset(const Geometry& g, std::int64_t element, const StrideOf& stride_of) {
+  std::int64_t offset = 0;
+  for (int i = 0; i < g.batch_rank; ++i) {
+    const std::int64_t extent = g.batch_shape[static_cast<std::size_t>(g.batch_rank - 1 - i)];
+    offset += element % extent * stride_of(i);
+    element /= extent;
+  }
+  return offset;
+}
+
 }  // namespace regard

@@ -97,8 +97,12 @@ std::string Plan::options() const {
 
 namespace {
 
-bool in_place(const Operand& operand, std::int64_t element_size) {
-  return operand.column_stride == element_size && operand.row_stride % element_size == 0 &&
+bool in_place(const Operand& operand, const Geometry& g) {
+  const auto element_size = static_cast<std::int64_t>(size(g.dtype));
+  const bool whole_tiles = g.page_size == 0 || g.page_size % g.key_tile == 0;
+  return operand.storage == kernels::Storage::compute && whole_tiles &&
+         operand.column_stride == element_size && operand.row_stride % element_size == 0 &&
+         operand.page_stride % element_size == 0 &&
          reinterpret_cast<std::uintptr_t>(operand.data) %
                  static_cast<std::uintptr_t>(element_size) ==
              0;
@@ -106,13 +110,11 @@ bool in_place(const Operand& operand, std::int64_t element_size) {
 
 }  // namespace
 
-bool Plan::key_in_place() const {
-  return in_place(geometry_->key, static_cast<std::int64_t>(size(geometry_->dtype)));
-}
+bool Plan::key_in_place() const { return in_place(geometry_->key, *geometry_); }
 
 bool Plan::value_in_place() const {
   return geometry_->value_dim % geometry_->kernel->tiles.lanes == 0 &&
-         in_place(geometry_->value, static_cast<std::int64_t>(size(geometry_->dtype)));
+         in_place(geometry_->value, *geometry_);
 }
 
 const char* version() { return REGARD_VERSION; }

@@ -1,6 +1,7 @@
 // A checked problem: axes matched, broadcasts turned into zero strides, defaults filled in.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <vector>
@@ -13,10 +14,12 @@ namespace regard {
 /// An operand with its batch axes aligned to the problem's; strides in bytes, 0 where broadcast.
 struct Operand {
   char* data = nullptr;  ///< null: not given
+  kernels::Storage storage = kernels::Storage::compute;
   std::array<std::int64_t, kMaxRank> batch_strides;
   std::int64_t head_stride = 0;
   std::int64_t row_stride = 0;
   std::int64_t column_stride = 0;
+  std::int64_t page_stride = 0;  ///< of a paged operand
 };
 
 /// A block mask with the strides of its leading axes, in rows of tiles.
@@ -34,16 +37,19 @@ struct HeadNumbers {
 
   bool differ() const { return each.size() > 1; }
   T of(std::int64_t head) const { return differ() ? each[static_cast<std::size_t>(head)] : one; }
+  T most() const { return differ() ? *std::max_element(each.begin(), each.end()) : one; }
 };
 
 struct Geometry {
-  DType dtype;
+  DType dtype;      ///< of the computation and the LSE
+  DType out_dtype;  ///< of the query and the output
   int batch_rank = 0;
   std::array<std::int64_t, kMaxRank> batch_shape;
   std::int64_t batch = 1, query_heads = 0, kv_heads = 0, group = 0;
   std::int64_t queries = 0, keys = 0, head_dim = 0, value_dim = 0;  ///< of packed pieces, the most
   Operand query, key, value, mask, bias;
   std::vector<std::int64_t> bias_shape;  ///< as the caller gave it
+  Operand key_scales, value_scales;      ///< of int8
   kernels::MaskKind mask_kind = kernels::MaskKind::none;
   BlockMaskOperand blocks;
   kernels::PositionBias position_bias = {};
@@ -54,6 +60,9 @@ struct Geometry {
   /// Where the queries and keys of each piece begin, or empty: batch elements are not packed.
   std::vector<std::int64_t> query_starts, key_starts;
   bool upper_left = false;
+  /// Page numbers, blocks_an_element for each batch element; empty: keys are not paged.
+  std::vector<std::int64_t> block_table;
+  std::int64_t blocks_an_element = 0, page_count = 0, page_size = 0;
 
   HeadNumbers<std::int64_t> left, right;
   HeadNumbers<double> scale;
@@ -80,6 +89,10 @@ struct Geometry {
   std::vector<std::int64_t> elements;    ///< in the order of work, if they differ in size
   std::vector<std::int64_t> first_unit;  ///< of each of `elements`, and the number of all units
   std::size_t scratch_bytes = 0;
+  bool decoding = false;                 ///< elements with few rows are decoded
+  bool split = false;                    ///< their groups of keys are units of their own
+  std::vector<std::int64_t> first_part;  ///< of each of `elements`: its states, if they are split
+  std::int64_t parts = 0;                ///< states of all groups
 
   /// Keys and queries that a batch element has room for.
   std::int64_t key_room(std::int64_t element) const {
@@ -101,6 +114,9 @@ struct Geometry {
     return upper_left ? 0 : keys_of(element) - queries_of(element);
   }
   std::int64_t rows_of(std::int64_t element) const { return unit_heads * queries_of(element); }
+  bool decodes(std::int64_t element) const {
+    return decoding && rows_of(element) > 0 && rows_of(element) <= kernels::kDecodeRows;
+  }
   std::int64_t head_sets() const { return unit_heads == 0 ? 0 : query_heads / unit_heads; }
 
  private:

@@ -19,6 +19,13 @@ constexpr double kSerialWork = 1e6;
 /// are then a small part of a thread's share.
 constexpr std::int64_t kUnitsPerThread = 16;
 
+/// Most groups of keys a head: states of that many are kept until they are merged. Heads enough to
+/// give every thread kHeadsPerThread of them are not split.
+constexpr std::int64_t kMostGroups = 32, kHeadsPerThread = 8;
+
+/// Decoding waits for memory: a key or value costs as much as this many multiply-adds.
+constexpr double kDecodeWork = 10;
+
 /// Heads that share keys and values share the pass over them, unless an option gives each of them
 /// another set of keys to see, or another table.
 std::int64_t heads_a_unit(const Geometry& g) {
@@ -28,6 +35,11 @@ std::int64_t heads_a_unit(const Geometry& g) {
 }
 
 double work_of(const Geometry& g, std::int64_t element) {
+  if (g.decodes(element)) {
+    const KeyGroups groups = key_groups(g, element);
+    return kDecodeWork * static_cast<double>(g.head_sets() * groups.keys * groups.count) *
+           static_cast<double>(g.head_dim + g.value_dim);
+  }
   const std::int64_t left = g.left.of(0), right = g.right.of(0);
   const std::int64_t keys = g.keys_of(element);
   const auto reach = static_cast<double>(
@@ -37,21 +49,36 @@ double work_of(const Geometry& g, std::int64_t element) {
 }
 
 bool elements_differ(const Geometry& g) {
-  return !g.query_starts.empty() || !g.query_lengths.empty();
+  const bool reach_differs = !g.key_lengths.empty() || !g.query_offsets.empty();
+  return !g.query_starts.empty() || !g.query_lengths.empty() ||
+         (reach_differs && g.batch > 0 && g.decodes(0));
+}
+
+/// Units that the work of a head set is cut into.
+std::int64_t units_of(const Geometry& g, std::int64_t element) {
+  if (!g.decodes(element)) return blocks_of(g, element);
+  return g.split ? key_groups(g, element).count : 1;
 }
 
 /// Cuts the rows of each head set into blocks, `panels` panels each.
 void cut(Geometry& g, std::int64_t panels) {
   g.segment_blocks = ceil_div(ceil_div(g.segment, g.kernel->tiles.panel_rows), panels);
+  const auto parts_of = [&](std::int64_t element) {
+    return g.split && g.decodes(element) ? g.head_sets() * units_of(g, element) : 0;
+  };
   if (!elements_differ(g)) {
-    g.units = g.batch * g.head_sets() * blocks_of(g, 0);
+    g.units = g.batch * g.head_sets() * units_of(g, 0);
+    g.parts = g.batch * parts_of(0);
     return;
   }
   g.first_unit.assign(1, 0);
+  g.first_part.assign(1, 0);
   for (const std::int64_t element : g.elements) {
-    g.first_unit.push_back(g.first_unit.back() + g.head_sets() * blocks_of(g, element));
+    g.first_unit.push_back(g.first_unit.back() + g.head_sets() * units_of(g, element));
+    g.first_part.push_back(g.first_part.back() + parts_of(element));
   }
   g.units = g.first_unit.back();
+  g.parts = g.first_part.back();
 }
 
 /// What does not depend on the threads.
@@ -80,12 +107,24 @@ std::int64_t keys_a_tile(const Geometry& g, std::int64_t most) {
   return tile;
 }
 
+KeyGroups key_groups(const Geometry& g, std::int64_t element) {
+  const std::int64_t keys = g.keys_of(element), p = g.offset_of(element);
+  const std::int64_t last = p + g.queries_of(element) - 1;
+  const std::int64_t begin = std::clamp<std::int64_t>(p - g.left.most(), 0, keys);
+  const std::int64_t end = std::clamp<std::int64_t>(last + g.right.most() + 1, begin, keys);
+  const std::int64_t first = begin / kernels::kDecodeChunk * kernels::kDecodeChunk;
+  const std::int64_t chunks = ceil_div(end - first, kernels::kDecodeChunk);
+  const std::int64_t each = std::max<std::int64_t>(ceil_div(chunks, kMostGroups), 1);
+  return {first, each * kernels::kDecodeChunk, std::max<std::int64_t>(ceil_div(chunks, each), 1)};
+}
+
 std::int64_t blocks_of(const Geometry& g, std::int64_t element) {
   return ceil_div(g.rows_of(element), g.segment) * g.segment_blocks;
 }
 
 void plan(Geometry& g) {
   choose_tiles(g, heads_a_unit(g));
+  g.decoding = true;
   if (g.batch > 0) {
     double work = elements_differ(g) ? 0 : work_of(g, 0) * static_cast<double>(g.batch);
     if (elements_differ(g)) {  // the largest pieces first, so that none is left to the end
@@ -97,6 +136,7 @@ void plan(Geometry& g) {
     }
     if (work < kSerialWork) g.threads = 1;
   }
+  g.split = g.threads > 1 && g.batch * g.head_sets() < kHeadsPerThread * g.threads;
 
   const kernels::TileSizes& tiles = g.kernel->tiles;
   // A block of several panels fetches each tile of keys once for all of them; but the threads need
@@ -111,6 +151,7 @@ void plan(Geometry& g) {
 
 void plan_by_head(Geometry& g) {
   choose_tiles(g, std::min<std::int64_t>(g.group, 1));
+  g.decoding = false;
   const kernels::TileSizes& tiles = g.kernel->tiles;
   g.elements.clear();
   g.segment_blocks =
@@ -118,21 +159,27 @@ void plan_by_head(Geometry& g) {
 }
 
 Unit unit_at(const Geometry& g, std::int64_t index) {
-  std::int64_t element;
+  std::int64_t element, part = 0;
   if (g.elements.empty()) {
-    const std::int64_t per_element = g.head_sets() * blocks_of(g, 0);
+    const std::int64_t per_element = g.head_sets() * units_of(g, 0);
     element = index / per_element;
+    if (g.parts > 0) part = element * per_element;
     index %= per_element;
   } else {
     const auto after = std::ranges::upper_bound(g.first_unit, index);
     const auto place = static_cast<std::size_t>(after - g.first_unit.begin() - 1);
     element = g.elements[place];
+    part = g.first_part[place];
     index -= g.first_unit[place];
+  }
+  const std::int64_t units = units_of(g, element), head_set = index / units;
+  if (g.decodes(element)) {
+    if (!g.split) return {element, head_set, 0, key_groups(g, element).count, true, 0};
+    return {element, head_set, index % units, 1, true, part + head_set * units};
   }
   // Blocks of one head follow each other, so that its keys and values stay in the cache; the last
   // block comes first, because under a causal mask it has the most work.
-  const std::int64_t blocks = blocks_of(g, element);
-  return block_at(g, element, index / blocks, blocks - 1 - index % blocks);
+  return block_at(g, element, head_set, units - 1 - index % units);
 }
 
 Unit block_at(const Geometry& g, std::int64_t element, std::int64_t head_set, std::int64_t block) {

@@ -1,18 +1,15 @@
 #include "unit.hpp"
 
+#include "axes.hpp"
+
 namespace regard {
 namespace {
 
-/// Sum of strides over the batch axes; `element` counts them in C order.
-std::int64_t batch_offset(const std::array<std::int64_t, kMaxRank>& strides, const Geometry& g,
-                          std::int64_t element) {
-  std::int64_t offset = 0;
-  for (int i = g.batch_rank - 1; i >= 0; --i) {
-    const auto at = static_cast<std::size_t>(i);
-    offset += element % g.batch_shape[at] * strides[at];
-    element /= g.batch_shape[at];
-  }
-  return offset;
+std::int64_t offset_of(const std::array<std::int64_t, kMaxRank>& batch_strides, const Geometry& g,
+                       std::int64_t element) {
+  return batch_offset(g, element, [&](int i) {
+    return batch_strides[static_cast<std::size_t>(g.batch_rank - 1 - i)];
+  });
 }
 
 /// Numbers of the heads from `first` on; with one for all heads, there is one head a unit or all
@@ -24,42 +21,48 @@ const double* of_heads(const std::vector<double>& values, std::int64_t first) {
 }  // namespace
 
 kernels::Rows head_rows(const Operand& operand, const Geometry& g, std::int64_t element,
-                        std::int64_t first_head) {
+                        std::int64_t first_head, const std::vector<std::int64_t>& starts) {
   char* data = operand.data;
   if (data != nullptr) {
-    data += batch_offset(operand.batch_strides, g, element) + first_head * operand.head_stride;
+    data += offset_of(operand.batch_strides, g, element) + first_head * operand.head_stride;
+    if (!starts.empty()) data += starts[static_cast<std::size_t>(element)] * operand.row_stride;
   }
   return {data, operand.head_stride, operand.row_stride, operand.column_stride};
 }
 
-kernels::Rows piece_rows(const Operand& operand, const Geometry& g,
-                         const std::vector<std::int64_t>& starts, std::int64_t element,
-                         std::int64_t first_head) {
-  kernels::Rows rows = head_rows(operand, g, element, first_head);
-  if (rows.data != nullptr && !starts.empty()) {
-    rows.data += starts[static_cast<std::size_t>(element)] * rows.row_stride;
+kernels::StoredRows stored_rows(const Operand& operand, const Operand& scales, const Geometry& g,
+                                std::int64_t element, std::int64_t kv_head) {
+  kernels::StoredRows stored = {};
+  stored.rows = head_rows(operand, g, element, kv_head, g.key_starts);
+  stored.storage = operand.storage;
+  if (scales.data != nullptr) {
+    stored.scales = head_rows(scales, g, element, kv_head, g.key_starts).data;
+    stored.scale_stride = scales.row_stride;
   }
-  return rows;
+  if (g.page_size > 0) {
+    stored.pages = g.block_table.data() + element * g.blocks_an_element;
+    stored.page_size = g.page_size;
+    stored.page_stride = operand.page_stride;
+    stored.scale_page_stride = scales.page_stride;
+  }
+  return stored;
 }
 
 kernels::ScoreUnit score_unit(const Geometry& g, const Unit& at) {
   const std::int64_t element = at.element, head = at.head_set * g.unit_heads;
   const std::int64_t kv_head = head / g.group;
   kernels::ScoreUnit unit;
-  unit.query = head_rows(g.query, g, element, head);
-  unit.key = head_rows(g.key, g, element, kv_head);
-  if (!g.query_starts.empty()) {
-    const auto piece = static_cast<std::size_t>(element);
-    unit.query.data += g.query_starts[piece] * unit.query.row_stride;
-    unit.key.data += g.key_starts[piece] * unit.key.row_stride;
-  }
+  unit.query = head_rows(g.query, g, element, head, g.query_starts);
+  unit.query_storage = g.query.storage;
+  unit.key = stored_rows(g.key, g.key_scales, g, element, kv_head);
   unit.mask_kind = g.mask_kind;
-  unit.mask = head_rows(g.mask, g, element, head);
-  unit.bias = head_rows(g.bias, g, element, head);
+  unit.mask = head_rows(g.mask, g, element, head, {});
+  unit.bias = head_rows(g.bias, g, element, head, {});
+  unit.bias_storage = g.bias.storage;
   unit.blocks = g.blocks.tiles;
   if (g.mask_kind == kernels::MaskKind::blocks) {
     unit.blocks.row_begin +=
-        batch_offset(g.blocks.batch_strides, g, element) + head * g.blocks.head_stride;
+        offset_of(g.blocks.batch_strides, g, element) + head * g.blocks.head_stride;
   }
   unit.position_bias = g.position_bias;
   if (g.position_bias.table != nullptr) {

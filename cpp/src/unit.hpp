@@ -1,19 +1,22 @@
 // From a unit of the plan to what a kernel is told.
 #pragma once
 
+#include <vector>
+
 #include "geometry.hpp"
 #include "plan.hpp"
 
 namespace regard {
 
-/// Rows of the heads from `first_head` on, of one batch element.
+/// Rows of the heads from `first_head` on, of one batch element; of packed pieces, from where the
+/// piece starts.
 kernels::Rows head_rows(const Operand& operand, const Geometry& geometry, std::int64_t element,
-                        std::int64_t first_head);
+                        std::int64_t first_head, const std::vector<std::int64_t>& starts);
 
-/// The same from the first row of the element, which packed pieces do not begin with.
-kernels::Rows piece_rows(const Operand& operand, const Geometry& geometry,
-                         const std::vector<std::int64_t>& starts, std::int64_t element,
-                         std::int64_t first_head);
+/// Keys or values of a kv head.
+kernels::StoredRows stored_rows(const Operand& operand, const Operand& scales,
+                                const Geometry& geometry, std::int64_t element,
+                                std::int64_t kv_head);
 
 /// The scores of a unit.
 kernels::ScoreUnit score_unit(const Geometry& geometry, const Unit& unit);

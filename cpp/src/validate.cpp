@@ -1,7 +1,7 @@
 #include "validate.hpp"
 
 #include <algorithm>
-#include <cmath>
+#include <optional>
 #include <string>
 
 #include "axes.hpp"
@@ -10,23 +10,6 @@
 
 namespace regard {
 namespace {
-
-void check_dtypes(const Problem& p) {
-  const DType dtype = p.query.dtype;
-  if (dtype != DType::float32 && dtype != DType::float64) {
-    throw TypeError(message(std::string("query has dtype ") + name(dtype) + ".", {show_query(p)},
-                            "Use float32 or float64, e.g. query.astype(np.float32)."));
-  }
-  const auto same = [&](const char* which, const Array& array) {
-    if (array.dtype == dtype) return;
-    throw TypeError(message(std::string(which) + " has dtype " + name(array.dtype) +
-                                " but query has " + name(dtype) + ".",
-                            {show_query(p), show_key(p), show_value(p)},
-                            "query, key and value must share one dtype: convert with astype()."));
-  };
-  same("key", p.key);
-  same("value", p.value);
-}
 
 void check_ranks(const Problem& p) {
   const auto at_least = [&](const Shown& shown, int rank, const char* advice) {
@@ -132,18 +115,28 @@ void set_out_shape(const Problem& p, Geometry& g) {
 
 }  // namespace
 
-void validate(const Problem& p, Geometry& g) {
-  g.dtype = p.query.dtype;
+void validate(const Problem& given, Geometry& g) {
+  check_dtypes(given, g);
+  std::optional<Problem> unpaged;
+  if (given.block_table) unpaged = without_pages(given, g);
+  const Problem& p = unpaged ? *unpaged : given;
   check_ranks(p);
-  check_dtypes(p);
   check_shapes(p, p.query.rank == 1, g);
   broadcast_batch(p, g);
   set_out_shape(p, g);
-  g.query = align(p.query, g, 2);  // a 1-D query has stride 0 where it has no axis
-  g.key = align(p.key, g, 2);
-  g.value = align(p.value, g, 2);
+  const auto align_stored = [&](Operand& operand, const Array& array) {
+    const Operand as_kept = operand;  // check_dtypes and without_pages know how
+    operand = align(array, g, 2);
+    operand.storage = as_kept.storage;
+    operand.page_stride = as_kept.page_stride;
+  };
+  align_stored(g.query, p.query);  // a 1-D query has stride 0 where it has no axis
+  align_stored(g.key, p.key);
+  align_stored(g.value, p.value);
   if (p.query_starts || p.key_starts) check_pieces(p, g);
+  check_scales(p, g);
   check_lengths(p, g);
+  if (p.block_table) check_block_table(p, g);
   check_numbers(p, g);
   check_masks(p, g);
   check_biases(p, g);  // after the positions, which a grid depends on

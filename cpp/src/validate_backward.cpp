@@ -30,7 +30,8 @@ void check(const char* argument, const Array& array, DType dtype, const Shape& w
 Operand read_like_output(const char* argument, const Array& array, const Geometry& g,
                          int trailing) {
   const int rank = g.out_rank - (trailing == 1 ? 1 : 0);
-  check(argument, array, g.dtype, {g.out_shape.begin(), g.out_shape.begin() + rank});
+  check(argument, array, trailing == 1 ? g.dtype : g.out_dtype,
+        {g.out_shape.begin(), g.out_shape.begin() + rank});
   Array full = array;
   if (g.query_is_vector) insert_axis(full, trailing - 1);
   if (!g.heads_axis) insert_axis(full, trailing);
@@ -75,9 +76,18 @@ std::int64_t packed_length(const std::vector<std::int64_t>& starts, std::int64_t
               "Ask for gradients of what is given."));
 }
 
+void refuse_kept_keys(const Geometry& g) {
+  const bool scaled = g.key_scales.data != nullptr || g.value_scales.data != nullptr;
+  if (g.page_size == 0 && !scaled) return;
+  throw ValueError(message(std::string("there are no derivatives with ") +
+                               (scaled ? "int8 keys or values." : "a block_table."),
+                           {}, "Give key and value as arrays of floats."));
+}
+
 }  // namespace
 
 BackwardOperands validate_backward(const Saved& saved, const Gradients& wanted, const Geometry& g) {
+  refuse_kept_keys(g);
   BackwardOperands b;
   b.out = read_like_output("out", saved.out, g, 2);
   b.dout = read_like_output("dout", saved.dout, g, 2);
@@ -124,6 +134,7 @@ BackwardOperands validate_backward(const Saved& saved, const Gradients& wanted, 
 
 TangentOperands validate_tangent(const Tangents& moves, const TangentOutputs& outputs,
                                  const Geometry& g) {
+  refuse_kept_keys(g);
   TangentOperands t;
   const std::int64_t queries = packed_length(g.query_starts, g.queries);
   const std::int64_t keys = packed_length(g.key_starts, g.keys);

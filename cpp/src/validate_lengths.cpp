@@ -30,13 +30,8 @@ std::vector<std::int64_t> read_batch(const char* argument, const Array& array, c
   }
   std::vector<std::int64_t> numbers(static_cast<std::size_t>(g.batch));
   for (std::int64_t element = 0; element < g.batch; ++element) {
-    const char* at = static_cast<const char*>(array.data);
-    std::int64_t rest = element;
-    for (int i = 0; i < g.batch_rank; ++i) {
-      const std::int64_t extent = g.batch_shape[static_cast<std::size_t>(g.batch_rank - 1 - i)];
-      at += rest % extent * stride(array, i);
-      rest /= extent;
-    }
+    const char* at = static_cast<const char*>(array.data) +
+                     batch_offset(g, element, [&](int i) { return stride(array, i); });
     __builtin_memcpy(&numbers[static_cast<std::size_t>(element)], at, sizeof(std::int64_t));
   }
   return numbers;
@@ -104,15 +99,20 @@ std::int64_t longest(const std::vector<std::int64_t>& starts) {
 }  // namespace
 
 void check_pieces(const Problem& p, Geometry& g) {
-  if (!p.query_starts || !p.key_starts || g.batch_rank > 0) {
+  const bool paged = p.block_table.has_value();  // keys then have lengths instead of starts
+  if (!p.query_starts || p.key_starts.has_value() == paged || g.batch_rank > 0) {
     throw ValueError(message("packed pieces need offsets of queries and keys, and no batch axes.",
                              {show_query(p), show_key(p), show_value(p)},
                              "Give query (total queries, heads, head_dim) and key, value (total "
-                             "keys, heads, dim), with cu_seqlens_q and cu_seqlens_k."));
+                             "keys, heads, dim), with cu_seqlens_q and cu_seqlens_k; of keys in "
+                             "pages, block_table and key_lengths."));
   }
   g.query_starts = read_starts("cu_seqlens_q", *p.query_starts, show_query(p), g.queries);
-  g.key_starts = read_starts("cu_seqlens_k", *p.key_starts, show_key(p), g.keys);
-  if (g.query_starts.size() != g.key_starts.size()) {
+  if (!paged) {
+    g.key_starts = read_starts("cu_seqlens_k", *p.key_starts, show_key(p), g.keys);
+    g.keys = longest(g.key_starts);
+  }
+  if (!paged && g.query_starts.size() != g.key_starts.size()) {
     throw ValueError(message("cu_seqlens_q and cu_seqlens_k disagree on the number of pieces" +
                                  versus(static_cast<std::int64_t>(g.query_starts.size()) - 1,
                                         static_cast<std::int64_t>(g.key_starts.size()) - 1),
@@ -124,7 +124,6 @@ void check_pieces(const Problem& p, Geometry& g) {
   g.batch_shape[0] = g.batch;
   g.query.batch_strides[0] = g.key.batch_strides[0] = g.value.batch_strides[0] = 0;
   g.queries = longest(g.query_starts);
-  g.keys = longest(g.key_starts);
 }
 
 void check_lengths(const Problem& p, Geometry& g) {

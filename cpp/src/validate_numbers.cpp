@@ -121,13 +121,8 @@ void check_alibi(const Problem& p, Geometry& g) {
   g.alibi.resize(static_cast<std::size_t>(g.batch * g.query_heads));
   for (std::int64_t at = 0; at < g.batch * g.query_heads; ++at) {
     const char* from =
-        static_cast<const char*>(slopes.data) + at % g.query_heads * stride(slopes, 0);
-    std::int64_t rest = at / g.query_heads;
-    for (int i = 0; i < g.batch_rank; ++i) {
-      const std::int64_t extent = g.batch_shape[static_cast<std::size_t>(g.batch_rank - 1 - i)];
-      from += rest % extent * stride(slopes, 1 + i);
-      rest /= extent;
-    }
+        static_cast<const char*>(slopes.data) + at % g.query_heads * stride(slopes, 0) +
+        batch_offset(g, at / g.query_heads, [&](int i) { return stride(slopes, 1 + i); });
     double& slope = g.alibi[static_cast<std::size_t>(at)];
     __builtin_memcpy(&slope, from, sizeof slope);
     if (!std::isfinite(slope)) {

@@ -19,10 +19,13 @@ Operand validate_output(const char* argument, const Array& array, const Geometry
   const std::span<const std::int64_t> wanted = {g.out_shape.data(), static_cast<std::size_t>(rank)};
   const Shown shown =
       trailing == 1 ? Shown{argument, array, kLseAxes} : Shown{argument, array, kOutAxes};
-  if (array.dtype != g.dtype) {
+  const DType dtype = trailing == 1 ? g.dtype : g.out_dtype;
+  if (array.dtype != dtype) {
     throw TypeError(message(std::string(argument) + " has dtype " + name(array.dtype) +
-                                "; the result is " + name(g.dtype) + ".",
-                            {shown}, "Give an array of the query's dtype."));
+                                "; the result is " + name(dtype) + ".",
+                            {shown},
+                            trailing == 1 ? "Give an array of the type that is computed in."
+                                          : "Give an array of the query's dtype."));
   }
   if (!std::ranges::equal(array.dims(), wanted)) {
     throw ValueError(message(std::string(argument) + " has shape " + tuple(array.dims()) +

@@ -21,6 +21,25 @@ inline std::string versus(std::int64_t a, std::int64_t b) {
   return " (" + std::to_string(a) + " vs " + std::to_string(b) + ").";
 }
 
+/// Whether a type is one of those that are computed in float32.
+bool computed_in_float32(DType dtype);
+
+/// How kernels are told a type; `compute` for all that have no name there.
+kernels::Storage storage_of(DType dtype);
+
+/// Types of query, key, value and scales: sets those of the computation and the output.
+void check_dtypes(const Problem& p, Geometry& g);
+
+/// Shapes of the scales of int8 keys and values; once the batch axes are known.
+void check_scales(const Problem& p, Geometry& g);
+
+/// The problem with the keys and values of its pages as if they followed each other; remembers in
+/// `g` how they lie.
+Problem without_pages(const Problem& p, Geometry& g);
+
+/// The pages of each batch element; once the lengths are known.
+void check_block_table(const Problem& p, Geometry& g);
+
 /// Packed pieces become the batch: starts are checked, and queries and keys are the most of any.
 void check_pieces(const Problem& p, Geometry& g);
 

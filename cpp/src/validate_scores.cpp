@@ -158,9 +158,10 @@ void check_masks(const Problem& p, Geometry& g) {
 
 void check_biases(const Problem& p, Geometry& g) {
   if (p.bias) {
-    if (p.bias->dtype != g.dtype) {
+    if (p.bias->dtype != g.dtype &&
+        (g.dtype != DType::float32 || !computed_in_float32(p.bias->dtype))) {
       throw TypeError(message(std::string("bias has dtype ") + name(p.bias->dtype) +
-                                  " but query has " + name(g.dtype) + ".",
+                                  " but query has " + name(p.query.dtype) + ".",
                               {{"bias", *p.bias, kScoreAxes}, show_query(p)},
                               std::string("Convert it with bias.astype(np.") + name(g.dtype) +
                                   "); a bool array goes in mask=."));
@@ -168,6 +169,7 @@ void check_biases(const Problem& p, Geometry& g) {
     g.bias = broadcast_scores("bias", *p.bias, p, g);
     const auto shape = p.bias->dims();
     g.bias_shape.assign(shape.begin(), shape.end());
+    g.bias.storage = storage_of(p.bias->dtype);
   }
   if (!p.position_bias) return;
   const PositionBias& bias = *p.position_bias;
@@ -180,8 +182,9 @@ void check_biases(const Problem& p, Geometry& g) {
   if (table.dtype != g.dtype || table.rank != 2 || !whole ||
       (heads > 1 && stride(table, 1) != places * static_cast<std::int64_t>(size(g.dtype))) ||
       (places > 1 && stride(table, 0) != static_cast<std::int64_t>(size(g.dtype)))) {
-    throw ValueError(message("position_bias has a table of shape " + tuple(table.dims()) + ".", {},
-                             "It must be C-contiguous, of the query's dtype, one row a head."));
+    throw ValueError(
+        message("position_bias has a table of shape " + tuple(table.dims()) + ".", {},
+                "It must be C-contiguous, of the type that is computed in, one row a head."));
   }
   if (heads != 1 && heads != g.query_heads) {
     throw ValueError(message("position_bias is for " + std::to_string(heads) + " heads.",

@@ -32,6 +32,7 @@ from regard._varlen import varlen_attention
 if TYPE_CHECKING:
     from regard import bias, masks, plot, positions, reference
     from regard._alibi import alibi_slopes
+    from regard._bfloat16 import bfloat16 as bfloat16
     from regard._gradients import (
         Gradients,
         Vjp,
@@ -40,7 +41,9 @@ if TYPE_CHECKING:
         varlen_attention_vjp,
     )
     from regard._merge import merge_states
+    from regard._quantize import quantize_kv
     from regard._tangents import attention_jvp
+    from regard.cache import KVCache, OutOfPages, PagedKVCache
     from regard.masks import BlockMask, PackedMask
 
 __version__: str = _build()["version"]
@@ -50,7 +53,10 @@ __all__ = [
     "BlockMask",
     "Explanation",
     "Gradients",
+    "KVCache",
+    "OutOfPages",
     "PackedMask",
+    "PagedKVCache",
     "Vjp",
     "__version__",
     "active_isa",
@@ -62,12 +68,14 @@ __all__ = [
     "attention_vjp",
     "attention_weights",
     "available_isas",
+    "bfloat16",
     "bias",
     "explain",
     "masks",
     "merge_states",
     "plot",
     "positions",
+    "quantize_kv",
     "reference",
     "set_isa",
     "show_config",
@@ -79,17 +87,22 @@ __all__ = [
 _LAZY = {
     "BlockMask": "masks",
     "Gradients": "_gradients",
+    "KVCache": "cache",
+    "OutOfPages": "cache",
     "PackedMask": "masks",
+    "PagedKVCache": "cache",
     "Vjp": "_gradients",
     "alibi_slopes": "_alibi",
     "attention_backward": "_gradients",
     "attention_jvp": "_tangents",
     "attention_vjp": "_gradients",
+    "bfloat16": "_bfloat16",
     "bias": "bias",
     "masks": "masks",
     "merge_states": "_merge",
     "plot": "plot",
     "positions": "positions",
+    "quantize_kv": "_quantize",
     "reference": "reference",
     "varlen_attention_vjp": "_gradients",
 }

@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from regard import _core
+from regard._bfloat16 import is_bfloat16
+
 
 def coerce(value: Any, argument: str, role: str) -> NDArray[Any]:
     """Make an array of an argument, without copying where its memory can be used as it is.
@@ -17,8 +20,9 @@ def coerce(value: Any, argument: str, role: str) -> NDArray[Any]:
         Anything NumPy can make an array of, or a CPU tensor that speaks DLPack.
     argument : str
         Name of the argument, for messages.
-    role : {"input", "mask", "bits", "bias", "numbers", "lengths"}
-        What it is used for: integers and bools become float64 as an input or a bias.
+    role : {"input", "stored", "scales", "mask", "bits", "bias", "numbers", "lengths"}
+        What it is used for: integers and bools become float64 as an input or a bias, but int8
+        that is stored with scales stays.
 
     Returns
     -------
@@ -47,6 +51,8 @@ def coerce(value: Any, argument: str, role: str) -> NDArray[Any]:
         return array
     if role == "bits":
         return array
+    if role == "stored" and array.dtype == np.int8:
+        return array
     if kind in "iub":
         if role == "bias" and kind == "b":
             raise TypeError(
@@ -54,8 +60,8 @@ def coerce(value: Any, argument: str, role: str) -> NDArray[Any]:
                 "added to the scores."
             )
         return array.astype(np.float64)
-    if array.dtype.char not in "efd":
-        raise _unsupported(array, argument, "float32 or float64")
+    if array.dtype.char not in "efd" and not is_bfloat16(array.dtype):
+        raise _unsupported(array, argument, "float32, float64, float16 or bfloat16")
     return array
 
 
@@ -69,14 +75,13 @@ def _to_numpy(value: Any, argument: str) -> NDArray[Any]:
         return value
     if hasattr(value, "__dlpack__"):
         try:
-            array: NDArray[Any] = np.from_dlpack(value)
-        except (BufferError, RuntimeError, TypeError) as error:
+            return _from_dlpack(value)
+        except (BufferError, RuntimeError, TypeError, ValueError) as error:
             raise TypeError(
-                f"attention: {argument} is a {type(value).__name__} whose memory NumPy cannot "
-                f"use: {error}\n  Give a tensor on the CPU, detached from any graph, of a dtype "
-                "that NumPy has."
+                f"attention: {argument} is a {type(value).__name__} whose memory cannot be used: "
+                f"{error}\n  Give a tensor on the CPU, detached from any graph, of a dtype that "
+                "NumPy has, or bfloat16."
             ) from error
-        return array
     try:
         return np.asarray(value)
     except ValueError as error:
@@ -84,6 +89,17 @@ def _to_numpy(value: Any, argument: str) -> NDArray[Any]:
             f"attention: {argument} cannot be made an array: {error}\n  Give an array or a nested "
             "sequence of numbers."
         ) from error
+
+
+def _from_dlpack(tensor: Any) -> NDArray[Any]:
+    try:
+        return np.from_dlpack(tensor)
+    except (BufferError, RuntimeError):
+        bits = _core.bits_of_bfloat16(tensor.__dlpack__())  # which NumPy does not have
+    from regard._bfloat16 import bfloat16  # imports what few have
+
+    array: NDArray[Any] = bits.view(bfloat16)
+    return array
 
 
 def _unsupported(array: NDArray[Any], argument: str, wanted: str) -> TypeError:

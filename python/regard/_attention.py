@@ -28,6 +28,9 @@ def attention(
     key_lengths: ArrayLike | None = ...,
     query_lengths: ArrayLike | None = ...,
     query_offset: ArrayLike | None = ...,
+    block_table: ArrayLike | None = ...,
+    key_scales: ArrayLike | None = ...,
+    value_scales: ArrayLike | None = ...,
     scale: ArrayLike | None = ...,
     softcap: ArrayLike | None = ...,
     alibi_slopes: ArrayLike | None = ...,
@@ -55,6 +58,9 @@ def attention(
     key_lengths: ArrayLike | None = ...,
     query_lengths: ArrayLike | None = ...,
     query_offset: ArrayLike | None = ...,
+    block_table: ArrayLike | None = ...,
+    key_scales: ArrayLike | None = ...,
+    value_scales: ArrayLike | None = ...,
     scale: ArrayLike | None = ...,
     softcap: ArrayLike | None = ...,
     alibi_slopes: ArrayLike | None = ...,
@@ -81,6 +87,9 @@ def attention(
     key_lengths: ArrayLike | None = None,
     query_lengths: ArrayLike | None = None,
     query_offset: ArrayLike | None = None,
+    block_table: ArrayLike | None = None,
+    key_scales: ArrayLike | None = None,
+    value_scales: ArrayLike | None = None,
     scale: ArrayLike | None = None,
     softcap: ArrayLike | None = None,
     alibi_slopes: ArrayLike | None = None,
@@ -100,12 +109,14 @@ def attention(
     Parameters
     ----------
     query : array_like, shape (..., Hq, Sq, D)
-        float32 or float64. A 2-D array is one head, a 1-D array one query. Any strides.
+        float32, float64, float16 or bfloat16. A 2-D array is one head, a 1-D array one query. Any
+        strides.
     key : array_like, shape (..., Hkv, Sk, D)
-        Same dtype. Hq must be a multiple of Hkv; query head h reads key head
-        ``h // (Hq // Hkv)`` (grouped-query attention). Leading axes broadcast as in NumPy.
+        Hq must be a multiple of Hkv; query head h reads key head ``h // (Hq // Hkv)``
+        (grouped-query attention). Leading axes broadcast as in NumPy. Of float64 if query is, else
+        float32, float16, bfloat16, or int8 with key_scales, whatever query and value are.
     value : array_like, shape (..., Hkv, Sk, Dv)
-        Same dtype. Dv may differ from D.
+        Likewise. Dv may differ from D.
     causal : {False, True, "lower_right", "upper_left"}, default False
         True and "lower_right" let query i see the keys ``j <= i + Sk - Sq``, so that the last
         query sees the last key; "upper_left" those with ``j <= i``.
@@ -129,6 +140,13 @@ def attention(
     query_offset : array_like of int, optional
         Position of the first query among the keys, one for all or one for each batch element, in
         place of ``Sk - Sq``.
+    block_table : array_like of int, shape (batch, blocks), optional
+        Keys and values lie in pages: key is (pages, page_size, Hkv, D), value (pages, page_size,
+        Hkv, Dv), scales (pages, page_size, Hkv), and key j of batch element b is row
+        ``j % page_size`` of page ``block_table[b, j // page_size]``. Needs key_lengths; entries
+        past a length are not looked at.
+    key_scales, value_scales : array_like of float32, shape (..., Hkv, Sk), optional
+        For int8: what the numbers of a key or value are multiplied by (`quantize_kv`).
     scale : float or array_like, shape (Hq,), optional
         Factor of the scores; default ``1 / sqrt(D)``. Any finite number, or one a head.
     softcap : float or array_like, shape (Hq,), optional
@@ -160,7 +178,7 @@ def attention(
         In the dtype of query. Queries that see no key give 0.
     lse : ndarray, shape (..., Hq, Sq)
         Only with return_lse: ``log(sum(exp(scores)))`` over the visible keys and the sink, -inf
-        for none.
+        for none. float64 for float64, else float32.
 
     Raises
     ------
@@ -220,7 +238,8 @@ def attention(
     plain = (  # spares a call of a microsecond the cost of parsing
         causal is False and window is None and mask is None and bias is None
         and position_bias is None and key_lengths is None and query_lengths is None
-        and query_offset is None and scale is None and softcap is None and alibi_slopes is None
+        and query_offset is None and block_table is None and key_scales is None
+        and value_scales is None and scale is None and softcap is None and alibi_slopes is None
         and sinks is None and seed is None and num_threads is None
         and type(dropout) is float and dropout == 0.0
         and type(similarity) is str and similarity == "dot"
@@ -237,6 +256,9 @@ def attention(
         key_lengths=key_lengths,
         query_lengths=query_lengths,
         query_offset=query_offset,
+        block_table=block_table,
+        key_scales=key_scales,
+        value_scales=value_scales,
         scale=scale,
         softcap=softcap,
         alibi_slopes=alibi_slopes,

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from regard import _core
 from regard._arrays import check_out, coerce
+from regard._bfloat16 import is_bfloat16, to_bfloat16, to_float32
 from regard._options import core_options
 from regard._varlen import packed_options
 
@@ -43,6 +44,12 @@ class Call:
                     f"attention: {name} is no option of a call with gradients.\n  Leave it out; "
                     "the LSE is vjp.lse, and buffers for gradients are given to vjp."
                 )
+        for name in ("block_table", "key_scales", "value_scales"):
+            if options.get(name) is not None:
+                raise ValueError(
+                    f"attention: there are no derivatives with {name}.\n  Give key and value as "
+                    "arrays of floats."
+                )
         self.packed = starts is not None
         self.given = {name: x for name, x in options.items() if x is not None}
         if starts is None:
@@ -53,6 +60,7 @@ class Call:
             self.query, self.key, self.value, self.options = packed_options(
                 query, key, value, *starts, options
             )
+        self.computed = np.dtype(np.float64 if self.query.dtype == np.float64 else np.float32)
         if "bias" in self.options:
             self.options["bias"] = coerce(self.options["bias"], "bias", "bias")
 
@@ -76,29 +84,56 @@ class Call:
                 f"attention: {argument} has shape {given.shape}; the {what} has {like.shape}.\n"
                 f"  Give the derivative by each number of the {what}."
             )
-        given = given.astype(like.dtype, copy=False)
+        given = rounded(given, like.dtype)
         return self.by_head(given) if given.ndim == 3 and argument == "dout" else given
 
     def result(self, name: str, buffer: Array | None, accumulate: bool) -> Result:
         """Where the gradient of an input goes."""
         shape, dtype = self._shape_and_dtype(name)
         if buffer is not None:
-            _check_buffer(name, buffer, shape, dtype)
-        if name in ("query", "key", "value"):
-            return self._of_array(getattr(self, name), shape, buffer, accumulate)
-        if name == "bias":
-            own = np.zeros(shape, dtype) if buffer is None else buffer
-            return Result(own, lambda: own)
-        target, to_shape = self._of_numbers(name, shape)
+            # Gradients of 16-bit inputs may as well be kept as they are computed.
+            dtypes = {dtype, self.computed} if dtype.itemsize == 2 else {dtype}
+            _check_buffer(name, buffer, shape, dtypes)
+        of_array = name in ("query", "key", "value")
+        whole = self._whole(getattr(self, name)) if of_array else shape
+        numbers = name in ("sinks", "alibi_slopes", "position_bias")
+        own = np.zeros(shape, self.computed) if buffer is None else buffer
+        if not numbers and np.prod(whole) == np.prod(shape) and own.dtype == self.computed:
+            # Axes of one are put in front: never a copy, whatever the strides.
+            view = (self.by_head(own) if of_array else own).reshape(whole)
+            return Result(view, lambda: rounded(own, dtype) if buffer is None else own)
+        if numbers:
+            target, to_shape = self._of_numbers(name, shape)
+        else:
+            target = np.zeros(whole, self.computed)
+
+            def to_shape(total: Array) -> Array:
+                return self._from_whole(total, shape)
 
         def finish() -> Array:
             total = to_shape(target)
             if buffer is None:
-                return total.astype(dtype, copy=False)
-            buffer[...] = buffer + total if accumulate else total
+                return rounded(total, dtype)
+            if accumulate:
+                total = total + rounded(buffer, total.dtype)
+            buffer[...] = rounded(total, buffer.dtype)
             return buffer
 
         return Result(target, finish)
+
+    def _whole(self, like: Array) -> tuple[int, ...]:
+        """Shape of an input with all batch axes, as the core has it."""
+        rank3 = (1,) * (3 - like.ndim) + like.shape
+        return rank3 if self.packed else (*self._batch(), *rank3[-3:])
+
+    def _from_whole(self, total: Array, shape: tuple[int, ...]) -> Array:
+        """Sum over the batch axes that an input was broadcast along."""
+        if total.shape == shape:
+            return total
+        if self.packed:
+            return self.by_head(total)
+        rank3 = (1,) * (3 - len(shape)) + shape
+        return _sum_to(total, rank3).reshape(shape)
 
     def check_apart(
         self, buffers: dict[str, Array], others: tuple[tuple[str, Array | None], ...]
@@ -118,28 +153,7 @@ class Call:
             return array.shape, array.dtype
         given = self.given[name]
         array = given.table if name == "position_bias" else coerce(given, name, "bias")
-        return array.shape, array.dtype if array.dtype.char in "fd" else np.dtype(np.float64)
-
-    def _of_array(
-        self, like: Array, shape: tuple[int, ...], buffer: Array | None, accumulate: bool
-    ) -> Result:
-        """Give the gradient all batch axes, and sum over those the input was broadcast along."""
-        rank3 = (1,) * (3 - like.ndim) + like.shape
-        whole = rank3 if self.packed else (*self._batch(), *rank3[-3:])
-        if whole != rank3 and int(np.prod(whole)) != int(np.prod(rank3)):
-            target = np.zeros(whole, like.dtype)
-
-            def finish() -> Array:
-                total = _sum_to(target, rank3).reshape(shape)
-                if buffer is None:
-                    return total
-                buffer[...] = buffer + total if accumulate else total
-                return buffer
-
-            return Result(target, finish)
-        own = np.zeros(shape, like.dtype) if buffer is None else buffer
-        # Axes of one are put in front: never a copy, whatever the strides.
-        return Result(self.by_head(own).reshape(whole), lambda: own)
+        return array.shape, array.dtype if array.dtype.kind not in "iub" else np.dtype(np.float64)
 
     def with_batch(self, array: Array) -> Array:
         """Broadcast an array of an input's shape to all batch axes."""
@@ -178,7 +192,19 @@ def _sum_to(x: Array, shape: tuple[int, ...]) -> Array:
     return total
 
 
-def _check_buffer(name: str, buffer: Array, shape: tuple[int, ...], dtype: Any) -> None:
+def rounded(array: Array, dtype: np.dtype[Any]) -> Array:
+    """Convert to a dtype, bfloat16 among them; the array itself if it has it."""
+    if array.dtype == dtype:
+        return array
+    if is_bfloat16(array.dtype):
+        array = to_float32(array)
+    result: Array = to_bfloat16(array, dtype) if is_bfloat16(dtype) else array.astype(dtype)
+    return result
+
+
+def _check_buffer(
+    name: str, buffer: Array, shape: tuple[int, ...], dtypes: set[np.dtype[Any]]
+) -> None:
     if buffer.shape != shape:
         raise ValueError(
             f"attention: out[{name!r}] has shape {buffer.shape}; {name} has {shape}.\n  A gradient "
@@ -188,8 +214,8 @@ def _check_buffer(name: str, buffer: Array, shape: tuple[int, ...], dtype: Any) 
         raise ValueError(
             f"attention: out[{name!r}] is read-only.\n  Give an array that can be written."
         )
-    if buffer.dtype != dtype:
+    if buffer.dtype not in dtypes:
         raise TypeError(
-            f"attention: out[{name!r}] has dtype {buffer.dtype}; the gradient is {dtype}.\n  Give "
-            "an array of that dtype."
+            f"attention: out[{name!r}] has dtype {buffer.dtype}; the gradient is "
+            f"{' or '.join(map(str, dtypes))}.\n  Give an array of that dtype."
         )

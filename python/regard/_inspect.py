@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -66,17 +67,16 @@ def attention_weights(
     >>> last.shape, last.sum(axis=-1).round(5).min()
     ((8, 1, 5000), np.float32(1.0))
     """
-    q, k = coerce(query, "query", "input"), coerce(key, "key", "input")
-    core = _options(q, options)
+    q, k, core = _call(query, key, options)
     row_numbers = _numbers("rows", rows, q.shape[-2] if q.ndim > 1 else 1)
-    key_numbers = _numbers("keys", keys, k.shape[-2] if k.ndim > 1 else 0)
+    key_numbers = _numbers("keys", keys, _count_keys(k, core))
     first, last = 0, 0
     if key_numbers.size:
         first, last = int(key_numbers.min()), int(key_numbers.max()) + 1
     weights = _core.weights(q, k, core or None, row_numbers.tolist(), first, last)
     if key_numbers.size != last - first or (np.diff(key_numbers) != 1).any():
         weights = weights[..., key_numbers - first]
-    return _as_called(weights, q, k, length=True)
+    return _as_called(weights, q, k, core, length=True)
 
 
 @dataclass(frozen=True)
@@ -163,8 +163,7 @@ def attention_summary(
     >>> summary.top_indices[:, 0]
     array([0, 1, 2, 0])
     """
-    q, k = coerce(query, "query", "input"), coerce(key, "key", "input")
-    core = _options(q, options)
+    q, k, core = _call(query, key, options)
     cells = tuple(pooled) if isinstance(pooled, (tuple, list)) else ()
     if len(cells) != 2 or not all(_is_count(n, 1) for n in cells):
         raise ValueError(
@@ -174,13 +173,13 @@ def attention_summary(
     if not _is_count(top_k, 0):
         raise ValueError(
             f"attention: top_k is {top_k!r}.\n  Give a number of keys from 0 to {_MOST}; there are "
-            f"{k.shape[-2] if k.ndim > 1 else 0}."
+            f"{_count_keys(k, core)}."
         )
     fields = _core.summary(q, k, core or None, int(top_k), int(cells[0]), int(cells[1]))
     length = {"column_sums": False, "pooled": False}
     return AttentionSummary(
         **{
-            name: _as_called(array, q, k, length=length.get(name, True))
+            name: _as_called(array, q, k, core, length=length.get(name, True))
             for name, array in fields.items()
         }
     )
@@ -194,14 +193,31 @@ def _is_count(n: Any, least: int) -> bool:
     return whole and least <= int(n) <= _MOST
 
 
-def _options(query: Array, options: dict[str, Any]) -> dict[str, Any]:
-    for name in ("return_lse", "out", "dropout", "seed"):
+def _call(
+    query: ArrayLike, key: ArrayLike, options: dict[str, Any]
+) -> tuple[Array, Array, dict[str, Any]]:
+    """Arrays and options as the core takes them, which is given the keys in place of values."""
+    for name in ("return_lse", "out", "dropout", "seed", "value_scales"):
         if name in options:
             raise TypeError(
                 f"attention: {name} does not concern the scores.\n  Leave it out: these are the "
                 "weights before dropout."
             )
-    return core_options(query, **options)
+    q = coerce(query, "query", "input")
+    core = core_options(q, **options)
+    if "block_table" in core:
+        core["block_table"] = coerce(core["block_table"], "block_table", "lengths")
+    if "key_scales" not in core:
+        return q, coerce(key, "key", "input"), core
+    core["value_scales"] = core["key_scales"]
+    return q, coerce(key, "key", "stored"), core
+
+
+def _count_keys(key: Array, core: dict[str, Any]) -> int:
+    """Sk: in pages, as many as their blocks have room for."""
+    if "block_table" in core and key.ndim > 1:
+        return math.prod(core["block_table"].shape[-1:]) * key.shape[1]
+    return key.shape[-2] if key.ndim > 1 else 0
 
 
 def _numbers(argument: str, selection: Any, length: int) -> NDArray[np.int64]:
@@ -226,9 +242,12 @@ def _numbers(argument: str, selection: Any, length: int) -> NDArray[np.int64]:
     return np.where(numbers < 0, numbers + length, numbers)
 
 
-def _as_called(array: Array, query: Array, key: Array, *, length: bool) -> Array:
+def _as_called(
+    array: Array, query: Array, key: Array, core: dict[str, Any], *, length: bool
+) -> Array:
     """From (batch, heads, ...) to the axes that query and key came with."""
-    batch = np.broadcast_shapes(query.shape[:-3], key.shape[:-3])
+    of_keys = core["block_table"].shape[:-1] if "block_table" in core else key.shape[:-3]
+    batch = np.broadcast_shapes(query.shape[:-3], of_keys)
     array = array.reshape(*batch, *array.shape[1:])
     if query.ndim == 1 and length:
         array = array[..., 0, :] if array.ndim > len(batch) + 2 else array[..., 0]

@@ -29,6 +29,9 @@ def core_options(
     key_lengths: Any = None,
     query_lengths: Any = None,
     query_offset: Any = None,
+    block_table: Any = None,
+    key_scales: Any = None,
+    value_scales: Any = None,
     scale: Any = None,
     softcap: Any = None,
     alibi_slopes: Any = None,
@@ -72,6 +75,12 @@ def core_options(
         options["query_lengths"] = query_lengths
     if query_offset is not None:
         options["query_offset"] = query_offset
+    if block_table is not None:
+        options["block_table"] = block_table
+    if key_scales is not None:
+        options["key_scales"] = key_scales
+    if value_scales is not None:
+        options["value_scales"] = value_scales
     if position_bias is not None:
         options["position_bias"] = _position_bias(position_bias, query)
     if scale is not None:
@@ -158,8 +167,8 @@ def _position_bias(bias: Any, query: ArrayLike) -> tuple[NDArray[Any], int, int]
         )
     shape = np.shape(query)
     heads = shape[-3] if len(shape) > 2 else 1
-    dtype = coerce(query, "query", "input").dtype
-    lowered = bias.lower(heads, dtype if dtype.char in "fd" else np.float64)
+    wide = coerce(query, "query", "input").dtype == np.float64
+    lowered = bias.lower(heads, np.float64 if wide else np.float32)
     return lowered["table"], lowered["height"], lowered["width"]
 
 

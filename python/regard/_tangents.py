@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from regard import _core
 from regard._arrays import coerce
-from regard._backward import Call
+from regard._backward import Call, rounded
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -44,7 +44,7 @@ def attention_jvp(
     Returns
     -------
     out : ndarray, shape (..., Hq, Sq, Dv)
-        What `regard.attention` returns, bit for bit; (out, lse) with return_lse.
+        What `regard.attention` returns; (out, lse) with return_lse.
     dout : ndarray, shape (..., Hq, Sq, Dv)
         Its derivative along the direction; (dout, dlse) with return_lse.
 
@@ -95,4 +95,4 @@ def _move(call: Call, name: str, move: ArrayLike | None) -> Array | None:
             f"attention: d{name} has shape {array.shape}; {name} has {of.shape}.\n  A direction "
             "has the shape of what moves."
         )
-    return call.with_batch(array.astype(of.dtype, copy=False))
+    return call.with_batch(rounded(array, call.computed))

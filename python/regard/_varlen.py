@@ -19,7 +19,7 @@ def varlen_attention(
     key: ArrayLike,
     value: ArrayLike,
     cu_seqlens_q: ArrayLike,
-    cu_seqlens_k: ArrayLike,
+    cu_seqlens_k: ArrayLike | None = None,
     *,
     return_lse: bool = False,
     out: NDArray[Any] | None = None,
@@ -30,22 +30,23 @@ def varlen_attention(
     Parameters
     ----------
     query : array_like, shape (total_q, Hq, D)
-        float32 or float64: the queries of all pieces, one piece after the other.
+        The queries of all pieces, one piece after the other; types as in `regard.attention`.
     key : array_like, shape (total_k, Hkv, D)
     value : array_like, shape (total_k, Hkv, Dv)
-        Same dtype, packed likewise. Any strides.
+        Packed likewise. Any strides. Pages, with block_table.
     cu_seqlens_q, cu_seqlens_k : array_like of int, shape (pieces + 1,)
         Piece n has the queries ``cu_seqlens_q[n]`` to ``cu_seqlens_q[n + 1]``, and keys likewise.
-        They begin at 0, never fall, and end at the totals; a piece may be empty.
+        They begin at 0, never fall, and end at the totals; a piece may be empty. With a
+        block_table, (pieces, blocks), there are key_lengths instead of cu_seqlens_k.
     return_lse : bool, default False
         Also return the logarithm of the softmax denominators.
     out : ndarray, shape (total_q, Hq, Dv), optional
         Written in place.
     **options
-        As in `regard.attention`. The pieces are the batch: key_lengths, query_lengths and
-        query_offset broadcast to (pieces,) and count within them, mask and bias broadcast to
-        (pieces, Hq, longest Sq, longest Sk), alibi_slopes to (pieces, Hq), and dropout draws by
-        the number of the piece.
+        As in `regard.attention`; key_scales and value_scales are (total_k, Hkv). The pieces are
+        the batch: key_lengths, query_lengths and query_offset broadcast to (pieces,) and count
+        within them, mask and bias broadcast to (pieces, Hq, longest Sq, longest Sk), alibi_slopes
+        to (pieces, Hq), and dropout draws by the number of the piece.
 
     Returns
     -------
@@ -79,7 +80,7 @@ def varlen_attention(
     True
     """
     q, k, v, core = packed_options(query, key, value, cu_seqlens_q, cu_seqlens_k, options)
-    wanted = (q.shape[1], q.shape[0], v.shape[2])
+    wanted = (q.shape[1], q.shape[0], v.shape[-1])
     if isinstance(out, np.ndarray) and out.shape != wanted:
         raise ValueError(
             f"attention: out has shape {out.shape}; the result has {wanted}.\n  Give an array of "
@@ -101,17 +102,34 @@ def packed_options(
     options: dict[str, Any],
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
     """Packed arrays and options as the core takes them."""
-    q, k, v = _by_head(query, "query"), _by_head(key, "key"), _by_head(value, "value")
+    q = _by_head(query, "query", "input")
     core = core_options(q, **options)
+    if cu_seqlens_k is None and "block_table" not in core:
+        raise ValueError(
+            "attention: cu_seqlens_k is missing.\n  Say where the keys of each piece begin; only "
+            "those in pages, with a block_table, need none."
+        )
+    k, v = _kept(key, "key", core), _kept(value, "value", core)
     for name, starts in (("cu_seqlens_q", cu_seqlens_q), ("cu_seqlens_k", cu_seqlens_k)):
         if starts is not None:
             core[name] = starts
     return q, k, v, core
 
 
-def _by_head(array: ArrayLike, argument: str) -> NDArray[Any]:
+def _kept(array: ArrayLike, argument: str, core: dict[str, Any]) -> NDArray[Any]:
+    """Keys or values by head, and their scales in `core` likewise; pages as they are."""
+    scales = f"{argument}_scales"
+    role = "stored" if scales in core else "input"
+    if "block_table" in core:
+        return coerce(array, argument, role)
+    if scales in core:
+        core[scales] = coerce(core[scales], scales, "scales").T
+    return _by_head(array, argument, role)
+
+
+def _by_head(array: ArrayLike, argument: str, role: str) -> NDArray[Any]:
     """As (heads, total, dim), without a copy."""
-    rows = coerce(array, argument, "input")
+    rows = coerce(array, argument, role)
     if rows.ndim != 3:
         raise ValueError(
             f"attention: {argument} has shape {rows.shape}.\n  Packed pieces are (total, heads, "

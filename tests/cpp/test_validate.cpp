@@ -125,8 +125,10 @@ TEST_CASE("bad types") {
         [](Problem& p) { p.query.dtype = DType::other; });
   check("attention: key has dtype float64 but query has float32.",
         [](Problem& p) { p.key.dtype = DType::float64; });
-  check("attention: value has dtype float16 but query has float32.",
-        [](Problem& p) { p.value.dtype = DType::float16; });
+  check("attention: value has dtype int16 but query has float32.",
+        [](Problem& p) { p.value.dtype = DType::int16; });
+  check("attention: value has dtype int8 and no scales.",
+        [](Problem& p) { p.value.dtype = DType::int8; });
   check("attention: mask has dtype uint8.", [](Problem& p) {
     p.mask = shaped(DType::uint8, {5, 7});
   });

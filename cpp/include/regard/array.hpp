@@ -66,9 +66,29 @@ struct Array {
   }
 };
 
+/// Elements of 16 bits, for `contiguous`: the upper half of a float, and IEEE binary16.
+struct Bfloat16 {
+  std::uint16_t bits;
+};
+struct Float16 {
+  std::uint16_t bits;
+};
+
 namespace detail {
 template <class T>
 constexpr DType dtype_of();
+template <>
+constexpr DType dtype_of<Bfloat16>() {
+  return DType::bfloat16;
+}
+template <>
+constexpr DType dtype_of<Float16>() {
+  return DType::float16;
+}
+template <>
+constexpr DType dtype_of<std::int8_t>() {
+  return DType::int8;
+}
 template <>
 constexpr DType dtype_of<float>() {
   return DType::float32;

@@ -24,10 +24,19 @@
 namespace regard {
 
 /// The inputs and options of one attention call. Nothing but numbers a head is owned.
+///
+/// Query, key and value are float64, or each of them is float32, float16 or bfloat16, and keys and
+/// values may be int8 with scales. All but float64 is computed in float32.
 struct Problem {
   Array query;  ///< (..., query heads, queries, head_dim); also (queries, head_dim) or (head_dim,)
   Array key;    ///< (..., kv heads, keys, head_dim)
   Array value;  ///< (..., kv heads, keys, value_dim)
+  std::optional<Array> key_scales, value_scales;  ///< float32 (..., kv heads, keys), of int8
+
+  /// Keys and values in pages, (pages, page_size, kv heads, dim) and their scales (pages,
+  /// page_size, kv heads): key j of a batch element is row j % page_size of page
+  /// block_table[..., j / page_size]. int64 (batch..., blocks); needs key_lengths.
+  std::optional<Array> block_table;
 
   std::optional<Array> mask;  ///< bool, true = attend; broadcasts to (..., heads, queries, keys)
   /// Keys of a mask that holds bits, uint8 (..., ceil(keys / 8)): key j is bit j % 8 of byte j / 8.
@@ -71,7 +80,8 @@ class Plan {
 
   std::span<const std::int64_t> out_shape() const;  ///< (..., query heads, queries, value_dim)
   std::span<const std::int64_t> lse_shape() const;  ///< (..., query heads, queries)
-  DType dtype() const;                              ///< of the output and the LSE
+  DType dtype() const;                              ///< of the output: the query's
+  DType compute_dtype() const;                      ///< of the LSE: float32 or float64
 
   /// Computes into `out`, and the logarithm of the softmax denominators into `lse` if given.
   /// @throws ValueError, TypeError when an output has another shape or type, or overlaps itself.

@@ -141,30 +141,26 @@ class BackwardBlock {
     double sinks[V::query_block];
     for (int i = 0; i < block.panel_count; ++i) {
       const Panel<T>& panel = block.panels[i];
+      T* dO = memory_.dO + panel.row * value_columns;
       const char* addresses[V::panel_rows];
       bool numbers = true;
-      for (std::int64_t r = panel.row; r < panel.row + panel.rows; ++r) {
-        const std::int64_t row = s.first_row + r;
-        addresses[r - panel.row] = row_address(u.dout, s.group, row);
-        numbers &= read_row(r, row, sinks[r]);
+      for (std::int64_t r = 0; r < panel.rows; ++r) {
+        numbers &= read_row(panel.row + r, sinks[panel.row + r]);
+        addresses[r] = reinterpret_cast<const char*>(dO + r * value_columns);
       }
       for (std::int64_t r = panel.row + panel.rows; r < panel.row + panel.ld; ++r) {
         gradients.lse[r] = static_cast<T>(__builtin_inf());  // weighs nothing
         gradients.D[r] = 0;
       }
-      const reg keep = V::set1(static_cast<T>(u.dropout.keep_factor));
-      T* dOt = memory_.dOt + panel.row * u.value_dim;
       for (std::int64_t r = 0; r < panel.rows; r += V::lanes) {
-        transpose_rows<V>(addresses + r, panel.rows - r, u.dout.column_stride, u.value_dim, keep,
-                          dOt + r, panel.ld);
+        transpose_rows<V>(addresses + r, panel.rows - r, sizeof(T), u.value_dim, V::set1(1),
+                          memory_.dOt + panel.row * u.value_dim + r, panel.ld);
       }
+      T* dQ = memory_.dQ + panel.row * columns;
+      for (std::int64_t at = 0; at < panel.rows * columns; ++at) dQ[at] = 0;
       finite[i] = numbers &&
                   rows_finite<V>(memory_.Q + panel.row * columns, columns, panel.rows, columns) &&
-                  rows_finite<V>(memory_.dO + panel.row * value_columns, value_columns, panel.rows,
-                                 value_columns);
-      for (std::int64_t at = 0; at < panel.rows * columns; ++at) {
-        memory_.dQ[panel.row * columns + at] = 0;
-      }
+                  rows_finite<V>(dO, value_columns, panel.rows, value_columns);
     }
     if (!u.dsink) return;
     for (std::int64_t head = 0; head < s.group; ++head) u.dsink[head] = 0;
@@ -173,20 +169,26 @@ class BackwardBlock {
 
   /// One row; `sink` becomes its weight times D. Returns whether D and lse are finite, or the row
   /// sees nothing.
-  bool read_row(std::int64_t r, std::int64_t row, double& sink) {
+  bool read_row(std::int64_t r, double& sink) {
     const ScoreUnit& s = u.scores;
-    const std::int64_t head = s.group == 1 ? 0 : row % s.group;
-    const char* query = row_address(s.query, s.group, row);
+    const std::int64_t row = s.first_row + r, head = s.group == 1 ? 0 : row % s.group;
+    T* Q = memory_.Q + r * columns;
+    widen(s.query_storage, s.query, row, s.head_dim, Q, columns);
     double scale = s.scale[head * s.scale_step];
-    if (s.cosine) scale *= inverse_norm<T>(query, s.query.column_stride, s.head_dim);
+    if (s.cosine) scale *= inverse_norm<T>(reinterpret_cast<char*>(Q), sizeof(T), s.head_dim);
     factor[r] = static_cast<T>(scale);
-    copy_row(query, s.query.column_stride, s.head_dim, factor[r], memory_.Q + r * columns, columns);
+    for (std::int64_t c = 0; c < columns; ++c) Q[c] *= factor[r];
 
     T* dO = memory_.dO + r * value_columns;
+    T* O = memory_.value_copy;  // not in use yet
+    widen(u.out_storage, u.dout, row, u.value_dim, dO, value_columns);
+    widen(u.out_storage, u.out, row, u.value_dim, O, value_columns);
+    reg sum = V::zero();
+    for (std::int64_t c = 0; c < value_columns; c += V::lanes) {
+      sum = V::fma(V::load(dO + c), V::load(O + c), sum);
+    }
     alignas(64) T lanes[V::lanes];
-    copy_row(row_address(u.dout, s.group, row), u.dout.column_stride, u.value_dim, T(1), dO,
-             value_columns);
-    dot(dO, row_address(u.out, s.group, row), u.out.column_stride, lanes);
+    V::store(lanes, sum);
     double D = 0;
     for (const T lane : lanes) D += static_cast<double>(lane);
     if (D - D != 0 && u.dsink && !sees_a_key<T>(s, row)) D = 0;  // its output is 0 whatever happens
@@ -205,55 +207,30 @@ class BackwardBlock {
     return D - D == 0 && (empty || lse - lse == 0);
   }
 
-  static void copy_row(const char* from, std::ptrdiff_t stride, std::int64_t count, T times, T* to,
-                       std::int64_t width) {
-    std::int64_t c = 0;
-    if (stride == static_cast<std::ptrdiff_t>(sizeof(T))) {
-      const reg by = V::set1(times);
-      for (; c + V::lanes <= count; c += V::lanes) {
-        V::store(to + c, V::mul(V::load(reinterpret_cast<const T*>(from) + c), by));
-      }
-    }
-    for (; c < count; ++c) to[c] = read<T>(from + c * stride) * times;
-    for (; c < width; ++c) to[c] = 0;
-  }
-
-  /// lanes = the lanes' parts of dO . O.
-  void dot(const T* dO, const char* out, std::ptrdiff_t stride, T* lanes) const {
-    reg sum = V::zero();
-    std::int64_t c = 0;
-    if (stride == static_cast<std::ptrdiff_t>(sizeof(T))) {
-      for (; c + V::lanes <= u.value_dim; c += V::lanes) {
-        sum = V::fma(V::load(dO + c), V::load(reinterpret_cast<const T*>(out) + c), sum);
-      }
-    } else {
-      for (; c + V::lanes <= u.value_dim; c += V::lanes) {
-        for (std::int64_t i = 0; i < V::lanes; ++i) lanes[i] = read<T>(out + (c + i) * stride);
-        sum = V::fma(V::load(dO + c), V::load(lanes), sum);
-      }
-    }
-    V::store(lanes, sum);
-    for (std::int64_t i = 0; c < u.value_dim; ++c, ++i)
-      lanes[i] += dO[c] * read<T>(out + c * stride);
+  void widen(Storage storage, const Rows& rows, std::int64_t row, std::int64_t count, T* to,
+             std::int64_t width) const {
+    with_storage<V>(storage, [&]<class S>() {
+      widen_row<V, S>(row_address(rows, u.scores.group, row), rows.column_stride, count, V::set1(1),
+                      to, width);
+    });
   }
 
   void start_tile(std::int64_t begin, std::int64_t end) {
     tile.begin = begin;
     tile.count = end - begin;
     tile.looked_at = false;
-    const Rows value = value_in_place ? u.value
-                                      : QueryBlock<V>::gather(u.value, begin, end, u.value_dim,
-                                                              memory_.value_copy);
+    const Rows value =
+        read_tile<V>(u.value, value_in_place, begin, end, u.value_dim, memory_.value_copy);
     tile.V_ = reinterpret_cast<const T*>(value.data + begin * value.row_stride);
     tile.ldv = value.row_stride / static_cast<std::ptrdiff_t>(sizeof(T));
     Keys<T> keys;
     block.whole_tile(begin, end, keys);
     tile.K = keys.K;
     tile.ldk = keys.ldk;
-    if (columns != u.scores.head_dim && (onwards)) {  // whole vectors of it are read
+    if (columns != u.scores.head_dim && onwards) {  // whole vectors of it are read
       for (std::int64_t j = 0; j < tile.count; ++j) {
-        copy_row(reinterpret_cast<const char*>(keys.K + j * keys.ldk), sizeof(T), u.scores.head_dim,
-                 T(1), memory_.key_copy + j * columns, columns);
+        widen_row<V, T>(reinterpret_cast<const char*>(keys.K + j * keys.ldk), sizeof(T),
+                        u.scores.head_dim, V::set1(1), memory_.key_copy + j * columns, columns);
       }
       tile.K = memory_.key_copy;
       tile.ldk = columns;
@@ -331,7 +308,7 @@ class BackwardBlock {
         T* dK = memory_.dK + j * columns;
         if (u.scores.cosine) {
           const T* k = tile.K + j * tile.ldk;
-          remove_component(dK, reinterpret_cast<const char*>(k), sizeof(T));
+          remove_component(dK, k);
         }
         add_row(dK, T(1), u.scores.head_dim, u.dkey.data + (tile.begin + j) * u.dkey.row_stride,
                 u.dkey.column_stride);
@@ -348,9 +325,7 @@ class BackwardBlock {
     const ScoreUnit& s = u.scores;
     for (std::int64_t r = 0; r < s.row_count; ++r) {
       T* dQ = memory_.dQ + r * columns;
-      if (s.cosine) {
-        remove_component(dQ, row_address(s.query, s.group, s.first_row + r), s.query.column_stride);
-      }
+      if (s.cosine) remove_component(dQ, memory_.Q + r * columns);
       const bool sees = factor[r] - factor[r] == 0 || !is_zero(dQ);  // 0 * NaN
       add_row(dQ, sees ? factor[r] : T(0), s.head_dim,
               row_address(u.dquery, s.group, s.first_row + r), u.dquery.column_stride);
@@ -358,17 +333,17 @@ class BackwardBlock {
   }
 
   /// x -= (x . unit) unit, the unit vector being that of `along`: lengths do not change a cosine.
-  void remove_component(T* x, const char* along, std::ptrdiff_t stride) const {
+  void remove_component(T* x, const T* along) const {
     if (is_zero(x)) return;  // nobody looks, and `along` may hold anything
-    const double inverse = inverse_norm<T>(along, stride, u.scores.head_dim);
+    const double inverse =
+        inverse_norm<T>(reinterpret_cast<const char*>(along), sizeof(T), u.scores.head_dim);
     double dot = 0;
     for (std::int64_t c = 0; c < u.scores.head_dim; ++c) {
-      dot += static_cast<double>(x[c]) * static_cast<double>(read<T>(along + c * stride));
+      dot += static_cast<double>(x[c]) * static_cast<double>(along[c]);
     }
     dot *= inverse * inverse;
     for (std::int64_t c = 0; c < u.scores.head_dim; ++c) {
-      const auto component = dot * static_cast<double>(read<T>(along + c * stride));
-      x[c] = static_cast<T>(static_cast<double>(x[c]) - component);
+      x[c] = static_cast<T>(static_cast<double>(x[c]) - dot * static_cast<double>(along[c]));
     }
   }
 

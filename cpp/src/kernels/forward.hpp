@@ -74,9 +74,7 @@ class ForwardBlock {
     softmax.start();
     for (auto& panel : started) panel = false;
     block.for_each_tile([&](std::int64_t begin, std::int64_t end) {
-      const Rows value = value_in_place
-                             ? u.value
-                             : QueryBlock<V>::gather(u.value, begin, end, u.value_dim, value_copy);
+      const Rows value = read_tile<V>(u.value, value_in_place, begin, end, u.value_dim, value_copy);
       for (int i = 0; i < block.panel_count; ++i) {
         Keys<T> keys;
         if (!block.reach(block.panels[i], begin, end, keys)) continue;

@@ -19,6 +19,26 @@ struct Rows {
   std::ptrdiff_t column_stride;
 };
 
+/// How the elements of an operand are kept.
+enum class Storage : std::uint8_t {
+  compute,   ///< as the compute type
+  bfloat16,  ///< these three with float as the compute type
+  float16,
+  int8,  ///< times a float32 scale for each row
+};
+
+/// Keys or values of one kv head, where they are kept. With pages, row j is row j % page_size of
+/// page pages[j / page_size], and `rows` and `scales` are those of page 0.
+struct StoredRows {
+  Rows rows;
+  Storage storage;
+  const char* scales;  ///< of int8, else null
+  std::ptrdiff_t scale_stride;
+  const std::int64_t* pages;  ///< null: rows follow each other
+  std::int64_t page_size;
+  std::ptrdiff_t page_stride, scale_page_stride;
+};
+
 /// Reach of a position to one side that no array can exceed; sums of three stay in range.
 inline constexpr std::int64_t kUnbounded = INT64_MAX / 4;
 
@@ -66,10 +86,11 @@ struct Dropout {
 /// is query r / group of head r % group. Positions are then non-decreasing over the rows of a
 /// block, which keeps the masked edge of a causal block as narrow as possible.
 struct ScoreUnit {
-  Rows query;  ///< (group, queries, head_dim)
-  Rows key;    ///< (1, keys, head_dim)
-  Rows mask;   ///< (group, queries, keys), for MaskKind::bytes and bits
-  Rows bias;   ///< (group, queries, keys) of the compute type; data is null without a bias
+  Rows query;      ///< (group, queries, head_dim)
+  StoredRows key;  ///< (1, keys, head_dim)
+  Rows mask;       ///< (group, queries, keys), for MaskKind::bytes and bits
+  Rows bias;       ///< (group, queries, keys); data is null without a bias
+  Storage query_storage, bias_storage;
   MaskKind mask_kind;
   BlockMask blocks;
   PositionBias position_bias;
@@ -95,24 +116,43 @@ struct ScoreUnit {
 /// Forward attention of one block.
 struct ForwardUnit {
   ScoreUnit scores;
-  Rows value;  ///< (1, keys, value_dim)
-  Rows out;    ///< (group, queries, value_dim)
-  Rows lse;    ///< (group, queries, 1); data is null when not asked for
+  StoredRows value;  ///< (1, keys, value_dim)
+  Rows out;          ///< (group, queries, value_dim)
+  Rows lse;          ///< (group, queries, 1) of the compute type; data is null when not asked for
+  Storage out_storage;
   std::int64_t value_dim;
   Dropout dropout;
   void* scratch;  ///< scratch_bytes(...) bytes, aligned to 64, contents arbitrary
 };
 
+/// Most rows of a kv head that are decoded: read against the keys in dot form.
+inline constexpr std::int64_t kDecodeRows = 8;
+/// Keys that are scored before they are weighed. Chunks start at multiples of it.
+inline constexpr std::int64_t kDecodeChunk = 256;
+
+/// A few rows (forward.scores.row_count <= kDecodeRows) against groups of keys: group n has the
+/// keys from first_key + n group_keys on.
+struct DecodeUnit {
+  ForwardUnit forward;
+  std::int64_t first_key;  ///< a multiple of kDecodeChunk, as is group_keys
+  std::int64_t group_keys;
+  std::int64_t groups;                   ///< of these rows
+  std::int64_t first_group, last_group;  ///< of this unit
+  void* parts;  ///< states of all groups, decode_state_bytes each; null: this unit has all groups
+};
+
 /// Gradients of one block of rows. All are added to; those whose data is null are not wanted.
+/// Gradients, lse and dlse are of the compute type.
 struct BackwardUnit {
   ScoreUnit scores;
-  Rows value;      ///< (1, keys, value_dim)
-  Rows out, dout;  ///< (group, queries, value_dim)
-  Rows lse, dlse;  ///< (group, queries, 1); dlse.data may be null
-  Rows dquery;     ///< as query
-  Rows dkey;       ///< as key, added to in turn
-  Rows dvalue;     ///< as value, added to in turn
-  Rows dbias;      ///< as bias; in turn if shared with other units
+  StoredRows value;  ///< (1, keys, value_dim)
+  Rows out, dout;    ///< (group, queries, value_dim)
+  Rows lse, dlse;    ///< (group, queries, 1); dlse.data may be null
+  Storage out_storage;
+  Rows dquery;  ///< as query
+  Rows dkey;    ///< as key, added to in turn
+  Rows dvalue;  ///< as value, added to in turn
+  Rows dbias;   ///< as bias; in turn if shared with other units
   bool dbias_shared;
   double* dsink;   ///< (group), this block's own part, written
   double* dalibi;  ///< (group), the same of the slopes
@@ -128,13 +168,15 @@ struct BackwardUnit {
   void* scratch;
 };
 
-/// Forward attention of one block, and how it moves. Moves of null data are 0.
+/// Forward attention of one block, and how it moves. Moves are of the compute type; those of null
+/// data are 0.
 struct TangentUnit {
   ScoreUnit scores;
-  Rows value;
+  StoredRows value;
   Rows dquery, dkey, dvalue;  ///< as query, key, value
   Rows out, dout;             ///< (group, queries, value_dim)
   Rows lse, dlse;             ///< (group, queries, 1); data is null when not asked for
+  Storage out_storage;
   std::int64_t value_dim;
   Dropout dropout;
   void* scratch;
@@ -165,6 +207,16 @@ struct SummaryUnit {
   void* scratch;
 };
 
+/// Rows to be copied into a store of another type.
+struct StoreUnit {
+  Rows source, target;
+  Storage source_storage, target_storage;
+  char* scales;  ///< float32, one a row, written for int8
+  std::ptrdiff_t scale_stride;
+  std::int64_t count, columns;
+  void* scratch;  ///< `columns` numbers of the compute type, and a vector more
+};
+
 /// Sizes that scratch memory depends on.
 struct ScratchSizes {
   std::int64_t head_dim;
@@ -193,9 +245,13 @@ struct TileSizes {
 struct Kernels {
   TileSizes tiles;
   void (*forward)(const ForwardUnit& unit);
+  void (*decode)(const DecodeUnit& unit);
+  void (*finish_decode)(const DecodeUnit& unit);  ///< once the states of all groups are there
+  std::size_t (*decode_state_bytes)(std::int64_t value_dim);
   void (*weights)(const WeightsUnit& unit);
   void (*summary)(const SummaryUnit& unit);
   std::size_t (*scratch_bytes)(const ScratchSizes& sizes);  ///< enough for each of them
+  void (*store_rows)(const StoreUnit& unit);
   /// FMA ceiling: `steps` rounds of independent register-only FMAs; returns floating-point
   /// operations done.
   double (*fma)(std::int64_t steps);

@@ -2,8 +2,10 @@
 #pragma once
 
 #include "backward.hpp"
+#include "decode.hpp"
 #include "forward.hpp"
 #include "roofline.hpp"
+#include "store.hpp"
 #include "summary.hpp"
 #include "tangent.hpp"
 #include "weights.hpp"
@@ -16,7 +18,11 @@ std::size_t scratch_bytes(const ScratchSizes& sizes) {
   ScratchMemory forward = {nullptr, 0}, summary = {nullptr, 0};
   ForwardBlock<V>::count(forward, sizes);
   SummaryBlock<V>::count(summary, sizes);  // and more than the weights need
-  return forward.used > summary.used ? forward.used : summary.used;
+  ScratchMemory decode = {nullptr, 0};
+  DecodeScratch<typename V::scalar>(decode, round_up(sizes.head_dim, V::lanes),
+                                    round_up(sizes.value_dim, V::lanes));
+  const std::size_t most = forward.used > summary.used ? forward.used : summary.used;
+  return most > decode.used ? most : decode.used;
 }
 
 template <class V>
@@ -24,9 +30,13 @@ constexpr Kernels kernels_of() {
   using B = BackwardTiles<V>;
   return {{V::lanes, V::panel_rows, V::query_block, V::key_tile},
           forward<V>,
+          decode<V>,
+          finish_decode<V>,
+          decode_state_bytes<V>,
           weights<V>,
           summary<V>,
           scratch_bytes<V>,
+          store_rows<V>,
           fma_loop<V>,
           {B::lanes, B::panel_rows, B::query_block, B::key_tile},
           backward<B>,

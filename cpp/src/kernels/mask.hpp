@@ -58,6 +58,43 @@ inline bool mask_allows(const ScoreUnit& u, std::int64_t row, std::int64_t j) {
   return read_bits(reinterpret_cast<const std::uint8_t*>(at), j, 1) != 0;
 }
 
+/// sees[j] != 0: the mask lets a row see key begin + j, for `count` keys.
+inline void visible_keys(const ScoreUnit& u, std::int64_t row, std::int64_t begin,
+                         std::int64_t count, std::uint8_t* sees) {
+  const auto spread = [&](const std::uint8_t* bits, std::int64_t bit, std::int64_t n) {
+    for (std::int64_t j = 0; j < n; j += 16) {
+      const std::int64_t some = n - j < 16 ? n - j : 16;
+      const std::uint32_t word = read_bits(bits, bit + j, some);
+      for (std::int64_t i = 0; i < some; ++i) {
+        *sees++ = static_cast<std::uint8_t>((word >> static_cast<unsigned>(i)) & 1u);
+      }
+    }
+  };
+  if (u.mask_kind == MaskKind::blocks) {
+    const std::int64_t i = query_of(u, row), size = u.blocks.size;
+    for (std::int64_t key = begin; key < begin + count;) {
+      const std::int64_t next = (key / size + 1) * size;
+      const std::int64_t n = (next < begin + count ? next : begin + count) - key;
+      const std::int64_t entry = find_tile(u.blocks, i / size, key);
+      const std::int64_t number = entry < 0 ? -1 : u.blocks.partial[entry];
+      if (number < 0) {
+        for (std::int64_t j = 0; j < n; ++j) *sees++ = entry >= 0;
+      } else {
+        spread(u.blocks.tiles + (number * size + i % size) * (size / 8), key % size, n);
+      }
+      key += n;
+    }
+    return;
+  }
+  const char* at = row_address(u.mask, u.group, row);
+  if (u.mask_kind == MaskKind::bits) {
+    return spread(reinterpret_cast<const std::uint8_t*>(at), begin, count);
+  }
+  for (std::int64_t j = 0; j < count; ++j) {
+    sees[j] = static_cast<std::uint8_t>(at[(begin + j) * u.mask.column_stride] != 0);
+  }
+}
+
 enum class Seen : std::uint8_t { all, none, some };
 
 template <class V>

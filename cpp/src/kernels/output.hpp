@@ -9,9 +9,18 @@
 #include "online_softmax.hpp"
 #include "pack.hpp"
 #include "reach.hpp"
+#include "storage.hpp"
 
 namespace regard::kernels {
 namespace {
+
+/// Whether an element of a bias is -inf.
+template <class T>
+inline bool is_minus_infinity(Storage storage, const char* at) {
+  if (storage == Storage::bfloat16) return read<std::uint16_t>(at) == 0xFF80;
+  if (storage == Storage::float16) return read<std::uint16_t>(at) == 0xFC00;
+  return read<T>(at) == -static_cast<T>(__builtin_inf());
+}
 
 /// True if the row can see a key at all. Only asked when every weight of the row came out 0, which
 /// scores of -inf can do as well.
@@ -21,9 +30,7 @@ inline bool sees_a_key(const ScoreUnit& u, std::int64_t row) {
   const char* bias = u.bias.data ? row_address(u.bias, u.group, row) : nullptr;
   for (std::int64_t j = keys.begin; j < keys.end; ++j) {
     if (!mask_allows(u, row, j)) continue;
-    if (bias && read<T>(bias + j * u.bias.column_stride) == -static_cast<T>(__builtin_inf())) {
-      continue;
-    }
+    if (bias && is_minus_infinity<T>(u.bias_storage, bias + j * u.bias.column_stride)) continue;
     return true;
   }
   return false;
@@ -42,23 +49,6 @@ inline bool all_finite(const typename V::scalar* x, std::int64_t count) {
   bool finite = true;
   for (const auto lane : lanes) finite &= lane == 0;
   return finite;
-}
-
-/// to[c] = factor * O[c] for `count` elements at any stride.
-template <class V>
-inline void write_row(const typename V::scalar* O, typename V::scalar factor, std::int64_t count,
-                      char* to, std::ptrdiff_t stride) {
-  using T = typename V::scalar;
-  std::int64_t c = 0;
-  if (stride == static_cast<std::ptrdiff_t>(sizeof(T))) {
-    for (; c + V::lanes <= count; c += V::lanes) {
-      V::store(reinterpret_cast<T*>(to) + c, V::mul(V::load(O + c), V::set1(factor)));
-    }
-  }
-  for (; c < count; ++c) {
-    const T x = O[c] * factor;
-    __builtin_memcpy(to + c * stride, &x, sizeof x);
-  }
 }
 
 template <class T>
@@ -96,8 +86,10 @@ void write_output(const ForwardUnit& unit, const typename V::scalar* O, std::int
     if (unit.dropout.threshold > 0) {
       factor = static_cast<T>(static_cast<double>(factor) * unit.dropout.keep_factor);
     }
-    write_row<V>(O + r * columns, factor, unit.value_dim, row_address(unit.out, u.group, row),
-                 unit.out.column_stride);
+    with_storage<V>(unit.out_storage, [&]<class S>() {
+      narrow_row<V, S>(O + r * columns, V::set1(factor), unit.value_dim,
+                       row_address(unit.out, u.group, row), unit.out.column_stride);
+    });
     if (unit.lse.data) write_scalar(log_sum_exp(z), row_address(unit.lse, u.group, row));
   }
 }

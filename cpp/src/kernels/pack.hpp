@@ -30,14 +30,6 @@ inline bool contiguous_columns(const Rows& rows) {
   return rows.column_stride == static_cast<std::ptrdiff_t>(sizeof(T));
 }
 
-/// Rows that can be read in place as const T*: dense columns, aligned to T.
-template <class T>
-inline bool readable_in_place(const Rows& rows) {
-  return contiguous_columns<T>(rows) &&
-         rows.row_stride % static_cast<std::ptrdiff_t>(sizeof(T)) == 0 &&
-         reinterpret_cast<std::uintptr_t>(rows.data) % sizeof(T) == 0;
-}
-
 /// to[c][r] = factor[r] * rows[r][c] for one vector of rows and `columns` columns; rows from
 /// `row_count` on are 0. `addresses` holds the first element of each row.
 template <class V>
@@ -86,22 +78,6 @@ inline double inverse_norm(const char* x, std::ptrdiff_t stride, std::int64_t co
   const double square =
       ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
   return square == 0 ? 0 : 1 / __builtin_sqrt(square);
-}
-
-/// to[j][0 .. ld) = the `columns` columns of row first + j, then zeros.
-template <class T>
-inline void copy_rows(const Rows& rows, std::int64_t first, std::int64_t count,
-                      std::int64_t columns, T* to, std::int64_t ld) {
-  for (std::int64_t j = 0; j < count; ++j) {
-    const char* from = rows.data + (first + j) * rows.row_stride;
-    T* row = to + j * ld;
-    if (contiguous_columns<T>(rows)) {
-      __builtin_memcpy(row, from, static_cast<std::size_t>(columns) * sizeof(T));
-    } else {
-      for (std::int64_t c = 0; c < columns; ++c) row[c] = read<T>(from + c * rows.column_stride);
-    }
-    for (std::int64_t c = columns; c < ld; ++c) row[c] = T(0);
-  }
 }
 
 /// to[j][r] = byte j of the mask row at addresses[r], for one vector of rows.

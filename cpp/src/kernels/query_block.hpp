@@ -23,6 +23,7 @@
 #include "reach.hpp"
 #include "score_options.hpp"
 #include "scratch_memory.hpp"
+#include "stored_rows.hpp"
 #include "unroll.hpp"
 
 namespace regard::kernels {
@@ -53,7 +54,7 @@ class QueryBlock {
   static constexpr int most_panels = V::query_block / V::panel_rows;
 
   QueryBlock(const ScoreUnit& unit, ScratchMemory& memory) : u(unit), options(unit) {
-    take(memory, {u.head_dim, 0, u.key_tile, 0}, Qt, St, key_copy);
+    take(memory, {u.head_dim, 0, u.key_tile, 0}, Qt, St, key_copy, query_copy);
     key_in_place = readable_in_place<T>(u.key);
     split_panels();
     for (int i = 0; i < panel_count; ++i) pack(panels[i]);
@@ -61,8 +62,8 @@ class QueryBlock {
 
   /// Counts the scratch memory that the constructor takes.
   static void count(ScratchMemory& memory, const ScratchSizes& sizes) {
-    T *a, *b, *c;
-    take(memory, sizes, a, b, c);
+    T *a, *b, *c, *d;
+    take(memory, sizes, a, b, c, d);
   }
 
   int panel_count;
@@ -80,8 +81,8 @@ class QueryBlock {
     for (std::int64_t tile = begin / u.key_tile * u.key_tile; tile < end; tile += u.key_tile) {
       const std::int64_t from = tile < begin ? begin : tile;
       const std::int64_t to = tile + u.key_tile < end ? tile + u.key_tile : end;
-      key = key_in_place ? u.key : gather(u.key, from, to, u.head_dim, key_copy);
-      options.set_keys(from, to - from);
+      key = read_tile<V>(u.key, key_in_place, from, to, u.head_dim, key_copy);
+      options.set_keys(key, from, to - from);
       body(from, to);
     }
   }
@@ -154,27 +155,20 @@ class QueryBlock {
   /// 1 / |k| of the keys of the last `scores`, with cosine similarity.
   const T* inverse_key_norms() const { return options.inverse_key_norms(); }
 
-  /// Rows [begin, end) copied to where they can be read, addressed as before.
-  static Rows gather(const Rows& rows, std::int64_t begin, std::int64_t end, std::int64_t width,
-                     T* to) {
-    const std::int64_t ld = round_up(width, V::lanes);
-    copy_rows<T>(rows, begin, end - begin, width, to, ld);
-    const std::ptrdiff_t stride = ld * static_cast<std::ptrdiff_t>(sizeof(T));
-    return {reinterpret_cast<char*>(to) - begin * stride, 0, stride, sizeof(T)};
-  }
-
  private:
   const ScoreUnit& u;
   ScoreOptions<V> options;
   bool key_in_place, mixed;
-  Rows key;  ///< the tile's keys where they can be read
-  T *Qt, *key_copy;
+  Rows key;                       ///< the tile's keys where they can be read
+  T *Qt, *key_copy, *query_copy;  ///< query_copy: one vector of rows, when they must be widened
 
   static void take(ScratchMemory& memory, const ScratchSizes& sizes, T*& queries, T*& tile,
-                   T*& keys) {
+                   T*& keys, T*& rows) {
+    const std::int64_t width = round_up(sizes.head_dim, V::lanes);
     queries = memory.take<T>(sizes.head_dim * V::query_block);
     tile = memory.take<T>(sizes.key_tile * V::panel_rows);
-    keys = memory.take<T>(sizes.key_tile * round_up(sizes.head_dim, V::lanes));
+    keys = memory.take<T>(sizes.key_tile * width);
+    rows = memory.take<T>(V::lanes * width);
   }
 
   /// Panels of whole vectors that differ by at most one vector.
@@ -191,25 +185,43 @@ class QueryBlock {
   }
 
   void pack(const Panel<T>& panel) {
-    const char* rows[V::panel_rows];
-    for (std::int64_t r = 0; r < panel.rows; ++r) {
-      rows[r] = row_address(u.query, u.group, u.first_row + panel.row + r);
-    }
     const bool alike = u.scale_step == 0 && !u.cosine;
     const reg common = V::set1(static_cast<T>(u.scale[0] * kLog2E));
     for (std::int64_t r = 0; r < panel.rows; r += V::lanes) {
-      transpose_rows<V>(rows + r, panel.rows - r, u.query.column_stride, u.head_dim,
-                        alike ? common : factors(panel, rows, r), panel.Qt + r, panel.ld);
+      const std::int64_t count = panel.rows - r < V::lanes ? panel.rows - r : V::lanes;
+      const char* rows[V::lanes];
+      for (std::int64_t i = 0; i < count; ++i) {
+        rows[i] = row_address(u.query, u.group, u.first_row + panel.row + r + i);
+      }
+      const std::ptrdiff_t stride = widen(rows, count);
+      transpose_rows<V>(rows, count, stride, u.head_dim,
+                        alike ? common : factors(panel, rows, stride, r, count), panel.Qt + r,
+                        panel.ld);
     }
   }
 
+  /// Puts copies of the compute type in place of rows of another; returns the column stride.
+  std::ptrdiff_t widen(const char** rows, std::int64_t count) {
+    if (u.query_storage == Storage::compute) return u.query.column_stride;
+    const std::int64_t ld = round_up(u.head_dim, V::lanes);
+    with_storage<V>(u.query_storage, [&]<class S>() {
+      for (std::int64_t i = 0; i < count; ++i) {
+        widen_row<V, S>(rows[i], u.query.column_stride, u.head_dim, V::set1(1), query_copy + i * ld,
+                        ld);
+        rows[i] = reinterpret_cast<const char*>(query_copy + i * ld);
+      }
+    });
+    return sizeof(T);
+  }
+
   /// What the queries of a vector of rows are multiplied by, where that differs.
-  reg factors(const Panel<T>& panel, const char* const* rows, std::int64_t r) const {
+  reg factors(const Panel<T>& panel, const char* const* rows, std::ptrdiff_t stride, std::int64_t r,
+              std::int64_t count) const {
     alignas(64) T factor[V::lanes] = {};
-    for (std::int64_t i = 0; i < V::lanes && r + i < panel.rows; ++i) {
+    for (std::int64_t i = 0; i < count; ++i) {
       const std::int64_t head = (u.first_row + panel.row + r + i) % u.group;
       double scale = u.scale[head * u.scale_step] * kLog2E;
-      if (u.cosine) scale *= inverse_norm<T>(rows[r + i], u.query.column_stride, u.head_dim);
+      if (u.cosine) scale *= inverse_norm<T>(rows[i], stride, u.head_dim);
       factor[i] = static_cast<T>(scale);
     }
     return V::load(factor);

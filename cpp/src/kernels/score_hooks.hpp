@@ -14,6 +14,7 @@
 #include "kernel_api.hpp"
 #include "pack.hpp"
 #include "reach.hpp"
+#include "storage.hpp"
 #include "tanh.hpp"
 #include "unroll.hpp"
 
@@ -38,10 +39,10 @@ struct KeyNorms {
   using T = typename V::scalar;
   T inverse[V::key_tile];
 
-  void set_tile(const ScoreUnit& u, std::int64_t begin, std::int64_t count) {
+  void set_tile(const Rows& keys, std::int64_t head_dim, std::int64_t begin, std::int64_t count) {
     for (std::int64_t j = 0; j < count; ++j) {
-      const char* row = u.key.data + (begin + j) * u.key.row_stride;
-      inverse[j] = static_cast<T>(inverse_norm<T>(row, u.key.column_stride, u.head_dim));
+      const char* row = keys.data + (begin + j) * keys.row_stride;
+      inverse[j] = static_cast<T>(inverse_norm<T>(row, keys.column_stride, head_dim));
     }
   }
   void apply(T* St, std::ptrdiff_t ld, std::int64_t j, std::int64_t count) const {
@@ -206,7 +207,8 @@ struct ArrayBias {
   const char* at[V::panel_rows];  ///< of each row, for the tile's first key
   std::int64_t row_count;
   bool alike;  ///< all rows are one: broadcast along the queries
-  alignas(64) T transposed[keys * V::lanes];
+  Storage storage;
+  alignas(64) T transposed[keys * V::lanes], wide[keys * V::lanes];
 
   void set_tile(const ScoreUnit& u, std::int64_t row, std::int64_t rows, std::int64_t begin) {
     alike = true;
@@ -215,6 +217,7 @@ struct ArrayBias {
       alike &= at[r] == at[0];
     }
     row_count = rows;
+    storage = u.bias_storage;
   }
 
   /// The bias of a tile is wanted as soon as its scores are computed, which is done in steps: step
@@ -263,15 +266,26 @@ struct ArrayBias {
  private:
   /// bias[key][lane] of `count` keys from the tile's j-th on.
   void gather(std::ptrdiff_t stride, std::int64_t r, std::int64_t j, std::int64_t count) {
+    const std::int64_t left = row_count - r;
+    const std::int64_t rows = alike ? 1 : left < V::lanes ? left : V::lanes;
+    const char* from[V::lanes];
+    for (std::int64_t i = 0; i < rows; ++i) from[i] = at[r + i] + j * stride;
+    if (storage != Storage::compute) {
+      const std::int64_t filled = (count + V::lanes - 1) / V::lanes * V::lanes;
+      with_storage<V>(storage, [&]<class S>() {
+        for (std::int64_t i = 0; i < rows; ++i) {
+          widen_row<V, S>(from[i], stride, count, V::set1(1), wide + i * keys, filled);
+          from[i] = reinterpret_cast<const char*>(wide + i * keys);
+        }
+      });
+      stride = sizeof(T);
+    }
     if (alike) {
       for (std::int64_t n = 0; n < count; ++n) {
-        V::store(transposed + n * V::lanes, V::set1(read<T>(at[0] + (j + n) * stride)));
+        V::store(transposed + n * V::lanes, V::set1(read<T>(from[0] + n * stride)));
       }
       return;
     }
-    const std::int64_t rows = row_count - r < V::lanes ? row_count - r : V::lanes;
-    const char* from[V::lanes];
-    for (std::int64_t i = 0; i < rows; ++i) from[i] = at[r + i] + j * stride;
     transpose_rows<V>(from, rows, stride, count, V::set1(1), transposed, V::lanes);
   }
 };

@@ -39,8 +39,8 @@ class ScoreOptions {
   const T* inverse_key_norms() const { return norms.inverse + first_key; }
 
   /// Once a tile of keys.
-  void set_keys(std::int64_t begin, std::int64_t count) {
-    if (u.cosine) norms.set_tile(u, begin, count);
+  void set_keys(const Rows& keys, std::int64_t begin, std::int64_t count) {
+    if (u.cosine) norms.set_tile(keys, u.head_dim, begin, count);
     tile = begin;
   }
 

@@ -69,7 +69,7 @@ class TangentBlock {
  private:
   struct Memory {
     T *O, *U;         ///< rows x columns
-    T *dQt, *row;     ///< as Q'; one row of it
+    T *dQt, *row;     ///< as Q'; a vector of rows of it, and one of Q
     T *dSt, *more;    ///< keys x rows of a panel
     T* slopes;        ///< likewise
     T *dK, *V_, *dV;  ///< of the tile, where they cannot be read in place
@@ -80,7 +80,7 @@ class TangentBlock {
       O = memory.take<T>(V::query_block * value_width);
       U = memory.take<T>(V::query_block * value_width);
       dQt = memory.take<T>(V::query_block * sizes.head_dim);
-      row = memory.take<T>(V::lanes * width);
+      row = memory.take<T>((V::lanes + 1) * width);
       dSt = memory.take<T>(sizes.key_tile * V::panel_rows);
       more = memory.take<T>(sizes.key_tile * V::panel_rows);
       slopes = memory.take<T>(sizes.key_tile * V::panel_rows);
@@ -116,24 +116,20 @@ class TangentBlock {
       const std::int64_t count = panel.rows - r < V::lanes ? panel.rows - r : V::lanes;
       for (std::int64_t i = 0; i < count; ++i) {
         const std::int64_t row = s.first_row + panel.row + r + i;
-        const std::int64_t head = s.group == 1 ? 0 : row % s.group;
-        const char* move = row_address(u.dquery, s.group, row);
-        const char* query = row_address(s.query, s.group, row);
-        double factor = s.scale[head * s.scale_step] * kLog2E;
-        double inverse = 0, along = 0;
-        if (s.cosine) {
-          inverse = inverse_norm<T>(query, s.query.column_stride, s.head_dim);
-          factor *= inverse;
-          along = inverse * inverse *
-                  product(move, u.dquery.column_stride, query, s.query.column_stride);
-        }
         T* to = memory_.row + i * key_columns;
+        widen_row<V, T>(row_address(u.dquery, s.group, row), u.dquery.column_stride, s.head_dim,
+                        V::set1(1), to, key_columns);
+        double factor = s.scale[(s.group == 1 ? 0 : row % s.group) * s.scale_step] * kLog2E;
+        if (s.cosine) {
+          T* query = memory_.row + V::lanes * key_columns;
+          with_storage<V>(s.query_storage, [&]<class S>() {
+            widen_row<V, S>(row_address(s.query, s.group, row), s.query.column_stride, s.head_dim,
+                            V::set1(1), query, key_columns);
+          });
+          factor *= remove_component(to, query);
+        }
         for (std::int64_t c = 0; c < s.head_dim; ++c) {
-          auto x = static_cast<double>(read<T>(move + c * u.dquery.column_stride));
-          if (s.cosine) {
-            x -= along * static_cast<double>(read<T>(query + c * s.query.column_stride));
-          }
-          to[c] = static_cast<T>(factor * x);
+          to[c] = static_cast<T>(factor * static_cast<double>(to[c]));
         }
         rows[i] = reinterpret_cast<const char*>(to);
       }
@@ -141,50 +137,54 @@ class TangentBlock {
     }
   }
 
-  double product(const char* x, std::ptrdiff_t x_stride, const char* y,
-                 std::ptrdiff_t y_stride) const {
-    double sum = 0;
+  /// x -= (x . unit) unit for the unit vector of `along`; returns 1 / |along|.
+  double remove_component(T* x, const T* along) const {
+    const double inverse =
+        inverse_norm<T>(reinterpret_cast<const char*>(along), sizeof(T), u.scores.head_dim);
+    double dot = 0;
     for (std::int64_t c = 0; c < u.scores.head_dim; ++c) {
-      sum += static_cast<double>(read<T>(x + c * x_stride)) *
-             static_cast<double>(read<T>(y + c * y_stride));
+      dot += static_cast<double>(x[c]) * static_cast<double>(along[c]);
     }
-    return sum;
+    dot *= inverse * inverse;
+    for (std::int64_t c = 0; c < u.scores.head_dim; ++c) {
+      x[c] = static_cast<T>(static_cast<double>(x[c]) - dot * static_cast<double>(along[c]));
+    }
+    return inverse;
   }
 
-  /// Rows of V or dV, as whole vectors of columns.
-  const T* value_rows(const Rows& rows, std::int64_t begin, std::int64_t end, T* copy,
-                      std::ptrdiff_t& ld) const {
-    const bool in_place = readable_in_place<T>(rows) && columns == u.value_dim;
-    const Rows at = in_place ? rows : QueryBlock<V>::gather(rows, begin, end, u.value_dim, copy);
+  /// Rows of V or of a move, as whole vectors of columns.
+  const T* rows_of(const StoredRows& rows, std::int64_t begin, std::int64_t end, std::int64_t width,
+                   T* copy, std::ptrdiff_t& ld) const {
+    const bool in_place = readable_in_place<T>(rows) && width % V::lanes == 0;
+    const Rows at = read_tile<V>(rows, in_place, begin, end, width, copy);
     ld = at.row_stride / static_cast<std::ptrdiff_t>(sizeof(T));
     return reinterpret_cast<const T*>(at.data + begin * at.row_stride);
   }
 
+  static StoredRows of_compute_type(const Rows& rows) {
+    return {rows, Storage::compute, nullptr, 0, nullptr, 0, 0, 0};
+  }
+
   void start_tile(std::int64_t begin, std::int64_t end) {
     tile = {begin, end - begin, nullptr, nullptr, nullptr, 0, 0, 0, false, true};
-    tile.V_ = value_rows(u.value, begin, end, memory_.V_, tile.ldv);
-    if (u.dvalue.data) tile.dV = value_rows(u.dvalue, begin, end, memory_.dV, tile.lddv);
+    tile.V_ = rows_of(u.value, begin, end, u.value_dim, memory_.V_, tile.ldv);
+    if (u.dvalue.data) {
+      const StoredRows move = of_compute_type(u.dvalue);
+      tile.dV = rows_of(move, begin, end, u.value_dim, memory_.dV, tile.lddv);
+    }
     if (!u.dkey.data) return;
-    if (readable_in_place<T>(u.dkey) && !u.scores.cosine) {
-      tile.dK = reinterpret_cast<const T*>(u.dkey.data + begin * u.dkey.row_stride);
-      tile.lddk = u.dkey.row_stride / static_cast<std::ptrdiff_t>(sizeof(T));
+    const StoredRows move = of_compute_type(u.dkey);
+    if (!u.scores.cosine) {
+      tile.dK = rows_of(move, begin, end, u.scores.head_dim, memory_.dK, tile.lddk);
       return;
     }
-    copy_rows<T>(u.dkey, begin, tile.count, u.scores.head_dim, memory_.dK, key_columns);
+    read_tile<V>(move, false, begin, end, u.scores.head_dim, memory_.dK);
     tile.dK = memory_.dK;
     tile.lddk = key_columns;
-    for (std::int64_t j = 0; j < tile.count && u.scores.cosine; ++j) {
-      const Rows& key = u.scores.key;
-      const char* k = key.data + (begin + j) * key.row_stride;
-      T* move = memory_.dK + j * key_columns;
-      const double inverse = inverse_norm<T>(k, key.column_stride, u.scores.head_dim);
-      const double along =
-          inverse * inverse *
-          product(reinterpret_cast<const char*>(move), sizeof(T), k, key.column_stride);
-      for (std::int64_t c = 0; c < u.scores.head_dim; ++c) {
-        const auto component = along * static_cast<double>(read<T>(k + c * key.column_stride));
-        move[c] = static_cast<T>(static_cast<double>(move[c]) - component);
-      }
+    Keys<T> keys;
+    block.whole_tile(begin, end, keys);
+    for (std::int64_t j = 0; j < tile.count; ++j) {
+      remove_component(memory_.dK + j * key_columns, keys.K + j * keys.ldk);
     }
   }
 
@@ -286,8 +286,11 @@ class TangentBlock {
     if (u.dropout.threshold > 0) {
       factor = static_cast<T>(static_cast<double>(factor) * u.dropout.keep_factor);
     }
-    write_row<V>(O, factor, u.value_dim, row_address(u.out, s.group, row), u.out.column_stride);
-    write_row<V>(U, factor, u.value_dim, row_address(u.dout, s.group, row), u.dout.column_stride);
+    with_storage<V>(u.out_storage, [&]<class S>() {
+      const reg by = V::set1(factor);
+      narrow_row<V, S>(O, by, u.value_dim, row_address(u.out, s.group, row), u.out.column_stride);
+      narrow_row<V, S>(U, by, u.value_dim, row_address(u.dout, s.group, row), u.dout.column_stride);
+    });
     if (u.lse.data) write_scalar(log_sum_exp(z), row_address(u.lse, s.group, row));
     if (u.dlse.data) write_scalar(dlse, row_address(u.dlse, s.group, row));
   }

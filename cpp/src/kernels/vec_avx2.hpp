@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "elements.hpp"
 #include "exp2.hpp"
 #include "transpose_x86.hpp"
 #include "unroll.hpp"
@@ -29,7 +30,41 @@ struct Avx2F32 {
   static reg zero() { return _mm256_setzero_ps(); }
   static reg set1(float x) { return _mm256_set1_ps(x); }
   static reg load(const float* p) { return _mm256_loadu_ps(p); }
+  static reg load(const Bfloat16* p) {
+    const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
+  }
+  static reg load(const Float16* p) {
+    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  static reg load(const std::int8_t* p) {
+    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
+  }
   static void store(float* p, reg x) { _mm256_storeu_ps(p, x); }
+  static void store(Bfloat16* p, reg x) {
+    const __m256i bits = _mm256_castps_si256(x), upper = _mm256_srli_epi32(bits, 16);
+    const __m256i odd = _mm256_and_si256(upper, _mm256_set1_epi32(1));
+    const __m256i half = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7FFF));
+    const __m256i rounded = _mm256_srli_epi32(_mm256_add_epi32(bits, half), 16);
+    const __m256i quiet = _mm256_or_si256(upper, _mm256_set1_epi32(0x40));
+    const __m256i is_nan = _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+    const __m256i words = _mm256_blendv_epi8(rounded, quiet, is_nan);
+    const __m256i packed = _mm256_packus_epi32(words, words);  // within each half
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
+                     _mm256_castsi256_si128(_mm256_permute4x64_epi64(packed, 0x08)));
+  }
+  static void store(Float16* p, reg x) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
+                     _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+  }
+  /// x is within the range.
+  static void store(std::int8_t* p, reg x) {
+    const __m256i words = _mm256_cvtps_epi32(x);
+    const __m128i halves =
+        _mm_packs_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(halves, halves));
+  }
   static reg add(reg a, reg b) { return _mm256_add_ps(a, b); }
   static reg sub(reg a, reg b) { return _mm256_sub_ps(a, b); }
   static reg mul(reg a, reg b) { return _mm256_mul_ps(a, b); }
@@ -63,6 +98,21 @@ struct Avx2F32 {
     const __m256i exponent = _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23);
     const __m256i scaled = _mm256_add_epi32(_mm256_castps_si256(p), exponent);
     return _mm256_and_ps(_mm256_castsi256_ps(scaled), normal);
+  }
+  /// Lane i of the result is the sum of the lanes of r[i], formed in the same order for every i.
+  static reg sum_lanes(const reg (&r)[8]) {
+    reg t[4], u[2];
+    REGARD_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      t[i] = add(_mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]),
+                 _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]));
+    }
+    REGARD_UNROLL
+    for (int i = 0; i < 2; ++i) {
+      u[i] = add(_mm256_shuffle_ps(t[2 * i], t[2 * i + 1], 0x44),
+                 _mm256_shuffle_ps(t[2 * i], t[2 * i + 1], 0xEE));
+    }
+    return add(_mm256_permute2f128_ps(u[0], u[1], 0x20), _mm256_permute2f128_ps(u[0], u[1], 0x31));
   }
   static void transpose(reg (&r)[8]) {
     reg t[8];
@@ -135,6 +185,11 @@ struct Avx2F64 {
     const __m256i integer = _mm256_cvtepi32_epi64(_mm256_cvtpd_epi32(n));
     const __m256i scaled = _mm256_add_epi64(_mm256_castpd_si256(p), _mm256_slli_epi64(integer, 52));
     return _mm256_and_pd(_mm256_castsi256_pd(scaled), normal);
+  }
+  static reg sum_lanes(const reg (&r)[4]) {
+    const reg t = add(_mm256_unpacklo_pd(r[0], r[1]), _mm256_unpackhi_pd(r[0], r[1]));
+    const reg u = add(_mm256_unpacklo_pd(r[2], r[3]), _mm256_unpackhi_pd(r[2], r[3]));
+    return add(_mm256_permute2f128_pd(t, u, 0x20), _mm256_permute2f128_pd(t, u, 0x31));
   }
   static void transpose(reg (&r)[4]) {
     const reg a = _mm256_unpacklo_pd(r[0], r[1]), b = _mm256_unpackhi_pd(r[0], r[1]);

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "elements.hpp"
 #include "exp2.hpp"
 #include "transpose_x86.hpp"
 #include "unroll.hpp"
@@ -31,7 +32,36 @@ struct Avx512F32 {
   static reg zero() { return _mm512_setzero_ps(); }
   static reg set1(float x) { return _mm512_set1_ps(x); }
   static reg load(const float* p) { return _mm512_loadu_ps(p); }
+  static reg load(const Bfloat16* p) {
+    const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+  }
+  static reg load(const Float16* p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  }
+  static reg load(const std::int8_t* p) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes));
+  }
   static void store(float* p, reg x) { _mm512_storeu_ps(p, x); }
+  static void store(Bfloat16* p, reg x) {
+    const __m512i bits = _mm512_castps_si512(x), upper = _mm512_srli_epi32(bits, 16);
+    const __m512i odd = _mm512_and_si512(upper, _mm512_set1_epi32(1));
+    const __m512i half = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF));
+    const __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(bits, half), 16);
+    const __m512i quiet = _mm512_or_si512(upper, _mm512_set1_epi32(0x40));
+    const mask is_nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                        _mm512_cvtepi32_epi16(_mm512_mask_mov_epi32(rounded, is_nan, quiet)));
+  }
+  static void store(Float16* p, reg x) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                        _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+  }
+  /// x is within the range.
+  static void store(std::int8_t* p, reg x) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(x)));
+  }
   static reg add(reg a, reg b) { return _mm512_add_ps(a, b); }
   static reg sub(reg a, reg b) { return _mm512_sub_ps(a, b); }
   static reg mul(reg a, reg b) { return _mm512_mul_ps(a, b); }
@@ -57,6 +87,26 @@ struct Avx512F32 {
     const mask normal = _mm512_cmp_ps_mask(x, set1(Exp2Polynomial<float>::smallest), _CMP_NLT_UQ);
     const reg f = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
     return _mm512_maskz_scalef_ps(normal, exp2_polynomial<Avx512F32>(f), x);
+  }
+  /// Lane i of the result is the sum of the lanes of r[i], formed in the same order for every i.
+  static reg sum_lanes(const reg (&r)[16]) {
+    reg t[8], u[4], w[2];
+    REGARD_UNROLL
+    for (int i = 0; i < 8; ++i) {
+      t[i] = add(_mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]),
+                 _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]));
+    }
+    REGARD_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      u[i] = add(_mm512_shuffle_ps(t[2 * i], t[2 * i + 1], 0x44),
+                 _mm512_shuffle_ps(t[2 * i], t[2 * i + 1], 0xEE));
+    }
+    REGARD_UNROLL
+    for (int i = 0; i < 2; ++i) {
+      w[i] = add(_mm512_shuffle_f32x4(u[2 * i], u[2 * i + 1], 0x88),
+                 _mm512_shuffle_f32x4(u[2 * i], u[2 * i + 1], 0xDD));
+    }
+    return add(_mm512_shuffle_f32x4(w[0], w[1], 0x88), _mm512_shuffle_f32x4(w[0], w[1], 0xDD));
   }
   static void transpose(reg (&r)[16]) {
     reg t[16];
@@ -126,6 +176,20 @@ struct Avx512F64 {
     const mask normal = _mm512_cmp_pd_mask(x, set1(Exp2Polynomial<double>::smallest), _CMP_NLT_UQ);
     const reg f = _mm512_reduce_pd(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
     return _mm512_maskz_scalef_pd(normal, exp2_polynomial<Avx512F64>(f), x);
+  }
+  static reg sum_lanes(const reg (&r)[8]) {
+    reg t[4], u[2];
+    REGARD_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      t[i] = add(_mm512_unpacklo_pd(r[2 * i], r[2 * i + 1]),
+                 _mm512_unpackhi_pd(r[2 * i], r[2 * i + 1]));
+    }
+    REGARD_UNROLL
+    for (int i = 0; i < 2; ++i) {
+      u[i] = add(_mm512_shuffle_f64x2(t[2 * i], t[2 * i + 1], 0x88),
+                 _mm512_shuffle_f64x2(t[2 * i], t[2 * i + 1], 0xDD));
+    }
+    return add(_mm512_shuffle_f64x2(u[0], u[1], 0x88), _mm512_shuffle_f64x2(u[0], u[1], 0xDD));
   }
   static void transpose(reg (&r)[8]) {
     reg t[8];

@@ -8,7 +8,9 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "elements.hpp"
 #include "exp2.hpp"
+#include "half.hpp"
 #include "unroll.hpp"
 
 namespace regard::kernels {
@@ -55,7 +57,26 @@ struct Generic {
     __builtin_memcpy(x.data(), p, sizeof(T) * N);
     return x;
   }
+  static reg load(const Bfloat16* p) {
+    return convert(p, [](Bfloat16 x) { return to_float(x); });
+  }
+  static reg load(const Float16* p) {
+    return convert(p, [](Float16 x) { return to_float(x); });
+  }
+  static reg load(const std::int8_t* p) {
+    return convert(p, [](std::int8_t x) { return static_cast<float>(x); });
+  }
   static void store(T* p, const reg& x) { __builtin_memcpy(p, x.data(), sizeof(T) * N); }
+  static void store(Bfloat16* p, const reg& x) {
+    for (int i = 0; i < N; ++i) put(p + i, to_bfloat16(x[i]));
+  }
+  static void store(Float16* p, const reg& x) {
+    for (int i = 0; i < N; ++i) put(p + i, to_float16(x[i]));
+  }
+  /// x is within the range.
+  static void store(std::int8_t* p, const reg& x) {
+    for (int i = 0; i < N; ++i) p[i] = static_cast<std::int8_t>(__builtin_rintf(x[i]));
+  }
   static reg add(const reg& a, const reg& b) { return a + b; }
   static reg sub(const reg& a, const reg& b) { return a - b; }
   static reg mul(const reg& a, const reg& b) { return a * b; }
@@ -96,6 +117,12 @@ struct Generic {
     for (int i = 0; i < N; ++i) p[i] = x[i] < smallest[i] ? T(0) : scale_by_power(p[i], n[i]);
     return p;
   }
+  /// Lane i of the result is the sum of the lanes of r[i], formed in the same order for every i.
+  static reg sum_lanes(const reg (&r)[N]) {
+    reg sums;
+    for (int i = 0; i < N; ++i) sums[i] = r[i].sum();
+    return sums;
+  }
   static void transpose(reg (&r)[N]) {
     Eigen::Array<T, N, N> block;
     for (int i = 0; i < N; ++i) block.col(i) = r[i];
@@ -104,6 +131,20 @@ struct Generic {
   static constexpr bool transposes_bytes = false;
 
  private:
+  template <class S, class Convert>
+  static reg convert(const S* p, const Convert& to) {
+    reg x;
+    for (int i = 0; i < N; ++i) {
+      S element;
+      __builtin_memcpy(&element, p + i, sizeof element);  // at any address
+      x[i] = to(element);
+    }
+    return x;
+  }
+  template <class S>
+  static void put(S* p, S x) {
+    __builtin_memcpy(p, &x, sizeof x);
+  }
   /// x * 2^n for a normal result; n is integral. Rows that hold NaN can bring any n here.
   static T scale_by_power(T x, T n) {
     using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;

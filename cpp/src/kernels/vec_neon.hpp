@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "elements.hpp"
 #include "exp2.hpp"
 #include "unroll.hpp"
 
@@ -54,7 +55,31 @@ struct NeonF32 {
   static reg zero() { return vdupq_n_f32(0); }
   static reg set1(float x) { return vdupq_n_f32(x); }
   static reg load(const float* p) { return vld1q_f32(p); }
+  static reg load(const Bfloat16* p) { return vreinterpretq_f32_u32(vshll_n_u16(bits16(p), 16)); }
+  static reg load(const Float16* p) { return vcvt_f32_f16(vreinterpret_f16_u16(bits16(p))); }
+  static reg load(const std::int8_t* p) {
+    std::int32_t bytes;
+    __builtin_memcpy(&bytes, p, sizeof bytes);
+    const int16x8_t halves = vmovl_s8(vreinterpret_s8_s32(vdup_n_s32(bytes)));
+    return vcvtq_f32_s32(vmovl_s16(vget_low_s16(halves)));
+  }
   static void store(float* p, reg x) { vst1q_f32(p, x); }
+  static void store(Bfloat16* p, reg x) {
+    const uint32x4_t bits = vreinterpretq_u32_f32(x), upper = vshrq_n_u32(bits, 16);
+    const uint32x4_t odd = vandq_u32(upper, vdupq_n_u32(1));
+    const uint32x4_t half = vaddq_u32(odd, vdupq_n_u32(0x7FFF));
+    const uint32x4_t rounded = vshrq_n_u32(vaddq_u32(bits, half), 16);
+    const uint32x4_t quiet = vorrq_u32(upper, vdupq_n_u32(0x40));
+    store16(p, vmovn_u32(vbslq_u32(vceqq_f32(x, x), rounded, quiet)));
+  }
+  static void store(Float16* p, reg x) { store16(p, vreinterpret_u16_f16(vcvt_f16_f32(x))); }
+  /// x is within the range.
+  static void store(std::int8_t* p, reg x) {
+    const int16x4_t halves = vmovn_s32(vcvtnq_s32_f32(x));
+    const int8x8_t bytes = vmovn_s16(vcombine_s16(halves, halves));
+    const std::int32_t word = vget_lane_s32(vreinterpret_s32_s8(bytes), 0);
+    __builtin_memcpy(p, &word, sizeof word);
+  }
   static reg add(reg a, reg b) { return vaddq_f32(a, b); }
   static reg sub(reg a, reg b) { return vsubq_f32(a, b); }
   static reg mul(reg a, reg b) { return vmulq_f32(a, b); }
@@ -87,6 +112,10 @@ struct NeonF32 {
     const int32x4_t scaled = vaddq_s32(vreinterpretq_s32_f32(p), exponent);
     return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_s32(scaled), tiny));
   }
+  /// Lane i of the result is the sum of the lanes of r[i], formed in the same order for every i.
+  static reg sum_lanes(const reg (&r)[4]) {
+    return vpaddq_f32(vpaddq_f32(r[0], r[1]), vpaddq_f32(r[2], r[3]));
+  }
   static void transpose(reg (&r)[4]) {
     const float32x4x2_t a = vtrnq_f32(r[0], r[1]), b = vtrnq_f32(r[2], r[3]);
     r[0] = vcombine_f32(vget_low_f32(a.val[0]), vget_low_f32(b.val[0]));
@@ -95,6 +124,14 @@ struct NeonF32 {
     r[3] = vcombine_f32(vget_high_f32(a.val[1]), vget_high_f32(b.val[1]));
   }
   static constexpr bool transposes_bytes = false;
+
+ private:
+  static uint16x4_t bits16(const void* p) {
+    uint16x4_t bits;
+    __builtin_memcpy(&bits, p, sizeof bits);
+    return bits;
+  }
+  static void store16(void* p, uint16x4_t bits) { __builtin_memcpy(p, &bits, sizeof bits); }
 };
 
 struct NeonF64 {
@@ -143,6 +180,7 @@ struct NeonF64 {
     const int64x2_t scaled = vaddq_s64(vreinterpretq_s64_f64(p), exponent);
     return vreinterpretq_f64_u64(vbicq_u64(vreinterpretq_u64_s64(scaled), tiny));
   }
+  static reg sum_lanes(const reg (&r)[2]) { return vpaddq_f64(r[0], r[1]); }
   static void transpose(reg (&r)[2]) {
     const reg a = vzip1q_f64(r[0], r[1]), b = vzip2q_f64(r[0], r[1]);
     r[0] = a;

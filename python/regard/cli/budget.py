@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regard import reference
+from regard.cli.storage import EPS, name_of
 
 Array = NDArray[Any]
 
@@ -20,11 +21,13 @@ def bounds(query: Array, key: Array, value: Array, options: dict[str, Any]) -> t
     A score is a sum of head_dim rounded products: it is off by about eps times the sum of their
     magnitudes, and so by eps times what is added to it. softmax makes that a relative error of the
     weights, which sum to one. The 6 is for exp2 and the sums over keys, the 2 for luck; dropout
-    divides what it keeps.
+    divides what it keeps. An output of 16 bits is rounded once; where products are in bfloat16, so
+    are the weights: two units of its precision, relative to the largest value, are for both.
 
     Parameters
     ----------
     query, key, value : ndarray, shape (..., heads, length, dim)
+        Of any storage type; with a block_table, key and value are pages.
     options : dict
         As for :func:`regard.attention`.
 
@@ -40,7 +43,14 @@ def bounds(query: Array, key: Array, value: Array, options: dict[str, Any]) -> t
     >>> bounds(one, one, one, {})[0] == 8 * 2.0**-23
     True
     """
-    eps = float(np.finfo(query.dtype).eps)
+    eps = EPS["float64" if query.dtype == np.float64 else "float32"]
+    unit = EPS[name_of(query)]
+    options = dict(options)
+    scales = [options.pop(name, None) for name in ("key_scales", "value_scales")]
+    table = options.pop("block_table", None)
+    query = reference.stored(query)
+    key = reference.stored(key, scales[0], table)
+    value = reference.stored(value, scales[1], table)
     batch = np.broadcast_shapes(*(x.shape[:-3] for x in (query, key, value)))
     shape = (*batch, *query.shape[-3:-1], key.shape[-2])
     largest = _products(query, key, options) + 2 * _added(shape, options)
@@ -49,7 +59,8 @@ def bounds(query: Array, key: Array, value: Array, options: dict[str, Any]) -> t
         largest = max(largest, 2 * float(magnitude(sinks).max(initial=0)))
     error = eps * (6 + largest)
     kept = 1 - options.get("dropout", 0.0)
-    return error * float(magnitude(value).max(initial=0)) / kept, error
+    of_output = error if unit <= EPS["float32"] else error + 2 * unit
+    return of_output * float(magnitude(value).max(initial=0)) / kept, error
 
 
 def _products(query: Array, key: Array, options: dict[str, Any]) -> float:

@@ -13,6 +13,8 @@ import regard
 from regard._progress import progress
 from regard.cli.budget import magnitude
 from regard.cli.problems import Array, Problem, draw
+from regard.cli.storage import EPS, name_of
+from regard.reference import stored
 
 # Of each ISA; the first failures tell most of what there is to tell.
 SHOWN, LISTED = 3, 15
@@ -94,7 +96,7 @@ def run(problem: Problem, index: int, tally: Tally) -> None:
         tally.seconds += time.perf_counter() - start
         fault = wrong(problem, output, lse)
         if fault is None:
-            name, error = str(problem.query.dtype), distance(output, problem.expected[0])
+            name, error = name_of(problem.query), distance(stored(output), problem.expected[0])
             tally.largest[name] = max(tally.largest.get(name, 0.0), error)
             tally.share = max(tally.share, error / (problem.bounds[0] or 1.0))
     tally.problems += 1
@@ -104,18 +106,20 @@ def run(problem: Problem, index: int, tally: Tally) -> None:
 
 def wrong(problem: Problem, output: Array, lse: Array) -> str | None:
     """Say what is wrong with a result, or None."""
+    # An LSE is of the type that is computed in.
+    lse_type = "float64" if problem.query.dtype == np.float64 else "float32"
     expected_output, expected_lse = problem.expected
     bound, lse_bound = problem.bounds
     # An LSE has the size of the scores, and is rounded itself.
     largest_lse = float(magnitude(expected_lse).max(initial=0))
-    lse_bound += 2 * float(np.finfo(problem.query.dtype).eps) * largest_lse
-    for name, got, expected, limit in (
-        ("output", output, expected_output, bound),
-        ("LSE", lse, expected_lse, lse_bound),
+    lse_bound += 2 * EPS[lse_type] * largest_lse
+    for name, got, expected, dtype, limit in (
+        ("output", output, expected_output, name_of(problem.query), bound),
+        ("LSE", lse, expected_lse, lse_type, lse_bound),
     ):
-        if got.shape != expected.shape or got.dtype != problem.query.dtype:
-            return f"{name} is {got.dtype} {got.shape}, not {problem.query.dtype} {expected.shape}"
-        error = distance(got, expected)
+        if got.shape != expected.shape or name_of(got) != dtype:
+            return f"{name} is {name_of(got)} {got.shape}, not {dtype} {expected.shape}"
+        error = distance(stored(got), expected)
         if not error <= limit:
             return f"{name} is off by {error:.2g}, the bound is {limit:.2g}"
     return None
@@ -130,14 +134,16 @@ def distance(got: Array, expected: Array) -> float:
 
 def print_summary(tallies: dict[str, Tally]) -> None:
     """Print one line for each ISA."""
-    print("ISA           problems  wrong   max error float32   float64   of bound      time")
+    print(f"{'':30}largest error")
+    types = "".join(f"{name:>10}" for name in EPS)
+    print(f"ISA           problems  wrong{types}   of bound      time")
     for isa, tally in tallies.items():
-        float32, float64 = (
-            f"{tally.largest[name]:.1e}" if name in tally.largest else "-"
-            for name in ("float32", "float64")
+        errors = "".join(
+            f"{tally.largest[name]:10.1e}" if name in tally.largest else f"{'-':>10}"
+            for name in EPS
         )
         print(
-            f"{isa:12}  {tally.problems:8}  {len(tally.failures):5}   {float32:>17}  {float64:>8}"
+            f"{isa:12}  {tally.problems:8}  {len(tally.failures):5}{errors}"
             f"  {tally.share:9.0%}  {tally.seconds:6.1f} s"
         )
 

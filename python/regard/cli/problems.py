@@ -21,6 +21,7 @@ import regard
 from regard import reference
 from regard.cli import budget
 from regard.cli.options import GRIDS, Options
+from regard.cli.storage import KINDS, PAGE_SIZES, into, into_pages, name_of, types_of
 
 Array = NDArray[Any]
 
@@ -68,8 +69,9 @@ class Problem:
 
     def __str__(self) -> str:
         """Shapes and options, a few short lines."""
-        lines = [f"{name:5}  {getattr(self, name).shape}" for name in ("query", "key", "value")]
-        lines[0] += f" {self.query.dtype}, {self.layout}"
+        arrays = {name: getattr(self, name) for name in ("query", "key", "value")}
+        lines = [f"{name:5}  {x.shape} {name_of(x)}" for name, x in arrays.items()]
+        lines[0] += f", {self.layout}"
         lines[0] += ", NaN where no query may look" if self.poisoned else ""
         lines += [f"{name} = {_described(name, x)}" for name, x in self.options.items()]
         return "\n".join(lines)
@@ -77,7 +79,7 @@ class Problem:
 
 def _described(name: str, x: Any) -> str:
     """Say what a line has room for: numbers, or what kind of array there is."""
-    if name in ("mask", "bias"):
+    if name in ("mask", "bias", "key_scales", "value_scales", "block_table"):
         return f"{getattr(x, 'dtype', type(x).__name__)} {x.shape}"
     return " ".join(repr(x).split())
 
@@ -111,7 +113,8 @@ def draw(seed: int, index: int) -> Problem:
     def pick(choices: Any) -> Any:
         return choices[rng.integers(len(choices))]
 
-    dtype = pick((np.float32, np.float64))
+    kind = pick(KINDS)
+    dtype = np.float64 if kind == "float64" else np.float32
     batch = (0,) if chance(0.05) else pick(BATCHES)
     kv_heads = pick((1, 1, 2, 3))
     heads = kv_heads * pick((1, 1, 2, 4))
@@ -120,6 +123,9 @@ def draw(seed: int, index: int) -> Problem:
     grid = pick(GRIDS) if chance(0.04) else None
     if grid is not None:
         queries = keys = grid[0] * grid[1]
+    page_size = pick(PAGE_SIZES) if grid is None and len(batch) == 1 and chance(0.4) else None
+    if page_size is not None:
+        keys = -(-keys // page_size) * page_size
     head_dim = pick(HEAD_DIMS)
     value_dim = head_dim if chance(0.7) else pick(HEAD_DIMS)
     # One batch axis of keys and values may be 1 and so serve every query.
@@ -138,9 +144,25 @@ def draw(seed: int, index: int) -> Problem:
     if poisoned:
         key[..., hidden, :] = np.nan
         value[..., hidden, :] = pick((np.nan, np.inf))
+    options = drawn.drawn
+    if page_size is not None:
+        blocks = keys // page_size
+        table = rng.permutation(batch[0] * blocks + 2)[2:].reshape(batch[0], blocks)
+        key, value = (
+            into_pages(np.broadcast_to(x, (*batch, *x.shape[-3:])), table, page_size)
+            for x in (key, value)
+        )
+        lengths = options.setdefault("key_lengths", np.full(batch, keys))
+        needed = -(-lengths[:, np.newaxis] // page_size)
+        options["block_table"] = np.where(np.arange(blocks) < needed, table, -1)
     layout = pick(tuple(LAYOUTS))
-    query, key, value = (LAYOUTS[layout](x) for x in (query, key, value))
-    return Problem(query, key, value, drawn.drawn, layout, poisoned)
+    arrays: dict[str, Array] = {"query": query, "key": key, "value": value}
+    for (name, array), of in zip(arrays.items(), types_of(rng, kind), strict=True):
+        x, scales = into(array, of)
+        arrays[name] = LAYOUTS[layout](x)
+        if scales is not None:
+            options[f"{name}_scales"] = scales
+    return Problem(**arrays, options=options, layout=layout, poisoned=poisoned)
 
 
 def length(rng: np.random.Generator) -> int:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import numbers
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from regard._bfloat16 import is_bfloat16
+from regard.positions._rotation import Rotation
 from regard.positions._scaling import Scaling, unscaled
 
 
@@ -120,38 +124,80 @@ def rope(
     >>> regard.positions.rope(query, [100], scaling=scaling).dtype
     dtype('float32')
     """
-    features = np.asarray(x)
-    if features.dtype.kind != "f":
-        raise TypeError(f"rope: x has dtype {features.dtype}.\n  Give floats.")
-    if features.ndim < 2:
-        raise ValueError(f"rope: x has shape {features.shape}.\n  Give (..., length, head_dim).")
-    dim = _rotated(dim, features.shape[-1])
-    _check_base(base, "rope")
-    frequencies, factor = (
-        (unscaled(base, dim), 1.0) if scaling is None else (scaling.frequencies(base, dim))
-    )
-    angles = _positions(positions, features.shape)[..., np.newaxis] * frequencies
-    # Half precision is rounded once, at the end.
-    dtype = np.result_type(features.dtype, np.float32)
-    cos, sin = (factor * np.cos(angles)).astype(dtype), (factor * np.sin(angles)).astype(dtype)
+    return Rope(base, interleaved, dim, scaling)(x, positions)
 
-    half = dim // 2
-    first, second = (
-        (slice(0, dim, 2), slice(1, dim, 2)) if interleaved else (slice(half), slice(half, dim))
-    )
-    a, b = features[..., first], features[..., second]
-    turned = np.empty_like(features, subok=False)
-    turned[..., first] = a * cos - b * sin
-    turned[..., second] = a * sin + b * cos
-    turned[..., dim:] = features[..., dim:]
-    return turned
+
+@dataclass(frozen=True)
+class Rope:
+    """Rotary position embedding with its parameters, e.g. for a `KVCache`.
+
+    ``Rope(...)(x, positions)`` is ``rope(x, positions, ...)``.
+
+    Parameters
+    ----------
+    base : float, default 10000
+    interleaved : bool, default False
+    dim : int, optional
+    scaling : Scaling, optional
+        As in `rope`.
+
+    Raises
+    ------
+    ValueError
+        base is not above 1.
+    TypeError
+        dim is not a whole number.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import regard
+    >>> rope = regard.positions.Rope(base=500000.0, scaling=regard.positions.Llama3())
+    >>> rope(np.ones((8, 1, 64), dtype=np.float32), [100]).shape
+    (8, 1, 64)
+    """
+
+    base: float = 10000.0
+    interleaved: bool = False
+    dim: int | None = None
+    scaling: Scaling | None = None
+
+    def __post_init__(self) -> None:
+        _check_base(self.base, "rope")
+        dim = self.dim
+        if dim is not None and (
+            isinstance(dim, bool) or not isinstance(dim, (numbers.Integral, np.integer))
+        ):
+            raise TypeError(f"rope: dim is {dim!r}.\n  Give a whole number.")
+
+    def __call__(self, x: ArrayLike, positions: ArrayLike | None = None) -> NDArray[Any]:
+        """Turn x (..., S, D), as `rope` does."""
+        features = np.asarray(x)
+        if features.dtype.kind != "f" and not is_bfloat16(features.dtype):
+            raise TypeError(f"rope: x has dtype {features.dtype}.\n  Give floats.")
+        if features.ndim < 2:
+            raise ValueError(
+                f"rope: x has shape {features.shape}.\n  Give (..., length, head_dim)."
+            )
+        rotation = self.rotation(features.shape[-1])
+        return rotation.turn(features, _positions(positions, features.shape))
+
+    def rotation(self, features: int) -> Rotation:
+        """Make what turns vectors of so many features, the same object for the same parameters."""
+        return _rotation(self, features)
+
+
+@lru_cache(maxsize=16)
+def _rotation(rope: Rope, features: int) -> Rotation:
+    dim = _rotated(rope.dim, features)
+    if rope.scaling is None:
+        return Rotation(unscaled(rope.base, dim), 1.0, rope.interleaved)
+    return Rotation(*rope.scaling.frequencies(rope.base, dim), rope.interleaved)
 
 
 def _rotated(dim: int | None, features: int) -> int:
     if dim is None:
         dim = features
-    if isinstance(dim, bool) or not isinstance(dim, (numbers.Integral, np.integer)):
-        raise TypeError(f"rope: dim is {dim!r}.\n  Give a whole number.")
     if dim % 2 or not 0 < dim <= features:
         raise ValueError(
             f"rope: dim is {dim}, and x has {features} features.\n  Give an even number of leading "

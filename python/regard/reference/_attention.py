@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from regard.reference._shapes import Array, Causal, DenseMask, PositionBias, Window
 from regard.reference._softmax import attend, probabilities
+from regard.reference._stored import write
 
 
 # fmt: off
@@ -18,10 +19,11 @@ def attention(
     window: Window = None, mask: ArrayLike | DenseMask | None = None,
     bias: ArrayLike | None = None, position_bias: PositionBias | None = None,
     key_lengths: ArrayLike | None = None, query_lengths: ArrayLike | None = None,
-    query_offset: ArrayLike | None = None, scale: ArrayLike | None = None,
-    softcap: ArrayLike | None = None, alibi_slopes: ArrayLike | None = None,
-    sinks: ArrayLike | None = None, similarity: Literal["dot", "cosine"] = "dot",
-    dropout: float = 0.0, seed: int | None = None,
+    query_offset: ArrayLike | None = None, block_table: ArrayLike | None = None,
+    key_scales: ArrayLike | None = None, value_scales: ArrayLike | None = None,
+    scale: ArrayLike | None = None, softcap: ArrayLike | None = None,
+    alibi_slopes: ArrayLike | None = None, sinks: ArrayLike | None = None,
+    similarity: Literal["dot", "cosine"] = "dot", dropout: float = 0.0, seed: int | None = None,
     return_lse: Literal[False] = False, out: NDArray[Any] | None = None,
     num_threads: int | None = None) -> NDArray[Any]: ...
 @overload
@@ -30,10 +32,11 @@ def attention(
     window: Window = None, mask: ArrayLike | DenseMask | None = None,
     bias: ArrayLike | None = None, position_bias: PositionBias | None = None,
     key_lengths: ArrayLike | None = None, query_lengths: ArrayLike | None = None,
-    query_offset: ArrayLike | None = None, scale: ArrayLike | None = None,
-    softcap: ArrayLike | None = None, alibi_slopes: ArrayLike | None = None,
-    sinks: ArrayLike | None = None, similarity: Literal["dot", "cosine"] = "dot",
-    dropout: float = 0.0, seed: int | None = None,
+    query_offset: ArrayLike | None = None, block_table: ArrayLike | None = None,
+    key_scales: ArrayLike | None = None, value_scales: ArrayLike | None = None,
+    scale: ArrayLike | None = None, softcap: ArrayLike | None = None,
+    alibi_slopes: ArrayLike | None = None, sinks: ArrayLike | None = None,
+    similarity: Literal["dot", "cosine"] = "dot", dropout: float = 0.0, seed: int | None = None,
     return_lse: Literal[True], out: NDArray[Any] | None = None,
     num_threads: int | None = None) -> tuple[NDArray[Any], Array]: ...
 # fmt: on
@@ -50,6 +53,9 @@ def attention(
     key_lengths: ArrayLike | None = None,
     query_lengths: ArrayLike | None = None,
     query_offset: ArrayLike | None = None,
+    block_table: ArrayLike | None = None,
+    key_scales: ArrayLike | None = None,
+    value_scales: ArrayLike | None = None,
     scale: ArrayLike | None = None,
     softcap: ArrayLike | None = None,
     alibi_slopes: ArrayLike | None = None,
@@ -68,10 +74,15 @@ def attention(
     query : array_like, shape (..., Hq, Sq, D), (Sq, D) or (D,)
     key : array_like, shape (..., Hkv, Sk, D) or (Sk, D)
     value : array_like, shape (..., Hkv, Sk, Dv) or (Sk, Dv)
-        Hq must be a multiple of Hkv. The leading axes broadcast.
+        Hq must be a multiple of Hkv. The leading axes broadcast. Numbers of any type, bfloat16
+        included; what they stand for is taken as float64.
     causal, window, mask, key_lengths, query_lengths, query_offset
         Which keys a query sees; see :func:`visible`. A row past its query length has output 0 and
         LSE -inf.
+    block_table : array_like of int, shape (..., blocks), optional
+        Key and value are pages; see :func:`stored`. Needs key_lengths.
+    key_scales, value_scales : array_like of float, shape (..., Hkv, Sk), optional
+        Factors of the rows of key and value; see :func:`stored`.
     bias, position_bias, scale, softcap, alibi_slopes, similarity
         What a score is; see :func:`scores`. A bias of -inf masks as well.
     sinks : array_like of float, shape (Hq,), optional
@@ -115,13 +126,14 @@ def attention(
         position_bias=position_bias, key_lengths=key_lengths, query_lengths=query_lengths,
         query_offset=query_offset, scale=scale, softcap=softcap, alibi_slopes=alibi_slopes,
         sinks=sinks, similarity=similarity, dropout=dropout, seed=seed,
+        key_scales=key_scales, value_scales=value_scales, block_table=block_table,
     )  # fmt: skip
     if np.ndim(query) == 1:
         o, lse = o[..., 0, :], lse[..., 0]
     if max(np.ndim(query), np.ndim(key), np.ndim(value)) == 2:
         o, lse = o[0], lse[0]
     if out is not None:
-        out[...] = o
+        write(out, o)
     result = o if out is None else out
     return (result, lse) if return_lse else result
 

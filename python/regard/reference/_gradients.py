@@ -17,6 +17,7 @@ from regard.reference._shapes import (
     with_heads,
 )
 from regard.reference._softmax import probabilities, weighted_sum
+from regard.reference._stored import values
 from regard.reference.philox import factors
 
 _POSITIONS = ("causal", "key_lengths", "query_lengths", "query_offset")
@@ -90,19 +91,19 @@ def gradients(
     >>> bool(np.isclose((loss(x + step) - loss(x - step)) / 2e-5, total[1, 0]))
     True
     """
-    q, k, v = with_heads(query), with_heads(key), with_heads(value)
+    q, k, v = (with_heads(values(x)) for x in (query, key, value))
     p, lse, sees = probabilities(
         query, key, batch=v.shape[:-3], elements=elements, **_undropped(options)
     )
     shape = p.shape
     r = _kept(options, shape, elements)
-    keys, values = per_query_head(k, shape[-3]), per_query_head(v, shape[-3])
-    do = np.asarray(dout, np.float64).reshape(*shape[:-1], v.shape[-1])
+    keys, in_values = per_query_head(k, shape[-3]), per_query_head(v, shape[-3])
+    do = values(dout).reshape(*shape[:-1], v.shape[-1])
     dl = np.zeros(lse.shape) if dlse is None else np.asarray(dlse, np.float64).reshape(lse.shape)
     with np.errstate(all="ignore"):  # NaN and Inf are legal here, and stay in rows that see them
-        out = weighted_sum(p * r, values, sees)
+        out = weighted_sum(p * r, in_values, sees)
         d = (do * out).sum(axis=-1) - dl
-        dp = r * np.where(sees, do @ values.swapaxes(-1, -2), 0)
+        dp = r * np.where(sees, do @ in_values.swapaxes(-1, -2), 0)
         ds = np.where(sees, p * (dp - d[..., np.newaxis]), 0)
         dv = weighted_sum((p * r).swapaxes(-1, -2), do, sees.swapaxes(-1, -2))
         of_scores = _by_what_is_added(ds, options)

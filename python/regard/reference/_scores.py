@@ -14,6 +14,7 @@ from regard.reference._shapes import (
     per_query_head,
     with_heads,
 )
+from regard.reference._stored import values
 
 
 def scores(
@@ -68,7 +69,7 @@ def scores(
     >>> reference.scores([[[3.0, 4.0]]], [[[1.0, 0.0], [0.0, 2.0]]], similarity="cosine")
     array([[[0.6, 0.8]]])
     """
-    q, k = with_heads(query), with_heads(key)
+    q, k = with_heads(values(query)), with_heads(values(key))
     if q.shape[-1] != k.shape[-1] or q.shape[-1] == 0:
         raise ValueError(f"query and key need one head_dim > 0: {q.shape}, {k.shape}")
     if similarity not in ("dot", "cosine"):
@@ -95,7 +96,7 @@ def scores(
         if position_bias is not None:
             s += _dense_bias(position_bias, heads, queries, keys, offset)
         if bias is not None:
-            s += np.broadcast_to(np.asarray(bias, dtype=np.float64), s.shape)
+            s += np.broadcast_to(values(bias), s.shape)
     return s
 
 

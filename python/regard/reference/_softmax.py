@@ -9,16 +9,23 @@ from numpy.typing import ArrayLike, NDArray
 
 from regard.reference._scores import scores
 from regard.reference._shapes import Array, lengths, offsets, per_query_head, with_heads
+from regard.reference._stored import check_pages, stored
 from regard.reference._visible import visible
 from regard.reference.philox import factors
 
 
 def attend(
-    query: ArrayLike, key: ArrayLike, value: ArrayLike, **options: Any
+    query: ArrayLike,
+    key: ArrayLike,
+    value: ArrayLike,
+    *,
+    value_scales: ArrayLike | None = None,
+    block_table: ArrayLike | None = None,
+    **options: Any,
 ) -> tuple[Array, Array]:
     """Return O and LSE, with an axis for heads and one for queries whatever the inputs have."""
-    v = with_heads(value)
-    p, lse, sees = probabilities(query, key, batch=v.shape[:-3], **options)
+    v = with_heads(stored(value, value_scales, block_table))
+    p, lse, sees = probabilities(query, key, batch=v.shape[:-3], block_table=block_table, **options)
     return weighted_sum(p, per_query_head(v, p.shape[-3]), sees), lse
 
 
@@ -38,6 +45,8 @@ def probabilities(
     query_offset: ArrayLike | None = None,
     window: Any = None,
     mask: Any = None,
+    key_scales: ArrayLike | None = None,
+    block_table: ArrayLike | None = None,
     **of_scores: Any,
 ) -> tuple[Array, Array, NDArray[np.bool_]]:
     """Return P, LSE and which keys are seen, (..., Hq, Sq, Sk) or what broadcasts to it.
@@ -46,7 +55,9 @@ def probabilities(
     knows the batch elements by, their flat indices if not given. `of_scores` are the options of
     :func:`scores` that are no others' as well.
     """
-    q, k = with_heads(query), with_heads(key)
+    if block_table is not None:
+        check_pages(block_table, key_lengths, np.shape(key)[1])
+    q, k = with_heads(stored(query)), with_heads(stored(key, key_scales, block_table))
     batch = np.broadcast_shapes(q.shape[:-3], k.shape[:-3], batch)
     shape = (*batch, *q.shape[-3:-1], k.shape[-2])
     positions: dict[str, Any] = {

@@ -11,6 +11,7 @@ from regard.reference._gradients import _before_softcap, _kept, _undropped
 from regard.reference._scores import unit_vectors
 from regard.reference._shapes import Array, per_head, per_query_head, with_heads
 from regard.reference._softmax import probabilities, weighted_sum
+from regard.reference._stored import values
 
 
 def attention_jvp(
@@ -52,16 +53,16 @@ def attention_jvp(
     >>> bool(np.allclose(dout, reference.attention(q, k, dv)))  # linear in the values
     True
     """
-    q, k, v = with_heads(query), with_heads(key), with_heads(value)
+    q, k, v = (with_heads(values(x)) for x in (query, key, value))
     p, lse, sees = probabilities(query, key, batch=v.shape[:-3], **_undropped(options))
     heads = p.shape[-3]
     r = _kept(options, p.shape, None)
-    dq = np.zeros_like(q) if dquery is None else with_heads(dquery)
+    dq = np.zeros_like(q) if dquery is None else with_heads(values(dquery))
     dk, dv = (
-        per_query_head(np.zeros_like(x) if dx is None else with_heads(dx), heads)
+        per_query_head(np.zeros_like(x) if dx is None else with_heads(values(dx)), heads)
         for x, dx in ((k, dkey), (v, dvalue))
     )
-    keys, values = per_query_head(k, heads), per_query_head(v, heads)
+    keys, in_values = per_query_head(k, heads), per_query_head(v, heads)
     cosine = options.get("similarity", "dot") == "cosine"
     scale = options.get("scale")
     if scale is None:
@@ -73,8 +74,8 @@ def attention_jvp(
         ds = np.where(sees, ds * per_head("scale", scale, heads), 0)
         ds = _before_softcap(np.broadcast_to(ds, p.shape), q, k, options)
         dlse = (p * ds).sum(axis=-1)
-        out = weighted_sum(p * r, values, sees)
-        dout = weighted_sum(p * (ds - dlse[..., np.newaxis]) * r, values, sees)
+        out = weighted_sum(p * r, in_values, sees)
+        dout = weighted_sum(p * (ds - dlse[..., np.newaxis]) * r, in_values, sees)
         dout += weighted_sum(p * r, dv, sees)
     if np.ndim(query) == 1:
         out, dout, lse, dlse = out[..., 0, :], dout[..., 0, :], lse[..., 0], dlse[..., 0]

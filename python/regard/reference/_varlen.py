@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from regard.reference._shapes import Array, DenseMask
 from regard.reference._softmax import attend
+from regard.reference._stored import check_pages, stored, values, write
 from regard.reference._visible import dense_mask
 
 
@@ -18,8 +19,11 @@ def varlen_attention(
     key: ArrayLike,
     value: ArrayLike,
     cu_seqlens_q: ArrayLike,
-    cu_seqlens_k: ArrayLike,
+    cu_seqlens_k: ArrayLike | None,
     *,
+    key_scales: ArrayLike | None = None,
+    value_scales: ArrayLike | None = None,
+    block_table: ArrayLike | None = None,
     mask: ArrayLike | DenseMask | None = None,
     bias: ArrayLike | None = None,
     return_lse: bool = False,
@@ -35,6 +39,10 @@ def varlen_attention(
     value : array_like, shape (Tk, Hkv, Dv)
     cu_seqlens_q, cu_seqlens_k : array_like of int, shape (pieces + 1,)
         Piece n holds rows cu_seqlens[n] up to cu_seqlens[n + 1]; from 0 to Tq or Tk, never falling.
+        With a block_table, whose elements are the pieces, cu_seqlens_k is None.
+    key_scales, value_scales : array_like of float, shape (Tk, Hkv), optional
+    block_table : array_like of int, shape (pieces, blocks), optional
+        See :func:`stored`. Needs key_lengths.
     mask, bias : broadcast to (pieces, Hq, max_q, max_k)
         As for :func:`attention`; max_q and max_k are the largest lengths of any piece, and a
         shorter piece takes the upper left corner.
@@ -58,66 +66,75 @@ def varlen_attention(
     >>> reference.varlen_attention(x, x, x, [0, 2, 5], [0, 2, 5], scale=0.0).ravel()
     array([0.5, 0.5, 3. , 3. , 3. ])
     """
-    q, k, v = (np.asarray(x, dtype=np.float64) for x in (query, key, value))
-    o, lse = np.empty((len(q), q.shape[1], v.shape[-1])), np.empty((q.shape[1], len(q)))
-    for rows, keys, own in pieces(q, k, cu_seqlens_q, cu_seqlens_k, mask, bias, options):
-        part, part_lse = attend(
-            one_element(q[rows]), one_element(k[keys]), one_element(v[keys]), **own
+    q = values(query)
+    cuts = cuts_of("cu_seqlens_q", cu_seqlens_q, len(q))
+    pieces, heads = len(cuts) - 1, q.shape[1]
+    if block_table is not None:
+        check_pages(block_table, options.get("key_lengths"), np.shape(key)[1])
+        keys = list(stored(key, key_scales, block_table))
+        in_values = list(stored(value, value_scales, block_table))
+    else:
+        keys, in_values = (
+            pieces_of("cu_seqlens_k", cu_seqlens_k, stored(x, scales))
+            for x, scales in ((key, key_scales), (value, value_scales))
         )
+    if len(keys) != pieces:
+        raise ValueError(f"cu_seqlens_q has {pieces} pieces, and there are {len(keys)} of keys")
+    longest = [int(np.diff(cuts).max(initial=0)), max((k.shape[1] for k in keys), default=0)]
+    by_piece = ByPiece((pieces, heads, *longest), mask, bias, options)
+
+    o, lse = np.empty((len(q), heads, np.shape(value)[-1])), np.empty((heads, len(q)))
+    for n in range(pieces):
+        rows = slice(*cuts[n : n + 2])
+        part, part_lse = attend(
+            q[rows].swapaxes(0, 1)[np.newaxis], keys[n][np.newaxis], in_values[n][np.newaxis],
+            **by_piece.options(n, rows.stop - rows.start, keys[n].shape[1]),
+        )  # fmt: skip
         o[rows], lse[:, rows] = part[0].swapaxes(0, 1), part_lse[0]
     if out is not None:
-        out[...] = o
+        write(out, o)
     result = o if out is None else out
     return (result, lse) if return_lse else result
 
 
-def pieces(
-    q: Array,
-    k: Array,
-    cu_seqlens_q: ArrayLike,
-    cu_seqlens_k: ArrayLike,
-    mask: ArrayLike | DenseMask | None,
-    bias: ArrayLike | None,
-    options: dict[str, Any],
-) -> Iterator[tuple[slice, slice, dict[str, Any]]]:
-    """Yield the queries, keys and options of each piece, which is a batch of one."""
-    cuts_q, cuts_k = (
-        _cuts("cu_seqlens_q", cu_seqlens_q, len(q)),
-        _cuts("cu_seqlens_k", cu_seqlens_k, len(k)),
-    )
-    count = len(cuts_q) - 1
-    if len(cuts_k) - 1 != count:
-        raise ValueError(f"cu_seqlens_q has {count} pieces and cu_seqlens_k {len(cuts_k) - 1}")
-    heads = q.shape[1]
-    longest = [int(np.diff(cuts).max(initial=0)) for cuts in (cuts_q, cuts_k)]
-    pairs = (count, heads, *longest)
-    options = {name: x for name, x in options.items() if name != "num_threads"}
-    broadcast: dict[str, Any] = {}
-    if mask is not None:
-        broadcast["mask"] = np.broadcast_to(dense_mask(mask), pairs)
-    if bias is not None:
-        broadcast["bias"] = np.broadcast_to(bias, pairs)
-    for name in ("key_lengths", "query_lengths", "query_offset", "alibi_slopes"):
-        if options.get(name) is not None:
-            per_piece = (count, heads) if name == "alibi_slopes" else (count,)
-            broadcast[name] = np.broadcast_to(options.pop(name), per_piece)
-    for n in range(count):
-        rows, keys = slice(*cuts_q[n : n + 2]), slice(*cuts_k[n : n + 2])
-        corner = (..., slice(rows.stop - rows.start), slice(keys.stop - keys.start))
+class ByPiece:
+    """The options of pieces, each of which is a batch of one."""
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        mask: ArrayLike | DenseMask | None,
+        bias: ArrayLike | None,
+        options: dict[str, Any],
+    ) -> None:
+        self._alike = {name: x for name, x in options.items() if name != "num_threads"}
+        self._each: dict[str, Any] = {}
+        if mask is not None:
+            self._each["mask"] = np.broadcast_to(dense_mask(mask), shape)
+        if bias is not None:
+            self._each["bias"] = np.broadcast_to(bias, shape)
+        for name in ("key_lengths", "query_lengths", "query_offset", "alibi_slopes"):
+            if options.get(name) is not None:
+                per_piece = shape[:2] if name == "alibi_slopes" else shape[:1]
+                self._each[name] = np.broadcast_to(self._alike.pop(name), per_piece)
+
+    def options(self, n: int, queries: int, keys: int) -> dict[str, Any]:
+        """Return those of piece n."""
+        corner = (..., slice(queries), slice(keys))
         own = {
             name: x[n : n + 1][corner] if name in ("mask", "bias") else x[n : n + 1]
-            for name, x in broadcast.items()
+            for name, x in self._each.items()
         }
-        yield rows, keys, {"elements": np.array([n]), **own, **options}
+        return {"elements": np.array([n]), **own, **self._alike}
 
 
-def one_element(x: Array) -> Array:
-    """(length, heads, dim) as a batch of one, so that options by element keep their axis."""
-    element: Array = x.swapaxes(0, 1)[np.newaxis]
-    return element
+def pieces_of(name: str, cuts: ArrayLike | None, x: Array) -> list[Array]:
+    """Cut (total, heads, dim) into pieces of (heads, length, dim)."""
+    starts = cuts_of(name, () if cuts is None else cuts, len(x))
+    return [x[first:last].swapaxes(0, 1) for first, last in pairwise(starts)]
 
 
-def _cuts(name: str, cuts: ArrayLike, total: int) -> NDArray[np.int64]:
+def cuts_of(name: str, cuts: ArrayLike, total: int) -> NDArray[np.int64]:
     """Check where the pieces begin and end."""
     a = np.asarray(cuts)
     if a.ndim != 1 or a.dtype.kind not in "iu" or len(a) == 0:

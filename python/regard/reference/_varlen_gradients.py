@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from regard.reference._gradients import Gradients, gradients, sum_to
-from regard.reference._shapes import Array, DenseMask
-from regard.reference._varlen import one_element, pieces
+from regard.reference._shapes import DenseMask
+from regard.reference._stored import values
+from regard.reference._varlen import ByPiece, cuts_of
 
 
 def varlen_gradients(
@@ -40,50 +41,43 @@ def varlen_gradients(
     -------
     Gradients
     """
-    q, k, v, do = (np.asarray(x, dtype=np.float64) for x in (query, key, value, dout))
+    q, k, v, do = (values(x) for x in (query, key, value, dout))
     dl = np.zeros((q.shape[1], len(q))) if dlse is None else np.asarray(dlse, np.float64)
     dq, dk, dv = np.zeros(q.shape), np.zeros(k.shape), np.zeros(v.shape)
-    cuts = np.asarray(cu_seqlens_q), np.asarray(cu_seqlens_k)
-    # What pieces share gathers here, with an entry for each piece until the end.
-    shared: dict[str, Array] = {}
-    for name, x in (("bias", bias), ("alibi_slopes", options.get("alibi_slopes"))):
-        if x is not None:
-            longest = tuple(int(np.diff(c).max(initial=0)) for c in cuts)
-            own = (q.shape[1], *longest) if name == "bias" else (q.shape[1],)
-            shared[name] = np.zeros((len(cuts[0]) - 1, *own))
-    for name, x in (
-        ("sinks", options.get("sinks")),
-        ("position_bias", options.get("position_bias")),
-    ):
-        if x is not None:
-            shared[name] = np.zeros(np.shape(x) if name == "sinks" else x.table.shape)
-    for n, (rows, keys, own_options) in enumerate(pieces(q, k, *cuts, mask, bias, options)):
-        part = gradients(
-            one_element(do[rows]), one_element(q[rows]), one_element(k[keys]),
-            one_element(v[keys]), dlse=dl[np.newaxis, :, rows], **own_options,
-        )  # fmt: skip
-        for total, own_part, at in (
-            (dq, part.query, rows),
-            (dk, part.key, keys),
-            (dv, part.value, keys),
-        ):
-            total[at] = own_part[0].swapaxes(0, 1)
+    cuts = (
+        cuts_of("cu_seqlens_q", cu_seqlens_q, len(q)),
+        cuts_of("cu_seqlens_k", cu_seqlens_k, len(k)),
+    )
+    longest = tuple(int(np.diff(c).max(initial=0)) for c in cuts)
+    shape = len(cuts[0]) - 1, q.shape[1], *longest
+    by_piece = ByPiece(shape, mask, bias, options)
+    slopes, sinks, table = (options.get(n) for n in ("alibi_slopes", "sinks", "position_bias"))
+    # Of each piece, or of all together.
+    dbias, dslopes = np.zeros(shape), np.zeros(shape[:2])
+    dsinks = np.zeros(np.shape(sinks)) if sinks is not None else None
+    dtable = np.zeros(table.table.shape) if table is not None else None
+    for n in range(shape[0]):
+        rows, keys = (slice(*c[n : n + 2]) for c in cuts)
+        own = [x.swapaxes(0, 1)[np.newaxis] for x in (do[rows], q[rows], k[keys], v[keys])]
+        sizes = rows.stop - rows.start, keys.stop - keys.start
+        part = gradients(*own, dlse=dl[np.newaxis, :, rows], **by_piece.options(n, *sizes))
+        dq[rows], dk[keys], dv[keys] = (
+            x[0].swapaxes(0, 1) for x in (part.query, part.key, part.value)
+        )
         if part.bias is not None:
-            sq, sk = part.bias.shape[-2:]
-            shared["bias"][n, :, :sq, :sk] = part.bias[0]
+            dbias[n, :, : sizes[0], : sizes[1]] = part.bias[0]
         if part.alibi_slopes is not None:
-            shared["alibi_slopes"][n] = part.alibi_slopes[0]
-        for name in ("sinks", "position_bias"):
-            if name in shared:
-                shared[name] += getattr(part, name)
+            dslopes[n] = part.alibi_slopes[0]
+        if dsinks is not None:
+            dsinks += part.sinks
+        if dtable is not None:
+            dtable += part.position_bias
     return Gradients(
         dq,
         dk,
         dv,
-        sum_to(shared["bias"], np.shape(bias)) if bias is not None else None,
-        shared.get("sinks"),
-        sum_to(shared["alibi_slopes"], np.shape(options["alibi_slopes"]))
-        if "alibi_slopes" in shared
-        else None,
-        shared.get("position_bias"),
+        sum_to(dbias, np.shape(bias)) if bias is not None else None,
+        dsinks,
+        sum_to(dslopes, np.shape(slopes)) if slopes is not None else None,
+        dtable,
     )

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from regard.reference._shapes import Causal, DenseMask, Window, lengths, offsets
+from regard.reference._stored import values
 
 # Further than any two positions are apart, and far enough from the end of int64 to be added.
 UNLIMITED = 2**62
@@ -82,7 +83,7 @@ def visible(
     if mask is not None:
         sees = sees & np.broadcast_to(dense_mask(mask), shape)
     if bias is not None:
-        sees = sees & (np.broadcast_to(bias, shape) != -np.inf)
+        sees = sees & (np.broadcast_to(values(bias), shape) != -np.inf)
     return sees
 
 

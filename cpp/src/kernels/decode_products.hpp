@@ -1,0 +1,213 @@
+// The two products of a few rows with many keys. The rows of K and V are read once, in the type
+// they are kept in, and widened in registers.
+//
+//   dot_block:     S[r][j] = sum_d Q[r][d] K[j][d]      d in the lanes
+//   weigh_rows:    C[r][c] += sum_j P[r][j] V[j][c]     c in the lanes
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernel_api.hpp"
+#include "storage.hpp"
+#include "stored_rows.hpp"
+#include "unroll.hpp"
+
+namespace regard::kernels {
+namespace {
+
+/// Sums in flight: enough to hide the latency of the additions.
+template <class V>
+constexpr int kDecodeSums = V::score_keys * V::score_vectors >= 16 ? 16 : 8;
+
+/// How far ahead rows are fetched, in bytes of their own: as far as memory is slow.
+constexpr std::ptrdiff_t kFetchAhead = 4096;
+
+/// The distance in memory from a row of `size` bytes to one that is to be fetched.
+inline std::ptrdiff_t ahead_of(std::ptrdiff_t size, std::ptrdiff_t stride) {
+  if (size == 0) return 0;  // values without a column
+  return (kFetchAhead + size - 1) / size * stride;
+}
+
+/// KEYS keys from K on, `stride` bytes apart, and ROWS rows of Q (padded with zeros to whole
+/// vectors); S[r][j] is at S[r * kDecodeChunk + j].
+template <class V, class E, int ROWS, int KEYS>
+REGARD_NOINLINE void dot_block(const char* K, std::ptrdiff_t stride, const typename V::scalar* Q,
+                               std::int64_t ldq, std::int64_t head_dim, typename V::scalar* S,
+                               std::ptrdiff_t ahead) {
+  using T = typename V::scalar;
+  using reg = typename V::reg;
+  constexpr int together = KEYS < 8 ? KEYS : 8;
+  constexpr int vectors = (KEYS * ROWS + V::lanes - 1) / V::lanes;
+  reg sums[vectors][V::lanes];
+  REGARD_UNROLL
+  for (int i = KEYS * ROWS; i < vectors * V::lanes; ++i)
+    sums[i / V::lanes][i % V::lanes] = V::zero();
+  REGARD_UNROLL
+  for (int first = 0; first < KEYS; first += together) {
+    reg s[together][ROWS];
+    REGARD_UNROLL
+    for (int j = 0; j < together; ++j) {
+      REGARD_UNROLL
+      for (int r = 0; r < ROWS; ++r) s[j][r] = V::zero();
+    }
+    const auto add = [&](std::int64_t c, const auto& load) {
+      reg q[ROWS];
+      REGARD_UNROLL
+      for (int r = 0; r < ROWS; ++r) q[r] = V::load(Q + r * ldq + c);
+      REGARD_UNROLL
+      for (int j = 0; j < together; ++j) {
+        const auto* at = reinterpret_cast<const E*>(K + (first + j) * stride) + c;
+        __builtin_prefetch(reinterpret_cast<const char*>(at) + ahead);
+        const reg k = load(at);
+        REGARD_UNROLL
+        for (int r = 0; r < ROWS; ++r) s[j][r] = V::fma(k, q[r], s[j][r]);
+      }
+    };
+    std::int64_t c = 0;
+    for (; c + V::lanes <= head_dim; c += V::lanes) {
+      add(c, [](const E* k) { return V::load(k); });
+    }
+    if (c < head_dim) add(c, [&](const E* k) { return load_first<V>(k, head_dim - c); });
+    REGARD_UNROLL
+    for (int j = 0; j < together; ++j) {
+      REGARD_UNROLL
+      for (int r = 0; r < ROWS; ++r) {
+        const int at = r * KEYS + first + j;
+        sums[at / V::lanes][at % V::lanes] = s[j][r];
+      }
+    }
+  }
+  alignas(64) T scores[vectors * V::lanes];
+  REGARD_UNROLL
+  for (int i = 0; i < vectors; ++i) V::store(scores + i * V::lanes, V::sum_lanes(sums[i]));
+  REGARD_UNROLL
+  for (int r = 0; r < ROWS; ++r) {
+    __builtin_memcpy(S + r * kDecodeChunk, scores + r * KEYS, KEYS * sizeof(T));
+  }
+}
+
+/// Scores of `keys` keys from K on. Blocks overlap at the end: a score is the same in each.
+template <class V, class E, int ROWS>
+void dot_rows(const char* K, std::ptrdiff_t stride, std::int64_t keys, const typename V::scalar* Q,
+              std::int64_t ldq, std::int64_t head_dim, typename V::scalar* S) {
+  constexpr int most = kDecodeSums<V> / ROWS;
+  const std::ptrdiff_t ahead = ahead_of(head_dim * static_cast<std::ptrdiff_t>(sizeof(E)), stride);
+  if (keys < most) {
+    for (std::int64_t j = 0; j < keys; ++j) {
+      dot_block<V, E, ROWS, 1>(K + j * stride, stride, Q, ldq, head_dim, S + j, ahead);
+    }
+    return;
+  }
+  for (std::int64_t next = 0; next < keys; next += most) {
+    const std::int64_t j = next + most <= keys ? next : keys - most;
+    dot_block<V, E, ROWS, most>(K + j * stride, stride, Q, ldq, head_dim, S + j, ahead);
+  }
+}
+
+/// VECTORS vectors of columns of C; with PART, one of which only `columns` elements exist.
+template <class V, class E, int ROWS, int VECTORS, bool PART>
+REGARD_NOINLINE void weigh_block(const char* rows, std::ptrdiff_t stride, std::int64_t keys,
+                                 std::int64_t columns, const typename V::scalar* P,
+                                 typename V::scalar* C, std::int64_t ldc, std::ptrdiff_t ahead) {
+  using reg = typename V::reg;
+  reg c[ROWS][VECTORS];
+  REGARD_UNROLL
+  for (int r = 0; r < ROWS; ++r) {
+    REGARD_UNROLL
+    for (int i = 0; i < VECTORS; ++i) c[r][i] = V::load(C + r * ldc + i * V::lanes);
+  }
+  for (std::int64_t j = 0; j < keys; ++j) {
+    const auto* row = reinterpret_cast<const E*>(rows + j * stride);
+    reg v[VECTORS];
+    REGARD_UNROLL
+    for (int i = 0; i < VECTORS; ++i) {
+      __builtin_prefetch(reinterpret_cast<const char*>(row + i * V::lanes) + ahead);
+      if constexpr (PART) {
+        v[i] = load_first<V>(row, columns);
+      } else {
+        v[i] = V::load(row + i * V::lanes);
+      }
+    }
+    REGARD_UNROLL
+    for (int r = 0; r < ROWS; ++r) {
+      const reg p = V::set1(P[r * kDecodeChunk + j]);
+      REGARD_UNROLL
+      for (int i = 0; i < VECTORS; ++i) c[r][i] = V::fma(p, v[i], c[r][i]);
+    }
+  }
+  REGARD_UNROLL
+  for (int r = 0; r < ROWS; ++r) {
+    REGARD_UNROLL
+    for (int i = 0; i < VECTORS; ++i) V::store(C + r * ldc + i * V::lanes, c[r][i]);
+  }
+}
+
+/// Full vectors of columns, as many at a time as there are registers for.
+template <class V, class E, int ROWS, int VECTORS>
+inline void weigh_vectors(std::int64_t vectors, const char* rows, std::ptrdiff_t stride,
+                          std::int64_t keys, const typename V::scalar* P, typename V::scalar* C,
+                          std::int64_t ldc, std::ptrdiff_t ahead) {
+  for (; vectors >= VECTORS; vectors -= VECTORS) {
+    weigh_block<V, E, ROWS, VECTORS, false>(rows, stride, keys, 0, P, C, ldc, ahead);
+    rows += VECTORS * V::lanes * static_cast<std::ptrdiff_t>(sizeof(E));
+    C += VECTORS * V::lanes;
+  }
+  if constexpr (VECTORS > 1) {
+    weigh_vectors<V, E, ROWS, VECTORS / 2>(vectors, rows, stride, keys, P, C, ldc, ahead);
+  }
+}
+
+template <class V, class E, int ROWS>
+void weigh_rows(const char* rows, std::ptrdiff_t stride, std::int64_t keys, std::int64_t columns,
+                const typename V::scalar* P, typename V::scalar* C, std::int64_t ldc) {
+  constexpr int most = kDecodeSums<V> / ROWS < 8 ? kDecodeSums<V> / ROWS : 8;
+  const std::int64_t vectors = columns / V::lanes, whole = vectors * V::lanes;
+  const std::ptrdiff_t ahead = ahead_of(columns * static_cast<std::ptrdiff_t>(sizeof(E)), stride);
+  weigh_vectors<V, E, ROWS, most>(vectors, rows, stride, keys, P, C, ldc, ahead);
+  if (whole == columns) return;
+  weigh_block<V, E, ROWS, 1, true>(rows + whole * static_cast<std::ptrdiff_t>(sizeof(E)), stride,
+                                   keys, columns - whole, P, C + whole, ldc, ahead);
+}
+
+/// Calls body.template operator()<ROWS>() with rows rounded up to a power of two.
+template <class Body>
+inline void with_rows(std::int64_t rows, const Body& body) {
+  if (rows == 1) return body.template operator()<1>();
+  if (rows == 2) return body.template operator()<2>();
+  if (rows <= 4) return body.template operator()<4>();
+  body.template operator()<8>();
+}
+
+/// Rows that are read, or copied when their columns do not follow each other, at a time.
+constexpr std::int64_t kRunRows = 32;
+
+/// Calls body.template operator()<E>(first row, stride, begin, end) for runs of the rows [begin,
+/// end) of `width` columns that can be read as E, without their scales.
+template <class V, class Body>
+inline void for_each_run(const StoredRows& s, std::int64_t begin, std::int64_t end,
+                         std::int64_t width, typename V::scalar* copy, const Body& body) {
+  with_storage<V>(s.storage, [&]<class E>() {
+    const bool dense = s.rows.column_stride == static_cast<std::ptrdiff_t>(sizeof(E));
+    StoredRows unscaled = s;
+    unscaled.scales = nullptr;
+    for (std::int64_t a = begin; a < end;) {
+      std::int64_t b = a + kRunRows < end ? a + kRunRows : end;
+      if (s.pages) {
+        const std::int64_t next = (a / s.page_size + 1) * s.page_size;
+        b = next < b ? next : b;
+      }
+      if (dense) {
+        body.template operator()<E>(stored_row(s, a), s.rows.row_stride, a, b);
+      } else {
+        const Rows rows = read_tile<V>(unscaled, false, a, b, width, copy);
+        body.template operator()<typename V::scalar>(rows.data + a * rows.row_stride,
+                                                     rows.row_stride, a, b);
+      }
+      a = b;
+    }
+  });
+}
+
+}  // namespace
+}  // namespace regard::kernels

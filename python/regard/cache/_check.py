@@ -1,0 +1,106 @@
+"""What both caches check of their arguments."""
+
+from __future__ import annotations
+
+import numbers
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regard._arrays import coerce
+from regard._bfloat16 import is_bfloat16
+from regard.cache._storage import DTYPES
+
+# What a cache decides itself; giving it to attend would contradict what is stored.
+_DECIDED = ("cu_seqlens_k", "key_lengths", "key_scales", "value_scales", "block_table")
+
+
+def whole(value: Any, name: str, call: str, least: int) -> int:
+    """Return a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, (numbers.Integral, np.integer)):
+        raise TypeError(f"{call}: {name} is {value!r}.\n  Give a whole number.")
+    if value < least:
+        raise ValueError(f"{call}: {name} is {value}.\n  Give at least {least}.")
+    return int(value)
+
+
+def dtype_name(dtype: Any, call: str) -> str:
+    """Return the name of a storage type."""
+    if isinstance(dtype, str):
+        if dtype in DTYPES:
+            return dtype
+    elif isinstance(dtype, (type, np.dtype)):
+        kind = np.dtype(dtype)
+        for name, stored in DTYPES.items():
+            if kind == stored or (name == "bfloat16" and is_bfloat16(kind)):
+                return name
+    raise ValueError(f"{call}: dtype is {dtype!r}.\n  Give one of {', '.join(map(repr, DTYPES))}.")
+
+
+def counts(value: Any, name: str, call: str, size: int, most: Any, what: str) -> NDArray[np.int64]:
+    """Return one number for each batch element, each from 0 to `most`."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{call}: {name} has dtype {array.dtype}.\n  Give integers.")
+    if array.ndim > 1 or (array.ndim == 1 and array.shape != (size,)):
+        raise ValueError(
+            f"{call}: {name} has shape {array.shape}.\n  Give one number, or one for each of the "
+            f"{size} batch elements."
+        )
+    array = np.broadcast_to(array.astype(np.int64), (size,))
+    limits = np.broadcast_to(most, (size,))
+    for element in np.flatnonzero((array < 0) | (array > limits))[:1]:
+        raise ValueError(
+            f"{call}: {name} is {array[element]} for batch element {element}.\n  Give 0 to "
+            f"{limits[element]}, {what}."
+        )
+    return array
+
+
+def rows(array: Any, name: str) -> NDArray[Any]:
+    """Return an array of floats; integers become float64."""
+    if type(array) is np.ndarray and array.dtype.char in "fde" and array.dtype.isnative:
+        return array
+    return coerce(array, name, "input")
+
+
+def refuse_decided(options: dict[str, Any]) -> None:
+    """Refuse options of attention that contradict the cache."""
+    for name in _DECIDED:
+        if name in options:
+            raise TypeError(
+                f"attend: {name} is the cache's own to give.\n  Use truncate to shorten what is "
+                "attended to, or a mask to hide some of it."
+            )
+
+
+def query_dim(query: NDArray[Any], head_dim: int) -> None:
+    """Refuse a query that cannot be turned as the keys were."""
+    if query.shape[-1] != head_dim:
+        raise ValueError(
+            f"attend: query has shape {query.shape}, and the cache head_dim={head_dim}.\n  The "
+            "last axis must match."
+        )
+
+
+def elements(indices: Any, batch: int) -> NDArray[np.int64]:
+    """Return which batch elements to fork."""
+    array = np.asarray(indices)
+    if array.dtype.kind not in "iu" or array.ndim != 1 or not len(array):
+        raise ValueError(
+            f"fork: indices has dtype {array.dtype}, shape {array.shape}.\n  Give batch elements, "
+            "as integers."
+        )
+    if ((array < 0) | (array >= batch)).any():
+        raise ValueError(f"fork: indices is {indices}.\n  Give batch elements, 0 to {batch - 1}.")
+    return array.astype(np.int64)
+
+
+def widen_masks(options: dict[str, Any], keys: int, room: int) -> None:
+    """Give masks and biases over the tokens of the longest sequence the width of whole pages."""
+    for name in ("mask", "bias"):
+        array = options.get(name)
+        if isinstance(array, np.ndarray) and array.shape[-1:] == (keys,) and keys not in (1, room):
+            # Nobody sees what lies there: it is behind every length.
+            options[name] = np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, room - keys)])
