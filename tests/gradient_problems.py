@@ -136,9 +136,11 @@ def gradients(problem: Problem, dout: Any, dlse: Any = None, **more: Any) -> reg
     return vjp(dout, dlse, wrt=names)
 
 
-# Error budget, in eps times the sum of the magnitudes of all terms: each term has the errors of its
-# weight (the budget of the forward pass, in eps), of two dot products and of the sums.
-SUMS = 4
+# Error budget: MOST eps of the largest number of a gradient, about twice what was seen on any ISA;
+# and, where terms cancel, of a part of the sum of their magnitudes, since rounding errors come with
+# either sign.
+MOST = 64
+CANCELLED = 1e-3
 
 
 def check_gradients(problem: Problem, got: Any, dout: Any, dlse: Any = None) -> None:
@@ -146,7 +148,6 @@ def check_gradients(problem: Problem, got: Any, dout: Any, dlse: Any = None) -> 
     arrays = problem.query, problem.key, problem.value
     expected = reference.gradients(dout, *arrays, dlse=dlse, **problem.options)
     eps = float(np.finfo(np.asarray(problem.query).dtype).eps)
-    _, of_weights = problem.tolerance()
     sizes = magnitudes(problem, dout, dlse)
     for name in wanted(problem):
         one, other = getattr(got, name), getattr(expected, name)
@@ -156,7 +157,8 @@ def check_gradients(problem: Problem, got: Any, dout: Any, dlse: Any = None) -> 
         )
         np.testing.assert_array_equal(np.isnan(one), np.isnan(other), f"NaN in {name}")
         error = np.abs(np.nan_to_num(one) - np.nan_to_num(other))
-        allowed = 2 * (of_weights + SUMS * eps) * sizes[name] + 1e-300
+        largest = float(np.abs(np.nan_to_num(other)).max(initial=0))
+        allowed = MOST * eps * (largest + CANCELLED * sizes[name]) + 1e-300
         assert (error <= allowed).all(), (
             f"{name}: off by {float((error / allowed).max()):.2f} of what is allowed"
         )
