@@ -5,6 +5,7 @@
 // twice, and a block waits only if it is a whole tile ahead of its turn.
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstring>
 #include <limits>
 #include <memory>
@@ -36,9 +37,14 @@ struct Turn {
 void wait(void* turn, std::int64_t end) {
   const Progress* previous = static_cast<Turn*>(turn)->previous;
   if (previous == nullptr) return;
-  // The wait is short as a rule: the other thread is at the same tile.
+  // The wait is short as a rule: the other thread is at the same tile. If it is not running at
+  // all, it needs this one's CPU.
   for (int tries = 0; previous->end.load(std::memory_order_acquire) < end; ++tries) {
-    if (tries > 1000) std::this_thread::yield();
+    if (tries > 2000) {
+      std::this_thread::sleep_for(std::chrono::microseconds(50));
+    } else if (tries > 1000) {
+      std::this_thread::yield();
+    }
   }
 }
 
