@@ -17,6 +17,7 @@
 
 #include "regard/array.hpp"
 #include "regard/error.hpp"
+#include "regard/gradients.hpp"
 #include "regard/isa.hpp"
 #include "regard/options.hpp"
 
@@ -94,7 +95,18 @@ class Plan {
   /// What can be said of the weights without keeping them.
   void summary(const Summary& summary) const;
 
+  /// Computes the gradients that are wanted. Bitwise the same for any number of threads.
+  /// @throws ValueError, TypeError when an array has another shape or type.
+  void backward(const Saved& saved, const Gradients& gradients) const;
+
+  /// The output as `run` computes it, and its derivative along a direction.
+  void tangent(const Tangents& moves, const TangentOutputs& outputs) const;
+
   std::string_view isa() const;
+  /// "forward", "decode" for few query rows a kv head, or both for elements that differ.
+  std::string algorithm() const;
+  DType query_dtype() const, key_dtype() const, value_dtype() const;  ///< as they are kept
+  std::int64_t key_groups() const;    ///< most parts that a decoded head's keys are cut into
   std::int64_t query_block() const;   ///< most query rows in a unit of work
   std::int64_t key_tile() const;      ///< keys a tile
   std::int64_t units() const;         ///< units of work

@@ -25,6 +25,7 @@ constexpr std::ptrdiff_t kFetchAhead = 4096;
 
 /// The distance in memory from a row of `size` bytes to one that is to be fetched.
 inline std::ptrdiff_t ahead_of(std::ptrdiff_t size, std::ptrdiff_t stride) {
+  if (size == 0) return 0;  // values without a column
   return (kFetchAhead + size - 1) / size * stride;
 }
 
