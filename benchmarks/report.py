@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from regard.bench.report import OWN, Report, Row, threads_text, time_text
+from regard.bench.report import OWN, Report, Row
 from regard.bench.rivals import RIVALS
+from regard.bench.text import threads_text, time_text
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
@@ -112,7 +113,7 @@ def options_table(rows: list[Row], run: Report) -> Iterator[str]:
     for row in rows:
         times = [row.own.seconds] + ([row.baseline.seconds] if row.baseline else [])
         cells = [row.case.title, *map(time_text, times), f"{row.times_plain():.2f}"]
-        cells += [error_text(row.own.error), *(rival_cell(row, name) for name in names)]
+        cells += [row.error_text(), *(rival_cell(row, name) for name in names)]
         yield cells_line([*cells, verdict_text(row, run.isa)])
 
 
@@ -143,7 +144,8 @@ def machine_lines(run: Report) -> Iterator[str]:
     yield (
         f"Measured {run.date} on {machine['cpu']}, {machine['cores']} cores ({caches}), "
         f"{machine['system']}, with {run.isa} and {threads_text(run.threads)}. "
-        f"Ceiling (FMA in registers, measured in the same run): {ceilings}."
+        f"Ceiling (FMA in registers, measured in the same run): {ceilings}"
+        + (f"; of decode, {run.bandwidth():.1f} GB/s from memory." if run.bandwidth() else ".")
     )
     versions = [f"{title(name)} {run.contenders[name]}" for name in run.rivals]
     yield f"regard {run.contenders[OWN]}" + (f"; {', '.join(versions)}." if versions else ".")
@@ -164,7 +166,7 @@ def headline_table(run: Report) -> Iterator[str]:
         else:
             result = row.results[best]
             rival = " ".join(filter(None, [title(best), result.way, time_text(result.seconds)]))
-            cells += [rival, error_text(result.error), ratio_text(row, best)]
+            cells += [rival, row.error_text(best), ratio_text(row, best)]
         yield cells_line([*cells, verdict_text(row, run.isa)])
 
 
@@ -183,9 +185,9 @@ def full_table(run: Report) -> Iterator[str]:
 def own_cells(row: Row) -> list[str]:
     """Time, per cent of the ceiling and error of regard."""
     if row.case.group == "call":
-        return [time_text(row.own.seconds), "", error_text(row.own.error)]
-    speed = f"{time_text(row.own.seconds)} ({row.gflops():.0f} GFLOP/s)"
-    return [speed, f"{row.percent():.1f} %", error_text(row.own.error)]
+        return [time_text(row.own.seconds), "", row.error_text()]
+    speed = f"{time_text(row.own.seconds)} ({row.rate_text()})"
+    return [speed, row.percent_text(), row.error_text()]
 
 
 def rival_cell(row: Row, name: str) -> str:
@@ -195,7 +197,7 @@ def rival_cell(row: Row, name: str) -> str:
     result = row.results[name]
     note = "" if row.trusted(name) else ", not exact"
     ratio = ratio_text(row, name) if row.trusted(name) else f"{row.ratio(name):.2f}x"
-    return f"{time_text(result.seconds)}, {ratio}, {error_text(result.error)}{note}"
+    return f"{time_text(result.seconds)}, {ratio}, {row.error_text(name)}{note}"
 
 
 def ratio_text(row: Row, name: str) -> str:
@@ -230,6 +232,10 @@ def summary_lines(run: Report) -> Iterator[str]:
         "Error: largest absolute difference from the float64 oracle. Times are medians of at "
         f"least {run.settings['minimum']} calls after 2 warm-ups, contenders in turn."
     )
+    if any(row.units for row in rows):
+        yield "u: units of the output's precision, relative to the largest value."
+    if run.disturbed():
+        yield "?: above 100 %, so the ceiling was disturbed."
 
 
 def unsupported_lines(run: Report) -> Iterator[str]:
@@ -274,11 +280,6 @@ def base_version(run: Report, name: str) -> str:
 def title(name: str) -> str:
     """How a rival writes its own name."""
     return RIVALS[name].title if name in RIVALS else name
-
-
-def error_text(error: float | None) -> str:
-    """Write an error with two digits."""
-    return "" if error is None else f"{error:.1e}"
 
 
 def cells_line(cells: list[str]) -> str:

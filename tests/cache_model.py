@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from regard import reference
+from regard._bfloat16 import is_bfloat16, to_float32
 from regard.positions import Rope
 
 DTYPES = ["float32", "float64", "float16", "bfloat16", "int8"]
@@ -110,6 +111,11 @@ def near(got: tuple[Any, Any], expected: tuple[Any, Any]) -> None:
     for one, other in zip(got, expected, strict=True):
         assert one.shape == np.shape(other)
         np.testing.assert_allclose(one, other, **TOLERANCE[one.dtype.name])
+
+
+def widened(x: np.ndarray) -> np.ndarray:
+    """An output of half precision in float32, with or without ml_dtypes."""
+    return to_float32(x) if is_bfloat16(x.dtype) else x.astype(np.float32)
 
 
 def query_dtype(dtype: str) -> str:

@@ -245,6 +245,30 @@ def test_every_length_has_its_own_seal():
             assert _file._unsealed(np.array([word])) is None
 
 
+def test_a_ring_that_was_about_to_be_overwritten(rng):
+    """A process that dies in an append leaves what it was about to overwrite unknown."""
+    more = {"window": 3, "sink_tokens": 1}
+    buffer = zeros(**more)
+    cache = KVCache(**SIZES, **more, buffer=buffer)
+    cache.append(*rows(rng, 12))
+    cache._state.set_highest(cache.lengths + 10)
+    cache = KVCache.open(buffer)
+    assert cache.lengths.tolist() == [12, 12]
+    query = np.zeros((2, 2, 1, 8), np.float32)
+    with pytest.raises(ValueError, match=r"sees back to token 8, but those before 11 have been"):
+        cache.attend(query)
+    with pytest.raises(ValueError, match=r"those before 11 have been overwritten"):
+        cache.truncate(11)
+    cache.truncate(12)  # nothing to do
+    for length in (13, 14):
+        cache.append(*rows(rng, 1))
+        with pytest.raises(ValueError, match="have been overwritten"):
+            cache.attend(query)
+        assert cache.lengths.tolist() == [length, length]
+    cache.append(*rows(rng, 1))  # whose window begins at 11
+    cache.attend(query)
+
+
 CHILD = """
     import sys
     import numpy as np
@@ -258,7 +282,11 @@ CHILD = """
         tokens = (length[:, None] + np.arange(3) + np.arange(2)[:, None]).astype(np.float32)
         rows = np.broadcast_to(tokens[:, None, :, None], (2, 2, 3, 512))
         if window is None and length.max() + 3 > cache.capacity:
-            cache.truncate(np.maximum(length - 200, 1))
+            kept = np.maximum(length - 200, 1)
+            cache.truncate(kept)
+            for b in range(2):  # so that what is there was written by this append
+                cache._state.storage.keys[b, :, kept[b] :] = np.nan
+                cache._state.storage.values[b, :, kept[b] :] = np.nan
         else:
             cache.append(rows, rows, lengths=[3, 2])
 """

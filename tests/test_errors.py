@@ -39,6 +39,7 @@ def ones(*shape: int, dtype: Any = bool) -> np.ndarray:
     return np.ones(shape, dtype=dtype)
 
 
+TYPES = "float32, float64, float16 or bfloat16"
 SIDES = "attention: window is {}."
 HEADS = "attention: query has 8 heads and key has {}."
 BATCH = "attention: the batch axes of query, key and value do not broadcast ({})."
@@ -106,21 +107,22 @@ CASES: dict[str, tuple[dict[str, Any], type[Exception], str, tuple[str, ...]]] =
         {"value": VALUE.astype(int)}, TypeError,
         "attention: value has dtype float64 but query has float32.", (SHOW_QUERY, SHOW_VALUE),
     ),
-    "float16": (
-        {n: a.astype(np.float16) for n, a in (("query", QUERY), ("key", KEY), ("value", VALUE))},
-        TypeError, "attention: query has dtype float16.", ("head_dim=16) float16", "float32"),
+    "float64 beside float16": (
+        {"query": QUERY.astype(np.float16), "value": VALUE.astype(np.float64)},
+        TypeError, "attention: value has dtype float64 but query has float16.",
+        ("head_dim=16) float16", "float64 goes with itself"),
     ),
     "complex": (
         {"query": QUERY.astype(np.complex64)}, TypeError,
-        "attention: query has dtype complex64, shape (2, 8, 12, 16).", ("float32 or float64",),
+        "attention: query has dtype complex64, shape (2, 8, 12, 16).", (TYPES,),
     ),
     "object": (
         {"key": KEY.astype(object)}, TypeError,
-        "attention: key has dtype object, shape (2, 4, 10, 16).", ("float32 or float64",),
+        "attention: key has dtype object, shape (2, 4, 10, 16).", (TYPES,),
     ),
     "strings": (
         {"value": VALUE.astype("U8")}, TypeError,
-        "attention: value has dtype <U8, shape (2, 4, 10, 6).", ("float32 or float64",),
+        "attention: value has dtype <U8, shape (2, 4, 10, 6).", (TYPES,),
     ),
     "dates": (
         {"key": KEY.astype("datetime64[s]")}, TypeError,
@@ -140,7 +142,7 @@ CASES: dict[str, tuple[dict[str, Any], type[Exception], str, tuple[str, ...]]] =
     ),
     "other device": (
         {"value": OnAnotherDevice()}, TypeError,
-        "attention: value is a OnAnotherDevice whose memory NumPy cannot use: the tensor is on a "
+        "attention: value is a OnAnotherDevice whose memory cannot be used: the tensor is on a "
         "GPU", ("on the CPU",),
     ),
     # causal and window.

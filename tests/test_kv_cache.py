@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import regard
-from cache_model import DTYPES, Tokens, near, query_dtype, stored
+from cache_model import DTYPES, Tokens, near, query_dtype, stored, widened
 from regard import KVCache
+from regard._bfloat16 import MARKER
 from regard.positions import Linear, Rope
 
 BATCH, KV_HEADS, HEADS, DIM, VALUE_DIM, CAPACITY = 3, 2, 4, 8, 5, 20
@@ -107,8 +108,7 @@ def test_queries_of_half_precision(rng, dtype, of_query):
         given = query.astype(np.float16)
     out = cache.attend(given)
     assert out.dtype == given.dtype
-    wide = out.astype(np.float32)
-    np.testing.assert_allclose(wide, attended(model, query)[0], atol=2e-2)
+    np.testing.assert_allclose(widened(out), attended(model, query)[0], atol=2e-2)
 
 
 @pytest.mark.parametrize("interleaved", [False, True])
@@ -310,8 +310,11 @@ def test_what_a_cache_tells_of_itself():
     )
     cache.lengths[:] = 7  # a copy
     np.testing.assert_array_equal(cache.lengths, [0, 0, 0])
-    for dtype in (np.float32, np.dtype("float16"), regard.bfloat16, "int8"):
-        assert make(dtype).dtype == (dtype if isinstance(dtype, str) else np.dtype(dtype).name)
+    for dtype, name in (
+        (np.float32, "float32"), (np.dtype("float16"), "float16"), (regard.bfloat16, "bfloat16"),
+        (MARKER, "bfloat16"), ("int8", "int8"),
+    ):  # fmt: skip
+        assert make(dtype).dtype == name
 
 
 @pytest.mark.parametrize("how", [pickle.dumps, copy.copy, copy.deepcopy])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import regard
-from cache_model import DTYPES, Tokens, near, query_dtype
+from cache_model import DTYPES, Tokens, near, query_dtype, widened
 from regard import KVCache, bias
 from regard.positions import Rope
 from test_kv_cache import BATCH, DIM, HEADS, KV_HEADS, VALUE_DIM, attended, queries, rows
@@ -140,7 +140,7 @@ def test_queries_of_half_precision(rng, of_query):
     assert out.dtype == query.dtype
     assert lse.dtype == np.float32
     expected, _ = attended(model, wide)
-    np.testing.assert_allclose(out.astype(np.float32), expected, atol=2e-2)
+    np.testing.assert_allclose(widened(out), expected, atol=2e-2)
 
 
 def test_a_batch_of_one_needs_no_batch_axis(rng):

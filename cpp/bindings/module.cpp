@@ -56,6 +56,11 @@ py::dict explain(py::handle query, py::handle key, py::handle value, py::handle 
   py::dict fields;
   fields["isa"] = plan.isa();
   fields["dtype"] = name(plan.compute_dtype());
+  fields["algorithm"] = plan.algorithm();
+  fields["query_dtype"] = name(plan.query_dtype());
+  fields["key_dtype"] = name(plan.key_dtype());
+  fields["value_dtype"] = name(plan.value_dtype());
+  fields["key_groups"] = plan.key_groups();
   fields["batch"] = plan.batch();
   fields["query_heads"] = plan.query_heads();
   fields["kv_heads"] = plan.kv_heads();
@@ -164,6 +169,11 @@ double ceiling(const std::string& isa, const std::string& dtype, int threads) {
   return fma_ceiling(isa, dtype == "float64", threads) / 1e9;
 }
 
+double read_bandwidth(std::int64_t bytes, int threads) {
+  const py::gil_scoped_release release;
+  return regard::read_bandwidth(bytes, threads) / 1e9;
+}
+
 py::dict build() {
   py::dict fields;
   fields["version"] = version();
@@ -207,6 +217,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used(),
   m.def(
       "set_isa", [](const std::string& name) { core::set_isa(name); }, py::arg("name"));
   m.def("ceiling", &ceiling, py::arg("isa"), py::arg("dtype"), py::arg("threads"));
+  m.def("read_bandwidth", &read_bandwidth, py::arg("bytes"), py::arg("threads"));
   m.def("build", &build);
   m.def("default_threads", [] { return core::default_thread_count(); });
   // The floor under any call that takes three arrays; benchmarks subtract it.

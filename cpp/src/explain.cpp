@@ -10,9 +10,54 @@
 
 namespace regard {
 
+namespace {
+
+/// Which kernels the elements take.
+struct Runs {
+  bool forward, decode;
+};
+Runs runs_of(const Geometry& g) {
+  Runs runs = {g.batch == 0, false};
+  for (std::int64_t element = 0; element < g.batch; ++element) {
+    (g.decodes(element) ? runs.decode : runs.forward) = true;
+  }
+  return runs;
+}
+
+DType kept_as(const Operand& operand, const Geometry& g) {
+  switch (operand.storage) {
+    case kernels::Storage::bfloat16: return DType::bfloat16;
+    case kernels::Storage::float16: return DType::float16;
+    case kernels::Storage::int8: return DType::int8;
+    default: return g.dtype;
+  }
+}
+
+}  // namespace
+
 std::string_view Plan::isa() const { return geometry_->table->isa; }
-std::int64_t Plan::query_block() const { return geometry_->kernel->tiles.query_block; }
-std::int64_t Plan::key_tile() const { return geometry_->key_tile; }
+std::int64_t Plan::query_block() const {
+  return runs_of(*geometry_).forward ? geometry_->kernel->tiles.query_block : kernels::kDecodeRows;
+}
+std::int64_t Plan::key_tile() const {
+  return runs_of(*geometry_).forward ? geometry_->key_tile : kernels::kDecodeChunk;
+}
+std::string Plan::algorithm() const {
+  const Runs runs = runs_of(*geometry_);
+  return runs.forward && runs.decode ? "forward+decode" : runs.decode ? "decode" : "forward";
+}
+std::int64_t Plan::key_groups() const {
+  std::int64_t most = 0;
+  for (std::int64_t element = 0; element < geometry_->batch; ++element) {
+    if (geometry_->decodes(element)) {
+      most = std::max(most, regard::key_groups(*geometry_, element).count);
+    }
+  }
+  return most;
+}
+DType Plan::query_dtype() const { return geometry_->out_dtype; }
+DType Plan::key_dtype() const { return kept_as(geometry_->key, *geometry_); }
+DType Plan::value_dtype() const { return kept_as(geometry_->value, *geometry_); }
 std::int64_t Plan::units() const { return geometry_->units; }
 int Plan::threads() const { return geometry_->threads; }
 std::size_t Plan::scratch_bytes() const { return geometry_->scratch_bytes; }
@@ -98,11 +143,12 @@ std::string Plan::options() const {
 namespace {
 
 bool in_place(const Operand& operand, const Geometry& g) {
-  const auto element_size = static_cast<std::int64_t>(size(g.dtype));
+  const auto element_size = static_cast<std::int64_t>(size(kept_as(operand, g)));
+  const bool dense = operand.column_stride == element_size;
+  if (!runs_of(g).forward) return dense;
   const bool whole_tiles = g.page_size == 0 || g.page_size % g.key_tile == 0;
-  return operand.storage == kernels::Storage::compute && whole_tiles &&
-         operand.column_stride == element_size && operand.row_stride % element_size == 0 &&
-         operand.page_stride % element_size == 0 &&
+  return dense && operand.storage == kernels::Storage::compute && whole_tiles &&
+         operand.row_stride % element_size == 0 && operand.page_stride % element_size == 0 &&
          reinterpret_cast<std::uintptr_t>(operand.data) %
                  static_cast<std::uintptr_t>(element_size) ==
              0;
@@ -113,8 +159,8 @@ bool in_place(const Operand& operand, const Geometry& g) {
 bool Plan::key_in_place() const { return in_place(geometry_->key, *geometry_); }
 
 bool Plan::value_in_place() const {
-  return geometry_->value_dim % geometry_->kernel->tiles.lanes == 0 &&
-         in_place(geometry_->value, *geometry_);
+  const bool whole_vectors = geometry_->value_dim % geometry_->kernel->tiles.lanes == 0;
+  return (whole_vectors || !runs_of(*geometry_).forward) && in_place(geometry_->value, *geometry_);
 }
 
 const char* version() { return REGARD_VERSION; }

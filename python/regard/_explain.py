@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from regard import _core
-from regard._options import core_options
+from regard._options import check_names, core_options
 from regard._varlen import packed_options
 
 if TYPE_CHECKING:
@@ -22,7 +22,11 @@ class Explanation:
     isa : str
         Instruction set of the kernel.
     dtype : str
-        Type the call computes in and returns.
+        Type the call computes in.
+    algorithm : {"forward", "decode", "forward+decode"}
+        "decode" for at most 8 query rows a kv head, which share one pass over the keys.
+    query_dtype, key_dtype, value_dtype : str
+        Types they are kept in; the output has the query's.
     batch, query_heads, kv_heads, queries, keys, head_dim, value_dim : int
         The problem after broadcasting.
     scale : float
@@ -36,16 +40,23 @@ class Explanation:
         Most query rows in a unit of work; keys in a tile.
     heads_a_unit : int
         Query heads that share keys and are done in one go.
+    key_groups : int
+        Parts that the keys of a decoded head are cut into, at most; 0 without decoding.
     units, threads : int
         Units of work, and the threads that share them.
     scratch_bytes : int
         Working memory of one thread, whatever the length of the sequences.
     key_in_place, value_in_place : bool
-        Whether keys and values are read where they lie; otherwise copied tile by tile.
+        Whether keys and values are read where they lie; otherwise widened, or gathered, tile by
+        tile.
     """
 
     isa: str
     dtype: str
+    algorithm: str
+    query_dtype: str
+    key_dtype: str
+    value_dtype: str
     batch: int
     query_heads: int
     kv_heads: int
@@ -59,6 +70,7 @@ class Explanation:
     query_block: int
     key_tile: int
     heads_a_unit: int
+    key_groups: int
     units: int
     threads: int
     scratch_bytes: int
@@ -68,7 +80,7 @@ class Explanation:
     @property
     def kernel(self) -> str:
         """Name of the kernel, e.g. ``"forward/avx512/float32"``."""
-        return f"forward/{self.isa}/{self.dtype}"
+        return f"{self.algorithm}/{self.isa}/{self.dtype}"
 
     def __str__(self) -> str:
         rows = {"kernel": self.kernel}
@@ -120,6 +132,7 @@ def explain(
     """
     for name in ("return_lse", "out"):
         options.pop(name, None)
+    check_names("explain", options)
     if cu_seqlens_q is not None or cu_seqlens_k is not None:
         packed = packed_options(query, key, value, cu_seqlens_q, cu_seqlens_k, options)
         return Explanation(**_core.explain(*packed))

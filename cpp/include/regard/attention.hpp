@@ -103,6 +103,10 @@ class Plan {
   void tangent(const Tangents& moves, const TangentOutputs& outputs) const;
 
   std::string_view isa() const;
+  /// "forward", "decode" for few query rows a kv head, or both for elements that differ.
+  std::string algorithm() const;
+  DType query_dtype() const, key_dtype() const, value_dtype() const;  ///< as they are kept
+  std::int64_t key_groups() const;    ///< most parts that a decoded head's keys are cut into
   std::int64_t query_block() const;   ///< most query rows in a unit of work
   std::int64_t key_tile() const;      ///< keys a tile
   std::int64_t units() const;         ///< units of work

@@ -27,4 +27,9 @@ void set_isa(std::string_view name);
 /// @throws ValueError for an ISA that is not available or threads < 1.
 double fma_ceiling(std::string_view isa, bool float64, int threads);
 
+/// Bytes a second at which so many bytes are read, again and again, by so many threads; the best of
+/// some rounds.
+/// @throws ValueError for less than 1 thread, or 1 KiB for each.
+double read_bandwidth(std::int64_t bytes, int threads);
+
 }  // namespace regard

@@ -255,6 +255,8 @@ struct Kernels {
   /// FMA ceiling: `steps` rounds of independent register-only FMAs; returns floating-point
   /// operations done.
   double (*fma)(std::int64_t steps);
+  /// Reads so many bytes, whole KiB, and asks for those `ahead` of it if that is not 0.
+  void (*read)(const char* data, std::int64_t bytes, std::int64_t ahead);
   TileSizes backward_tiles;
   void (*backward)(const BackwardUnit& unit);
   std::size_t (*backward_bytes)(const BackwardSizes& sizes);

@@ -38,6 +38,7 @@ constexpr Kernels kernels_of() {
           scratch_bytes<V>,
           store_rows<V>,
           fma_loop<V>,
+          read_loop<V>,
           {B::lanes, B::panel_rows, B::query_block, B::key_tile},
           backward<B>,
           backward_bytes<B>,

@@ -1,4 +1,5 @@
-// The FMA ceiling of an instruction set: independent FMAs that touch nothing but registers.
+// The ceilings of an instruction set: independent FMAs that touch nothing but registers, and sums
+// of what lies in memory, which cost nothing beside reading it.
 #pragma once
 
 #include <cstdint>
@@ -29,6 +30,32 @@ double fma_loop(std::int64_t steps) {
   volatile typename V::scalar keep = lanes[0];  // the sums are used, so they are computed
   static_cast<void>(keep);
   return static_cast<double>(steps) * chains * V::lanes * 2;
+}
+
+template <class V>
+void read_loop(const char* data, std::int64_t bytes, std::int64_t ahead) {
+  using T = typename V::scalar;
+  // 8 chains of a latency of 4 cycles take two loads a cycle.
+  constexpr int chains = 8;
+  constexpr std::int64_t vector = V::lanes * sizeof(T), step = chains * vector, line = 64;
+  typename V::reg sum[chains];
+  REGARD_UNROLL
+  for (int i = 0; i < chains; ++i) sum[i] = V::zero();
+  for (const char *at = data, *end = data + bytes; at < end; at += step) {
+    for (std::int64_t next = 0; ahead > 0 && next < step; next += line) {
+      __builtin_prefetch(at + ahead + next);  // past the end is no fault
+    }
+    REGARD_UNROLL
+    for (int i = 0; i < chains; ++i) {
+      sum[i] = V::add(sum[i], V::load(reinterpret_cast<const T*>(at + i * vector)));
+    }
+  }
+  REGARD_UNROLL
+  for (int i = 1; i < chains; ++i) sum[0] = V::add(sum[0], sum[i]);
+  T lanes[V::lanes];
+  V::store(lanes, sum[0]);
+  volatile T keep = lanes[0];  // the sums are used, so what they are of is read
+  static_cast<void>(keep);
 }
 
 }  // namespace

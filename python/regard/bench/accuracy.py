@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from regard import reference
-from regard.bench import options
+from regard.bench import options, storage
 from regard.bench.cases import Array, Case, Inputs, options_of
 from regard.reference.philox import philox4x32, threshold
 
@@ -23,7 +23,14 @@ WHOLE_PROBLEM = 1 << 20
 BLOCK_ROWS = 24
 
 # Above this a result is not of the stated precision: half the digits are gone.
-TOLERANCE = {"float32": 1e-4, "float64": 1e-10}
+# Of 16 bits: two units of their precision, of the largest of some million normal numbers.
+TOLERANCE = {
+    "float32": 1e-4,
+    "float64": 1e-10,
+    **{name: 2 * unit * 5 for name, unit in storage.UNIT.items()},
+}
+# Rivals have 8-bit caches of their own, with scales of other rows: they are off by their rounding.
+OTHER_INT8 = 1e-2
 
 
 def largest_error(case: Case, inputs: Inputs, output: Any) -> float:
@@ -59,9 +66,19 @@ def largest_error(case: Case, inputs: Inputs, output: Any) -> float:
     return max(_block_error(case, inputs, output, block, batches, heads) for block in blocks)
 
 
-def acceptable(case: Case, error: float) -> bool:
-    """Whether an error is one that the case's dtype explains."""
+def acceptable(case: Case, error: float, own: bool = True) -> bool:
+    """Whether an error is one that the case's types explain: regard's own, or a rival's."""
+    if case.stored == "int8" and not own:
+        return error <= OTHER_INT8
     return error <= TOLERANCE[case.dtype]
+
+
+def in_units(case: Case, inputs: Inputs, error: float) -> float | None:
+    """Error in units of the output's precision relative to the largest value, of 16 bits."""
+    if case.dtype not in storage.UNIT:
+        return None
+    largest = float(np.abs(reference.stored(inputs.value)).max())
+    return error / (storage.UNIT[case.dtype] * largest)
 
 
 def _ends(count: int) -> list[int]:
@@ -91,13 +108,17 @@ def _block_error(
         array = array[:, :, first:last] if array.shape[2] > 1 else array
         return array[..., :keys]
 
+    more = options.of_heads(inputs.more, h.tolist())
+    for name in ("key_scales", "value_scales"):
+        if name in more:
+            more[name] = more[name][b][:, kv, :keys]
     part = Inputs(
         query=inputs.query[b][:, h, first:last],
         key=inputs.key[b][:, kv, :keys],
         value=inputs.value[b][:, kv, :keys],
         mask=scores(inputs.mask),
         bias=scores(inputs.bias),
-        more=options.of_heads(inputs.more, h.tolist()),
+        more=more,
     )
     words = options_of(case, part)
     if case.option == "dropout":
@@ -105,7 +126,7 @@ def _block_error(
         expected = (reference.weights(part.query, part.key, **words) * kept) @ part.value
     else:
         expected = reference.attention(part.query, part.key, part.value, **words)
-    got = np.asarray(output[b][:, h, first:last], dtype=np.float64)
+    got = reference.stored(output[b][:, h, first:last])
     return float(np.max(np.abs(got - expected)))
 
 

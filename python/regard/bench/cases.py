@@ -5,13 +5,14 @@ A case is a shape and its options, no arrays; :func:`make_inputs` draws the arra
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from regard.bench import options
+from regard.bench import options, storage
 
 Array = NDArray[Any]
 
@@ -25,7 +26,8 @@ class Case:
     libraries disagree about what any other means. `mask` is ``"random"``, a full
     (batch, heads, length, key_length) array, or ``"key_padding"``, a (batch, 1, 1, key_length)
     array that is broadcast. `option` is one of :data:`regard.bench.options.TITLES`; `density` is
-    the share of the tiles that ``"blocks"`` leaves.
+    the share of the tiles that ``"blocks"`` leaves. `cache` is the type of keys and values where it
+    is not `dtype`.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Case:
     option: str = ""
     density: float = 1.0
     layout: str = "bhnd"
+    cache: str = ""
     model: str = ""
     quick: bool = False
 
@@ -88,6 +91,8 @@ class Case:
             words.append(f"{self.layout.upper()} strides")
         if self.dtype != "float32":
             words.append(self.dtype)
+        if self.cache:
+            words.append(f"{self.cache} cache")
         return " ".join(words)
 
     @property
@@ -118,6 +123,23 @@ class Case:
     def flops(self) -> float:
         """Useful floating-point operations: two products, a multiply and an add each."""
         return 4.0 * self.batch * self.heads * self.pairs * self.head_dim
+
+    @property
+    def stored(self) -> str:
+        """Type that keys and values lie in."""
+        return self.cache or self.dtype
+
+    @property
+    def bound_by_memory(self) -> bool:
+        """Whether reading keys and values, and not computing, sets the limit."""
+        return self.group == "decode"
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of keys and values, and of their scales: what has to be read once."""
+        rows = 2 * self.batch * self.kv_heads * self.key_length
+        scale = 4 if self.stored == "int8" else 0
+        return rows * (self.head_dim * storage.BYTES[self.stored] + scale)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values, for JSON."""
@@ -152,7 +174,7 @@ def make_inputs(case: Case, rng: np.random.Generator) -> Inputs:
     Inputs
         Standard normal query, key and value (and bias), of the case's dtype and layout.
     """
-    dtype = np.dtype(case.dtype)
+    dtype = np.dtype(storage.computed_in(case.dtype))
 
     def draw(heads: int, length: int) -> Array:
         stored = (case.batch, heads, length, case.head_dim)
@@ -169,14 +191,13 @@ def make_inputs(case: Case, rng: np.random.Generator) -> Inputs:
         mask = np.arange(case.key_length) < case.real_keys
         mask = np.broadcast_to(mask, (case.batch, 1, 1, case.key_length)).copy()
     bias = rng.standard_normal(full, dtype=dtype.type) if case.bias else None
-    return Inputs(
-        query=draw(case.heads, case.length),
-        key=draw(case.kv_heads, case.key_length),
-        value=draw(case.kv_heads, case.key_length),
-        mask=mask,
-        bias=bias,
-        more=options.draw(case, rng),
-    )
+    query, _ = storage.store(draw(case.heads, case.length), case.dtype)
+    key, key_scales = storage.store(draw(case.kv_heads, case.key_length), case.stored)
+    value, value_scales = storage.store(draw(case.kv_heads, case.key_length), case.stored)
+    more = options.draw(case, rng)
+    if key_scales is not None:
+        more |= {"key_scales": key_scales, "value_scales": value_scales}
+    return Inputs(query, key, value, mask=mask, bias=bias, more=more)
 
 
 def options_of(case: Case, inputs: Inputs) -> dict[str, Any]:
@@ -204,6 +225,30 @@ def _option(name: str, **more: Any) -> Case:
     return _square(f"option-{name}", "options", 8, 4096, 64, causal=True, option=name, **more)
 
 
+def _halves(dtype: str) -> Iterator[Case]:
+    """Forward in 16 bits."""
+    short, group = storage.SHORT[dtype], "storage"
+    yield _square(f"{short}-1k-d64", group, 8, 1024, 64, dtype=dtype, quick=True)
+    yield _square(f"{short}-4k-d64", group, 8, 4096, 64, dtype=dtype)
+    yield _square(f"{short}-4k-d64-causal", group, 8, 4096, 64, dtype=dtype, causal=True)
+    yield _square(f"{short}-2k-d128-gqa4", group, 16, 2048, 128, kv_heads=4, dtype=dtype)
+
+
+def _decode(stored: str) -> Iterator[Case]:
+    """One query for a cache: a long one, one with a head of its own each, and eight long ones."""
+    end = "" if stored == "float32" else f"-{storage.SHORT[stored]}"
+    dtype, cache = ("float32", stored) if stored == "int8" else (stored, "")
+    for name, batch, heads, kv_heads, keys, head_dim in (
+        ("4k-d128-gqa4", 1, 32, 8, 4096, 128),
+        ("8x12-1k-d64", 8, 12, 12, 1024, 64),
+        ("8x-4k-d128-gqa4", 8, 32, 8, 4096, 128),
+    ):
+        yield Case(
+            f"decode-{name}{end}", "decode", batch, heads, kv_heads, 1, keys, head_dim,
+            dtype=dtype, cache=cache, quick=name == "4k-d128-gqa4",
+        )  # fmt: skip
+
+
 CASES: tuple[Case, ...] = (
     _square("full-1k-d64", "full", 8, 1024, 64, quick=True),
     _square("full-4k-d64", "full", 8, 4096, 64),
@@ -226,8 +271,8 @@ CASES: tuple[Case, ...] = (
     _square("window-128-of-4k", "window", 8, 4096, 64, causal=True, window=128),
     _square("window-256-of-4k", "window", 8, 4096, 64, causal=True, window=256),
     _square("window-512-of-4k", "window", 8, 4096, 64, causal=True, window=512),
-    Case("decode-4k-d128-gqa4", "decode", 1, 32, 8, 1, 4096, 128, quick=True),
-    Case("decode-8x12-1k-d64", "decode", 8, 12, 12, 1, 1024, 64),
+    *(case for dtype in ("bfloat16", "float16") for case in _halves(dtype)),
+    *(case for stored in storage.SHORT for case in _decode(stored)),
     *(_option(name) for name in options.TITLES if name not in ("bias", "blocks")),
     _option("bias", bias=True),
     *(

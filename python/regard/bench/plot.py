@@ -6,8 +6,9 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from regard.bench.report import OWN, Report, Row, threads_text
+from regard.bench.report import OWN, Report, Row
 from regard.bench.rivals import RIVALS
+from regard.bench.text import threads_text
 
 # Okabe and Ito's palette, told apart by every kind of colour vision; markers differ as well.
 _OWN_COLOUR = "#0072B2"

@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from regard.bench import accuracy, targets
+from regard.bench import accuracy, storage, targets
 from regard.bench.cases import Case
+from regard.bench.text import aligned, threads_text, time_text
 
 SCHEMA = 1
 KIND = "bench"
@@ -37,8 +38,10 @@ class Result:
 class Row:
     """One case: everybody's results, and the ceiling measured while they were.
 
-    `ceiling` is in GFLOP/s; `baseline` is what masks, windows and the smallest call are compared
-    with, and its `way` says what that is; `unsupported` maps a rival to its reason.
+    `ceiling` is in GFLOP/s; `bandwidth`, in GB/s, is that of reading as many bytes as a case that
+    is bound by memory has to; `units` gives errors in units of an output of 16 bits; `baseline` is
+    what masks, windows and the smallest call are compared with, and its `way` says what that is;
+    `unsupported` maps a rival to its reason.
     """
 
     case: Case
@@ -46,6 +49,8 @@ class Row:
     results: dict[str, Result]
     baseline: Result | None = None
     unsupported: dict[str, str] = field(default_factory=dict)
+    bandwidth: float | None = None
+    units: dict[str, float] = field(default_factory=dict)
 
     @property
     def own(self) -> Result:
@@ -56,14 +61,45 @@ class Row:
         """Return the useful GFLOP/s of a contender."""
         return self.case.flops / self.results[name].seconds / 1e9
 
+    def gigabytes(self, name: str = OWN) -> float:
+        """Return the GB/s at which a contender reads keys and values."""
+        return self.case.bytes / self.results[name].seconds / 1e9
+
     def percent(self, name: str = OWN) -> float:
-        """Return the useful GFLOP/s of a contender as per cent of the ceiling."""
+        """Return the useful GFLOP/s, or GB/s, of a contender as per cent of the ceiling."""
+        if self.bandwidth is not None:
+            return 100 * self.gigabytes(name) / self.bandwidth
         return 100 * self.gflops(name) / self.ceiling
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether the ceiling was measured too low: nothing is faster than it."""
+        if self.case.group == "call":  # has no ceiling to speak of
+            return False
+        return any(self.percent(name) > 100 for name in self.results if self.trusted(name))
+
+    def rate_text(self, name: str = OWN) -> str:
+        """Write the speed that is compared with the ceiling."""
+        if self.bandwidth is not None:
+            return f"{self.gigabytes(name):.1f} GB/s"
+        return f"{self.gflops(name):.0f} GFLOP/s"
+
+    def percent_text(self, name: str = OWN) -> str:
+        """Write the per cent of the ceiling, with a question mark where that was disturbed."""
+        return f"{self.percent(name):.1f} %" + ("?" if self.disturbed else "")
+
+    def error_text(self, name: str = OWN) -> str:
+        """Write an error with two digits, and in units of the output where it has 16 bits."""
+        error = self.results[name].error
+        if error is None:
+            return ""
+        units = f" ({self.units[name]:.2f} u)" if name in self.units else ""
+        return f"{error:.1e}{units}"
 
     def trusted(self, name: str) -> bool:
         """Whether a contender's error is one that the case's dtype explains."""
         error = self.results[name].error
-        return error is not None and accuracy.acceptable(self.case, error)
+        return error is not None and accuracy.acceptable(self.case, error, name == OWN)
 
     def best_rival(self) -> str | None:
         """Name the fastest rival whose result can be trusted."""
@@ -82,6 +118,8 @@ class Row:
 
     def verdict(self, isa: str) -> targets.Verdict | None:
         """Judge the result by the case's target, where it has one."""
+        if self.case.bound_by_memory and self.bandwidth is None:
+            return None
         baseline = None if self.baseline is None else self.baseline.seconds
         return targets.judge(self.case, isa, self.own.seconds, baseline, self.percent())
 
@@ -109,11 +147,21 @@ class Report:
         return [name for name in self.contenders if name != OWN]
 
     def ceilings(self) -> dict[str, float]:
-        """Return the best ceiling seen for each dtype, in GFLOP/s."""
+        """Return the best ceiling seen for each dtype that is computed in, in GFLOP/s."""
         best: dict[str, float] = {}
         for row in self.rows:
-            best[row.case.dtype] = max(best.get(row.case.dtype, 0.0), row.ceiling)
+            name = storage.computed_in(row.case.dtype)
+            best[name] = max(best.get(name, 0.0), row.ceiling)
         return best
+
+    def bandwidth(self) -> float | None:
+        """Return the best bandwidth seen at reading what no cache holds, in GB/s."""
+        seen = [r.bandwidth for r in self.rows if r.bandwidth is not None and r.case.bytes > 2**27]
+        return max(seen, default=None)
+
+    def disturbed(self) -> list[Row]:
+        """Rows whose ceiling was measured too low."""
+        return [row for row in self.rows if row.disturbed]
 
     def wrong(self) -> list[Row]:
         """Rows in which regard's own error is too large."""
@@ -157,6 +205,8 @@ class Report:
                 results={name: Result(**result) for name, result in row["results"].items()},
                 baseline=None if row["baseline"] is None else Result(**row["baseline"]),
                 unsupported=row["unsupported"],
+                bandwidth=row.get("bandwidth"),
+                units=row.get("units", {}),
             )
             for row in data["rows"]
         ]
@@ -179,6 +229,8 @@ class Report:
         yield f"machine: {self.machine['cpu']}, {self.machine['cores']} cores"
         ceilings = ", ".join(f"{dtype} {gf:.0f} GFLOP/s" for dtype, gf in self.ceilings().items())
         yield f"ceiling (FMA in registers): {ceilings}"
+        if (bandwidth := self.bandwidth()) is not None:
+            yield f"ceiling of decode (memory reads): {bandwidth:.1f} GB/s"
         if self.rivals:
             versions = (f"{name} {self.contenders[name]}" for name in self.rivals)
             yield f"rivals: {', '.join(versions)}"
@@ -186,12 +238,15 @@ class Report:
         for name, reason in self.missing.items():
             yield f"missing: {name}: {reason}"
         yield ""
-        head = ["case", "time", "GFLOP/s", "ceiling", "error", *self.rivals, "target"]
+        head = ["case", "time", "rate", "ceiling", "error", *self.rivals, "target"]
         yield from aligned([head, *(self._cells(row) for row in self.rows)])
         yield ""
         verdicts = [v for row in self.rows if (v := row.verdict(self.isa)) is not None]
         if verdicts:
             yield f"targets met: {sum(v.met for v in verdicts)} of {len(verdicts)}"
+        if disturbed := self.disturbed():
+            cases = ", ".join(row.case.title for row in disturbed)
+            yield f"?: above 100 %, so the ceiling was disturbed: {cases}"
         if any(not row.trusted(name) for row in self.rows for name in row.results):
             yield "! after a number: the result is less exact than its dtype allows"
         if starved := self.starved():
@@ -217,9 +272,9 @@ class Report:
         return [
             row.case.title,
             time_text(row.own.seconds),
-            f"{row.gflops():.0f}" if row.case.group != "call" else "",
-            f"{row.percent():.1f} %" if row.case.group != "call" else "",
-            f"{row.own.error:.1e}",
+            row.rate_text() if row.case.group != "call" else "",
+            row.percent_text() if row.case.group != "call" else "",
+            row.error_text(),
             *(self._rival_cell(row, name) for name in self.rivals),
             target,
         ]
@@ -228,28 +283,3 @@ class Report:
         if name not in row.results:
             return "-"
         return f"{row.ratio(name):.2f}" + ("" if row.trusted(name) else "!")
-
-
-def threads_text(threads: int) -> str:
-    """``1 thread`` or ``2 threads``."""
-    return f"{threads} thread" + ("" if threads == 1 else "s")
-
-
-def time_text(seconds: float) -> str:
-    """Write a time with three digits and its unit."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3)):
-        if seconds >= size:
-            return f"{seconds / size:#.3g} {unit}".replace(". ", " ")
-    return f"{seconds * 1e6:#.3g} µs".replace(". ", " ")
-
-
-def aligned(rows: list[list[str]]) -> Iterator[str]:
-    """Lines of a text table; the first and last columns to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    last = len(widths) - 1
-    for row in rows:
-        cells = (
-            text.ljust(width) if index in (0, last) else text.rjust(width)
-            for index, (text, width) in enumerate(zip(row, widths, strict=True))
-        )
-        yield "  ".join(cells).rstrip()

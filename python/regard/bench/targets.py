@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from regard.bench.cases import Case
+from regard.bench.storage import LARGER
 
 # Per cent of the FMA ceiling, by case, on the widest ISA. Products of the usual sizes are held
 # to what a probe of the algorithm reached; odd shapes to a little less; causal and short ones
@@ -41,6 +42,8 @@ _OPTIONS = {
 }
 
 BLOCKS_LIMIT = 1.25  # times the cost of a useful (query, key) pair without the block mask
+HALF_LIMIT = 1 / 0.93  # times the same call in float32, where 16 bits are widened
+BANDWIDTH_PERCENT = 80  # of the read bandwidth, for decode
 MASK_LIMIT = 1.15  # times the same call without mask or bias
 WINDOW_LIMIT = 1.2  # times the cost of a useful (query, key) pair without the window
 CALL_LIMIT = 3e-6  # seconds, smallest call
@@ -85,19 +88,23 @@ def judge(
     baseline : float or None
         Median time of what a mask, a window, an option or the smallest call is compared with.
     percent : float
-        Useful GFLOP/s as per cent of the ceiling.
+        Useful GFLOP/s, or GB/s, as per cent of the ceiling.
 
     Returns
     -------
     Verdict or None
         None when the case has no target, so that it only informs.
     """
+    if case.group == "decode":
+        return _decode(case, seconds, baseline, percent)
     wanted = percent_target(case, isa)
     if wanted is not None:
         missed = "" if round(percent, 1) >= wanted else f"by {wanted - percent:.1f} points"
         return Verdict(f">= {wanted:.0f} % of the ceiling", f"{percent:.1f} %", missed)
     if baseline is None:
         return None
+    if case.group == "storage":
+        return _factor("the time in float32", seconds / baseline, HALF_LIMIT)
     if case.group == "mask":
         return _factor("the unmasked time", seconds / baseline, MASK_LIMIT)
     if case.option == "blocks":
@@ -115,6 +122,20 @@ def judge(
         reached = f"{seconds * 1e6:.2f} µs, {over * 1e6:.2f} µs over"
         return Verdict("<= 3 µs and <= 1.5 µs over an empty call", reached, missed)
     return None
+
+
+def _decode(case: Case, seconds: float, baseline: float | None, percent: float) -> Verdict:
+    """Want a cache read at the speed of memory, and a smaller one in less time than a larger."""
+    target, reached, missed = f">= {BANDWIDTH_PERCENT} % of the bandwidth", f"{percent:.1f} %", ""
+    if round(percent, 1) < BANDWIDTH_PERCENT:
+        missed = f"by {BANDWIDTH_PERCENT - percent:.1f} points"
+    if baseline is not None:
+        factor, larger = seconds / baseline, LARGER[case.stored]
+        target += f", faster than {larger}"
+        reached += f", {factor:.2f}x {larger}"
+        if factor >= 1:
+            missed = " and ".join(filter(None, [missed, f"{larger} is faster"]))
+    return Verdict(target, reached, missed)
 
 
 def _factor(what: str, factor: float, limit: float) -> Verdict:

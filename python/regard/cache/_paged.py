@@ -34,6 +34,11 @@ class PagedKVCache:
     value_dim : int, optional
         Default: head_dim.
 
+    Attributes
+    ----------
+    pages, page_size, kv_heads, head_dim, value_dim : int
+    dtype : str
+
     Raises
     ------
     ValueError, TypeError

@@ -92,9 +92,8 @@ class State:
 
     def copy(self, source: State, elements: NDArray[np.int64]) -> None:
         """Take over the tokens of another cache."""
-        used = np.minimum(np.maximum(source.highest, source.lengths), self.layout.capacity)
         for mine, other in enumerate(elements.tolist()):
-            slots = slice(int(used[other]))
+            slots = slice(int(source.lengths[other]))  # no token is in a slot behind its number
             self.storage.copy((mine, _ALL, slots), source.storage, (other, _ALL, slots))
         self.remember(source.rotation)
         self.set_highest(source.highest[elements])

@@ -34,8 +34,12 @@ class Jax(Rival):
 
     def _attention(self, case: Case, inputs: Inputs) -> Prepared:
         jax = self._jax
-        if case.dtype != "float32":
+        if case.dtype == "float64":
             raise Unsupported("its softmax is always float32")
+        if case.dtype == "float16":
+            raise Unsupported("its products of float16 are not supported on the CPU")
+        if case.cache:
+            raise Unsupported("has no attention over 8-bit keys")
 
         def transposed(array: Array) -> Any:
             return jax.numpy.asarray(array.transpose(0, 2, 1, 3))

@@ -28,6 +28,8 @@ class NumPy(Rival):
 
     def ways(self, case: Case, inputs: Inputs) -> Iterator[tuple[str, Callable[[], Prepared]]]:
         """Plain NumPy, once."""
+        if case.stored not in ("float32", "float64"):
+            raise Unsupported("has no fast products of smaller types")
 
         def build() -> Prepared:
             if not self._limit:

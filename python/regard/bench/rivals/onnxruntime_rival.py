@@ -16,6 +16,7 @@ from regard.bench.rivals.base import (
     additive_mask,
     repeat_kv_heads,
 )
+from regard.bench.rivals.onnxruntime_decode import decode, packed, unpacked
 
 
 class OnnxRuntime(Rival):
@@ -28,14 +29,22 @@ class OnnxRuntime(Rival):
 
     def __init__(self, threads: int) -> None:
         super().__init__(threads)
-        self._ort: Any = importlib.import_module("onnxruntime")
-        self._onnx: Any = importlib.import_module("onnx")
+        self.ort: Any = importlib.import_module("onnxruntime")
+        self.onnx: Any = importlib.import_module("onnx")
 
     def ways(self, case: Case, inputs: Inputs) -> Iterator[tuple[str, Callable[[], Prepared]]]:
         """All that can express the case; which one is fastest differs from shape to shape."""
-        yield "Attention", lambda: self._attention(case, inputs)
-        if case.dtype == "float32":
+        if case.dtype == "bfloat16":
+            raise Unsupported("has no bfloat16 kernels")
+        if not case.cache:
+            yield "Attention", lambda: self._attention(case, inputs)
+        if case.dtype == "float64":
+            return
+        if not case.cache:
             yield "MultiHeadAttention", lambda: self._multi_head(case, inputs)
+        if case.length == 1 < case.key_length:
+            yield "GroupQueryAttention", lambda: decode(self, case, inputs)
+        else:
             yield "GroupQueryAttention", lambda: self._group_query(case, inputs)
 
     def _attention(self, case: Case, inputs: Inputs) -> Prepared:
@@ -46,14 +55,14 @@ class OnnxRuntime(Rival):
             shape = (*mask.shape[:2], case.length, case.key_length)
             feeds["mask"] = np.broadcast_to(mask, shape)
         causal = int(case.causal and case.window is None)
-        node = self._onnx.helper.make_node("Attention", list(feeds), ["output"], is_causal=causal)
+        node = self.onnx.helper.make_node("Attention", list(feeds), ["output"], is_causal=causal)
         return self._prepared("Attention", node, feeds, lambda output: output)
 
     def _multi_head(self, case: Case, inputs: Inputs) -> Prepared:
         feeds = {
-            "query": _packed(inputs.query),
-            "key": _packed(repeat_kv_heads(case, inputs.key)),
-            "value": _packed(repeat_kv_heads(case, inputs.value)),
+            "query": packed(inputs.query),
+            "key": packed(repeat_kv_heads(case, inputs.key)),
+            "value": packed(repeat_kv_heads(case, inputs.value)),
         }
         # Inputs by position: query, key, value, bias of the projections, key padding, scores.
         names = ["query", "key", "value"]
@@ -65,7 +74,7 @@ class OnnxRuntime(Rival):
             if mask is not None:
                 feeds["mask"] = mask
                 names += ["", "", "mask"]
-        node = self._onnx.helper.make_node(
+        node = self.onnx.helper.make_node(
             "MultiHeadAttention",
             names,
             ["output"],
@@ -74,23 +83,23 @@ class OnnxRuntime(Rival):
             unidirectional=int(case.causal and case.window is None),
         )
         return self._prepared(
-            "MultiHeadAttention", node, feeds, lambda output: _unpacked(output, case.heads)
+            "MultiHeadAttention", node, feeds, lambda output: unpacked(output, case.heads)
         )
 
     def _group_query(self, case: Case, inputs: Inputs) -> Prepared:
         if not case.causal and case.length > 1:
-            raise Unsupported("GroupQueryAttention is always causal")
+            raise Unsupported("GroupQueryAttention is causal")
         feeds = {
-            "query": _packed(inputs.query),
-            "key": _packed(inputs.key),
-            "value": _packed(inputs.value),
+            "query": packed(inputs.query),
+            "key": packed(inputs.key),
+            "value": packed(inputs.value),
             "seqlens_k": np.full(case.batch, case.key_length - 1, dtype=np.int32),
             "total": np.array([case.key_length], dtype=np.int32),
         }
         names = ["query", "key", "value", "", "", "seqlens_k", "total"]
         if case.length != case.key_length:
             raise Unsupported("GroupQueryAttention takes as many new keys as queries")
-        node = self._onnx.helper.make_node(
+        node = self.onnx.helper.make_node(
             "GroupQueryAttention",
             names,
             ["output", "present_key", "present_value"],
@@ -100,13 +109,13 @@ class OnnxRuntime(Rival):
             local_window_size=case.window or -1,
         )
         return self._prepared(
-            "GroupQueryAttention", node, feeds, lambda output: _unpacked(output, case.heads)
+            "GroupQueryAttention", node, feeds, lambda output: unpacked(output, case.heads)
         )
 
     def _prepared(
         self, way: str, node: Any, feeds: dict[str, Array], unpack: Callable[[Array], Array]
     ) -> Prepared:
-        helper, ort = self._onnx.helper, self._ort
+        helper = self.onnx.helper
         kind = helper.np_dtype_to_tensor_dtype
         feeds = {name: np.ascontiguousarray(array) for name, array in feeds.items()}
         graph = helper.make_graph(
@@ -115,6 +124,16 @@ class OnnxRuntime(Rival):
             [helper.make_tensor_value_info(n, kind(a.dtype), a.shape) for n, a in feeds.items()],
             [helper.make_tensor_value_info("output", kind(feeds["query"].dtype), None)],
         )
+        session = self.session(graph)
+
+        def call() -> Any:
+            return session.run(["output"], feeds)
+
+        return Prepared(way, call, lambda: unpack(call()[0]))
+
+    def session(self, graph: Any) -> Any:
+        """Make a session that runs a graph on the CPU."""
+        helper, ort = self.onnx.helper, self.ort
         model = helper.make_model(
             graph,
             opset_imports=[helper.make_opsetid("", 23), helper.make_opsetid("com.microsoft", 1)],
@@ -124,24 +143,6 @@ class OnnxRuntime(Rival):
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
-        session = ort.InferenceSession(
+        return ort.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
-
-        def call() -> Any:
-            return session.run(["output"], feeds)
-
-        return Prepared(way, call, lambda: unpack(call()[0]))
-
-
-def _packed(array: Array) -> Array:
-    """(batch, heads, length, dim) as (batch, length, heads * dim)."""
-    batch, heads, length, dim = array.shape
-    return np.ascontiguousarray(array.transpose(0, 2, 1, 3)).reshape(batch, length, heads * dim)
-
-
-def _unpacked(array: Array, heads: int) -> Array:
-    batch, length, width = array.shape
-    split = array.reshape(batch, length, heads, width // heads)
-    unpacked: Array = split.swapaxes(1, 2)
-    return unpacked

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from regard._bfloat16 import is_bfloat16
 from regard.bench.cases import Array, Case, Inputs
-from regard.bench.rivals.base import Prepared, Rival, additive_mask, allowed_pairs
+from regard.bench.rivals.base import Prepared, Rival, Unsupported, additive_mask, allowed_pairs
 
 
 class Torch(Rival):
@@ -34,16 +35,16 @@ class Torch(Rival):
         return str(importlib.import_module("torch").__version__)
 
     def ways(self, case: Case, inputs: Inputs) -> Iterator[tuple[str, Callable[[], Prepared]]]:
-        """SDPA always; FlexAttention for windows and decode, where it is PyTorch's best."""
+        """SDPA always; FlexAttention where it may be PyTorch's best: windows, decode, 16 bits."""
+        if case.cache:
+            raise Unsupported("has no attention over 8-bit keys")
         yield "SDPA", lambda: self._sdpa(case, inputs)
-        if case.window is not None or case.group == "decode":
+        if case.window is not None or case.group in ("decode", "storage"):
             yield "FlexAttention", lambda: self._flex(case, inputs)
 
     def _sdpa(self, case: Case, inputs: Inputs) -> Prepared:
         torch = self._torch
-        query, key, value = (
-            torch.from_numpy(array) for array in (inputs.query, inputs.key, inputs.value)
-        )
+        query, key, value = map(self._tensor, (inputs.query, inputs.key, inputs.value))
         # Without a bias a bool mask is the smaller of the two forms it takes.
         mask = additive_mask(case, inputs) if case.bias else allowed_pairs(case, inputs)
         causal = case.causal and case.window is None
@@ -58,17 +59,15 @@ class Torch(Rival):
         call = partial(
             torch.nn.functional.scaled_dot_product_attention, query, key, value, **options
         )
-        return Prepared("SDPA", call, lambda: _array(call()))
+        return Prepared("SDPA", call, lambda: self._array(call()))
 
     def _flex(self, case: Case, inputs: Inputs) -> Prepared:
         torch = self._torch
         flex = importlib.import_module("torch.nn.attention.flex_attention")
-        query, key, value = (
-            torch.from_numpy(array) for array in (inputs.query, inputs.key, inputs.value)
-        )
+        query, key, value = map(self._tensor, (inputs.query, inputs.key, inputs.value))
         blocks = None
-        if case.window is not None:
-            width = case.window
+        if case.window is not None or case.causal:
+            width = case.length if case.window is None else case.window
 
             def sees(b: Any, h: Any, q: Any, kv: Any) -> Any:
                 return (kv <= q) & (q - kv < width)
@@ -82,9 +81,15 @@ class Torch(Rival):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             call()  # compiles
-        return Prepared("FlexAttention", call, lambda: _array(call()))
+        return Prepared("FlexAttention", call, lambda: self._array(call()))
 
+    def _tensor(self, array: Array) -> Any:
+        if is_bfloat16(array.dtype):
+            return self._torch.from_numpy(array.view(np.int16)).view(self._torch.bfloat16)
+        return self._torch.from_numpy(array)
 
-def _array(tensor: Any) -> Array:
-    array: Array = tensor.numpy()
-    return array
+    def _array(self, tensor: Any) -> Array:
+        if tensor.dtype == self._torch.bfloat16:
+            tensor = tensor.float()  # which NumPy has, with the same numbers
+        array: Array = tensor.numpy()
+        return array
