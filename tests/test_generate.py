@@ -274,12 +274,15 @@ def test_a_window_forgets_all_but_the_first_tokens(model: Any, text: list[int]) 
     whole = regard_caches(model.config, 60, "f32")
     wide = regard_caches(model.config, 59, "f32", window=49)
     narrow = regard_caches(model.config, 34, "f32", window=20, sinks=4)
+    no_sinks = regard_caches(model.config, 30, "f32", window=20)
+    all_caches = (whole, wide, narrow, no_sinks)
     for start in range(0, 60, 10):
         piece = text[start : start + 10]
-        expected, *others = (model.forward(piece, caches) for caches in (whole, wide, narrow))
+        expected, *others = (model.forward(piece, caches) for caches in all_caches)
         apart = [np.abs(logits - expected).max() for logits in others]
         assert (apart[0] > 0.1) == (start > 40)
         assert (apart[1] > 0.1) == (start > 10)
+    assert np.abs(others[1] - others[2]).max() > 0.1
     one_by_one = regard_caches(model.config, 25, "f32", window=20, sinks=4)
     for token in text[:60]:
         last = model.forward([token], one_by_one)
