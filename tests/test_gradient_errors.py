@@ -93,3 +93,9 @@ def test_saved_arrays(arrays):
 def test_keys_that_are_kept_otherwise(arrays, option):
     with pytest.raises(ValueError, match=f"attention: there are no derivatives with {option}"):
         regard.attention_vjp(*arrays, **{option: np.ones((2, 5))})
+
+
+@pytest.mark.parametrize("function", ["attention_vjp", "attention_jvp"])
+def test_options_that_do_not_exist(arrays, function):
+    with pytest.raises(TypeError, match=f"{function}: there is no option causl"):
+        getattr(regard, function)(*arrays, causl=True)

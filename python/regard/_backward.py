@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from regard import _core
 from regard._arrays import check_out, coerce
 from regard._bfloat16 import is_bfloat16, to_bfloat16, to_float32
-from regard._options import core_options
+from regard._options import check_names, core_options
 from regard._varlen import packed_options
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class Call:
 
     def __init__(
         self,
+        function: str,
         query: ArrayLike,
         key: ArrayLike,
         value: ArrayLike,
@@ -50,6 +51,7 @@ class Call:
                     f"attention: there are no derivatives with {name}.\n  Give key and value as "
                     "arrays of floats."
                 )
+        check_names(function, options)
         self.packed = starts is not None
         self.given = {name: x for name, x in options.items() if x is not None}
         if starts is None:

@@ -162,7 +162,7 @@ def attention_vjp(
     >>> bool(np.square(better - target).sum() < np.square(out - target).sum())
     True
     """
-    call = Call(query, key, value, options)
+    call = Call("attention_vjp", query, key, value, options)
     out, lse = call.forward()
     return out, Vjp(call, out, lse)
 
@@ -219,7 +219,7 @@ def attention_backward(
     >>> grads.key.shape
     (2, 50, 8)
     """
-    call = Call(query, key, value, options)
+    call = Call("attention_backward", query, key, value, options)
     saved = coerce(out, "out", "input"), coerce(lse, "lse", "input")
     return run(call, *saved, dout, dlse, wrt, gradients, accumulate)
 
@@ -268,7 +268,7 @@ def varlen_attention_vjp(
     >>> bool((grads.key[3:].swapaxes(0, 1) == alone.key).all())
     True
     """
-    call = Call(query, key, value, options, (cu_seqlens_q, cu_seqlens_k))
+    call = Call("varlen_attention_vjp", query, key, value, options, (cu_seqlens_q, cu_seqlens_k))
     out, lse = call.forward()
     return out, Vjp(call, out, lse)
 

@@ -73,7 +73,7 @@ def attention_jvp(
     >>> bool(np.allclose((ahead - out) / 1e-6, dout, atol=1e-5))
     True
     """
-    call = Call(query, key, value, options)
+    call = Call("attention_jvp", query, key, value, options)
     moves = [
         _move(call, argument, move)
         for argument, move in (("query", dquery), ("key", dkey), ("value", dvalue))
