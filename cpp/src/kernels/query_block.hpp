@@ -100,6 +100,12 @@ class QueryBlock {
     return true;
   }
 
+  /// All keys of a tile [begin, end), whoever sees them.
+  void whole_tile(std::int64_t begin, std::int64_t end, Keys<T>& keys) const {
+    keys = {begin, end - begin, reinterpret_cast<const T*>(key.data + begin * key.row_stride),
+            key.row_stride / static_cast<std::ptrdiff_t>(sizeof(T)), false};
+  }
+
   /// S' of a panel against the keys, with `maximum` over the keys lane by lane. False if the mask
   /// hides every key from every row, so that nothing was done.
   bool scores(const Panel<T>& panel, const Keys<T>& keys, T* maximum) {
@@ -142,6 +148,12 @@ class QueryBlock {
     to = keys.count;
     if (keys.edged) edge.used_keys(r, panel.ld, from, to);
   }
+
+  /// `scores` shall also give the derivatives of the softcap, laid out as St.
+  void keep_slopes(T* slopes) { options.keep_slopes(St, slopes); }
+
+  /// 1 / |k| of the keys of the last `scores`, with cosine similarity.
+  const T* inverse_key_norms() const { return options.inverse_key_norms(); }
 
  private:
   const ScoreUnit& u;
