@@ -3,14 +3,12 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
+#include <array>
 #include <cstdint>
-#include <limits>
-#include <memory>
-#include <random>
+#include <utility>
 #include <vector>
 
-#include "regard/attention.hpp"
+#include "regard/array.hpp"
 
 namespace regard::benchmark {
 
@@ -20,6 +18,7 @@ struct Case {
   bool float64 = false, causal = false, bnhd = false, mask = false, bias = false;
   std::int64_t window = 0;  ///< keys a causal query sees, itself included; 0 is all
   bool softcap = false, alibi = false, sinks = false, dropout = false, relative = false;
+  DType stored = DType::float32;  ///< of query, key and value; of key and value alone if int8
 
   /// (query, key) pairs a head whose score is useful; a square causal case counts as half.
   double pairs() const {
@@ -29,6 +28,16 @@ struct Case {
       return w * n - w * (w - 1) / 2;
     }
     return causal ? n * m / 2 : n * m;
+  }
+
+  bool decodes() const { return queries == 1 && keys > 1; }
+
+  /// Bytes of keys and values, and of their scales: what decode has to read.
+  double bytes() const {
+    const auto dim = static_cast<double>(head_dim);
+    const double row =
+        dim * static_cast<double>(size(stored)) + (stored == DType::int8 ? sizeof(float) : 0);
+    return 2 * static_cast<double>(batch * kv_heads * keys) * row;
   }
 
   /// Useful operations of a call: two products, a multiply and an add each.
@@ -66,8 +75,38 @@ inline std::vector<Case> all_cases() {
     c.causal = true;
     c.window = window;
   }
-  cases.push_back({"decode-4k-d128-gqa4", 1, 32, 8, 1, 4096, 128});
-  cases.push_back({"decode-8x12-1k-d64", 8, 12, 12, 1, 1024, 64});
+  for (const auto& [names, stored] :
+       {std::pair{
+            std::array{"bf16-1k-d64", "bf16-4k-d64", "bf16-4k-d64-causal", "bf16-2k-d128-gqa4"},
+            DType::bfloat16},
+        {std::array{"f16-1k-d64", "f16-4k-d64", "f16-4k-d64-causal", "f16-2k-d128-gqa4"},
+         DType::float16}}) {
+    square(names[0], 8, 1024, 64).stored = stored;
+    square(names[1], 8, 4096, 64).stored = stored;
+    Case& causal = square(names[2], 8, 4096, 64);
+    causal.stored = stored;
+    causal.causal = true;
+    Case& wide = square(names[3], 16, 2048, 128);
+    wide.stored = stored;
+    wide.kv_heads = 4;
+  }
+  for (const auto& [names, stored] :
+       {std::pair{std::array{"decode-4k-d128-gqa4", "decode-8x12-1k-d64", "decode-8x-4k-d128-gqa4"},
+                  DType::float32},
+        {std::array{"decode-4k-d128-gqa4-bf16", "decode-8x12-1k-d64-bf16",
+                    "decode-8x-4k-d128-gqa4-bf16"},
+         DType::bfloat16},
+        {std::array{"decode-4k-d128-gqa4-f16", "decode-8x12-1k-d64-f16",
+                    "decode-8x-4k-d128-gqa4-f16"},
+         DType::float16},
+        {std::array{"decode-4k-d128-gqa4-int8", "decode-8x12-1k-d64-int8",
+                    "decode-8x-4k-d128-gqa4-int8"},
+         DType::int8}}) {
+    cases.push_back(Case{names[0], 1, 32, 8, 1, 4096, 128});
+    cases.push_back(Case{names[1], 8, 12, 12, 1, 1024, 64});
+    cases.push_back(Case{names[2], 8, 32, 8, 1, 4096, 128});
+    for (std::size_t i = cases.size() - 3; i < cases.size(); ++i) cases[i].stored = stored;
+  }
   for (const auto& [name, option] : {std::pair{"option-softcap", &Case::softcap},
                                      {"option-alibi", &Case::alibi},
                                      {"option-sinks", &Case::sinks},
@@ -81,160 +120,5 @@ inline std::vector<Case> all_cases() {
   square("smallest-call", 1, 4, 2);
   return cases;
 }
-
-/// The memory of a case and the problem that points into it; T is float or double.
-template <class T>
-class Inputs {
- public:
-  Inputs(const Case& c, std::uint64_t seed) : case_(c), random_(seed) {
-    query_ = numbers(c.heads * c.queries * c.head_dim);
-    key_ = numbers(c.kv_heads * c.keys * c.head_dim);
-    value_ = numbers(c.kv_heads * c.keys * c.head_dim);
-    out_.resize(query_.size());
-    problem.query = array(query_.data(), c.heads, c.queries);
-    problem.key = array(key_.data(), c.kv_heads, c.keys);
-    problem.value = array(value_.data(), c.kv_heads, c.keys);
-    out = contiguous(out_.data(), {c.batch, c.heads, c.queries, c.head_dim});
-    const std::int64_t scores = c.heads * c.queries * c.keys;
-    if (c.mask) {
-      mask_ = std::make_unique<bool[]>(static_cast<std::size_t>(c.batch * scores));
-      std::bernoulli_distribution half;
-      std::generate_n(mask_.get(), c.batch * scores, [&] { return half(random_); });
-      problem.mask = contiguous(mask_.get(), {c.batch, c.heads, c.queries, c.keys});
-    }
-    if (c.bias) {
-      bias_ = numbers(scores);
-      problem.bias = contiguous(bias_.data(), {c.batch, c.heads, c.queries, c.keys});
-    }
-    if (c.causal) problem.causal = Causal::lower_right;
-    if (c.window > 0) problem.window_left = c.window - 1;
-    if (c.softcap) problem.softcap = 30.0;
-    if (c.alibi) {
-      // Powers of 2^(-8 / heads), which are those of ALiBi for the eight heads of the case.
-      for (std::int64_t h = 1; h <= c.heads; ++h) {
-        slopes_.push_back(std::exp2(-8.0 * static_cast<double>(h) / static_cast<double>(c.heads)));
-      }
-      problem.alibi_slopes = contiguous(slopes_.data(), {c.heads});
-    }
-    if (c.sinks) {
-      const std::vector<T> sinks = numbers(c.heads);
-      problem.sinks = PerHead<double>(std::vector<double>(sinks.begin(), sinks.end()));
-    }
-    if (c.dropout) {
-      problem.dropout = kDropout;
-      problem.seed = seed;
-    }
-    if (c.relative) {
-      table_ = numbers(c.heads * (2 * kReach + 1));
-      problem.position_bias = {contiguous(table_.data(), {c.heads, 2 * kReach + 1})};
-    }
-  }
-
-  /// Largest error of some rows of `out` against the definition, evaluated in double.
-  double error(int rows) {
-    double worst = 0;
-    std::uniform_int_distribution<std::int64_t> any_row(
-        0, case_.batch * case_.heads * case_.queries - 1);
-    for (int i = 0; i < rows; ++i) worst = std::max(worst, row_error(any_row(random_)));
-    return worst;
-  }
-
-  Problem problem;
-  Array out;
-
- private:
-  static constexpr double kDropout = 0.1;
-  static constexpr std::int64_t kReach = 128;  ///< of the table of relative positions
-
-  std::vector<T> numbers(std::int64_t count) {
-    std::vector<T> values(static_cast<std::size_t>(case_.batch * count));
-    std::normal_distribution<T> normal;
-    std::ranges::generate(values, [&] { return normal(random_); });
-    return values;
-  }
-
-  Array array(T* data, std::int64_t heads, std::int64_t length) const {
-    const Case& c = case_;
-    if (!c.bnhd) return contiguous(data, {c.batch, heads, length, c.head_dim});
-    Array a = contiguous(data, {c.batch, length, heads, c.head_dim});
-    std::swap(a.shape[1], a.shape[2]);
-    std::swap(a.strides[1], a.strides[2]);
-    return a;
-  }
-
-  template <class Element>
-  static double at(const Array& a, std::initializer_list<std::int64_t> index) {
-    const char* p = static_cast<const char*>(a.data);
-    std::size_t axis = 0;
-    for (const std::int64_t i : index) p += i * a.strides[axis++];
-    return static_cast<double>(*reinterpret_cast<const Element*>(p));
-  }
-
-  double row_error(std::int64_t row) const {
-    const Case& c = case_;
-    const std::int64_t i = row % c.queries, h = row / c.queries % c.heads,
-                       b = row / c.queries / c.heads, kv = h / (c.heads / c.kv_heads);
-    const std::int64_t position = i + c.keys - c.queries;
-    const std::int64_t last = c.causal ? position : c.keys - 1;
-    const std::int64_t first =
-        c.window > 0 ? std::max<std::int64_t>(0, position - c.window + 1) : 0;
-    double sum = c.sinks ? std::exp(problem.sinks->of(h)) : 0;
-    std::vector<double> expected(static_cast<std::size_t>(c.head_dim));
-    for (std::int64_t j = first; j <= last; ++j) {
-      if (c.mask && at<bool>(*problem.mask, {b, h, i, j}) == 0) continue;
-      double score = 0;
-      for (std::int64_t d = 0; d < c.head_dim; ++d) {
-        score += at<T>(problem.query, {b, h, i, d}) * at<T>(problem.key, {b, kv, j, d});
-      }
-      score /= std::sqrt(static_cast<double>(c.head_dim));
-      if (c.softcap) score = problem.softcap->of(h) * std::tanh(score / problem.softcap->of(h));
-      if (c.alibi) {
-        score -=
-            at<double>(*problem.alibi_slopes, {h}) * static_cast<double>(std::abs(position - j));
-      }
-      if (c.relative) {
-        const std::int64_t place = std::clamp(j - position, -kReach, kReach) + kReach;
-        score += at<T>(problem.position_bias->table, {h, place});
-      }
-      if (c.bias) score += at<T>(*problem.bias, {b, h, i, j});
-      double weight = std::exp(score);  // standard normal inputs: no overflow in double
-      sum += weight;
-      if (c.dropout) weight = dropped(b, h, i, j) ? 0 : weight / (1 - kDropout);
-      for (std::int64_t d = 0; d < c.head_dim; ++d) {
-        expected[static_cast<std::size_t>(d)] += weight * at<T>(problem.value, {b, kv, j, d});
-      }
-    }
-    double worst = 0;
-    for (std::int64_t d = 0; d < c.head_dim; ++d) {
-      const double wanted = sum == 0 ? 0 : expected[static_cast<std::size_t>(d)] / sum;
-      worst = std::max(worst, std::abs(at<T>(out, {b, h, i, d}) - wanted));
-    }
-    return worst;
-  }
-
-  /// Philox4x32-10 at the place of the weight.
-  bool dropped(std::int64_t b, std::int64_t h, std::int64_t i, std::int64_t j) const {
-    std::uint32_t x[] = {static_cast<std::uint32_t>(j / 4), static_cast<std::uint32_t>(i),
-                         static_cast<std::uint32_t>(h), static_cast<std::uint32_t>(b)};
-    auto key0 = static_cast<std::uint32_t>(*problem.seed);
-    auto key1 = static_cast<std::uint32_t>(*problem.seed >> 32);
-    for (int round = 0; round < 10; ++round) {
-      const std::uint64_t first = 0xD2511F53ull * x[0], second = 0xCD9E8D57ull * x[2];
-      x[0] = static_cast<std::uint32_t>(second >> 32) ^ x[1] ^ key0;
-      x[1] = static_cast<std::uint32_t>(second);
-      x[2] = static_cast<std::uint32_t>(first >> 32) ^ x[3] ^ key1;
-      x[3] = static_cast<std::uint32_t>(first);
-      key0 += 0x9E3779B9;
-      key1 += 0xBB67AE85;
-    }
-    return x[j % 4] < std::nearbyint(kDropout * 4294967296.0);
-  }
-
-  Case case_;
-  std::mt19937_64 random_;
-  std::vector<T> query_, key_, value_, bias_, table_, out_;
-  std::vector<double> slopes_;
-  std::unique_ptr<bool[]> mask_;
-};
 
 }  // namespace regard::benchmark

@@ -38,11 +38,14 @@ struct Owned {
   std::unique_ptr<char[]> memory;
 };
 
-constexpr DType kTypes[] = {DType::float32, DType::float64, DType::boolean, DType::int64,
-                            DType::int32,   DType::float16, DType::uint8,   DType::other};
+constexpr DType kTypes[] = {DType::float32, DType::float64,  DType::boolean, DType::int64,
+                            DType::int32,   DType::float16,  DType::uint8,   DType::other,
+                            DType::int8,    DType::bfloat16, DType::int16,   DType::uint16};
+// What goes together; int8 only for keys and values.
+constexpr DType kStored[] = {DType::float32, DType::bfloat16, DType::float16, DType::int8};
 
 Owned make_array(Bytes& bytes, DType usual, std::vector<std::int64_t> shape, bool output = false) {
-  if (bytes.rarely(32)) usual = kTypes[bytes.below(8)];
+  if (bytes.rarely(32)) usual = kTypes[bytes.below(12)];
   if (bytes.rarely(32) && !shape.empty()) shape.erase(shape.begin());
   if (bytes.rarely(32)) shape.insert(shape.begin(), bytes.below(3));
   for (std::int64_t& size : shape) {
@@ -124,6 +127,36 @@ Owned dense_array(Bytes& bytes, DType dtype, const std::vector<std::int64_t>& sh
   array.data = owned.memory.get();
   std::memset(array.data, bytes.rarely(2) ? 0 : 0x3E, static_cast<std::size_t>(extent));
   return owned;
+}
+
+/// Puts keys and values into pages, and makes the table of them; now and then a wrong one.
+template <class Input>
+void make_pages(Bytes& bytes, Problem& problem, std::int64_t elements, std::int64_t kv_heads,
+                std::int64_t& keys, std::int64_t head_dim, std::int64_t value_dim,
+                const Input& input, std::vector<Owned>& inputs) {
+  const std::int64_t page_size = 1 + bytes.below(40), blocks = (keys + page_size - 1) / page_size;
+  const std::int64_t pages = 1 + bytes.below(9);
+  keys = blocks * page_size;
+  const auto other = [&](std::int64_t usual) { return usual + (bytes.rarely(64) ? 1 : 0); };
+  problem.key = input(problem.key.dtype, {pages, page_size, kv_heads, head_dim});
+  problem.value = input(problem.value.dtype, {other(pages), other(page_size), kv_heads, value_dim});
+  for (auto* scales : {&problem.key_scales, &problem.value_scales}) {
+    if (*scales) *scales = input(DType::float32, {other(pages), page_size, kv_heads});
+  }
+  inputs.push_back(dense_array(bytes, DType::int64, {elements, blocks}));
+  const Array& table = inputs.back().array;
+  for (std::int64_t i = 0; i < elements * blocks; ++i) {
+    std::int64_t page = bytes.below(pages);
+    if (bytes.rarely(32)) page = -1;
+    if (bytes.rarely(64)) page = pages;
+    if (bytes.rarely(128)) page = std::int64_t{1} << 62;
+    std::memcpy(static_cast<char*>(table.data) + 8 * i, &page, sizeof page);
+  }
+  problem.block_table = table;
+  if (bytes.rarely(32)) return;
+  inputs.push_back(dense_array(bytes, DType::int64, {elements}));
+  problem.key_lengths = inputs.back().array;
+  fill_lengths(bytes, inputs.back(), keys);
 }
 
 /// A block mask and its arrays.
@@ -241,7 +274,8 @@ void choose_scores(Bytes& bytes, Problem& problem, std::int64_t heads, std::int6
         (grid ? (2 * height - 1) * (2 * width - 1) : 1 + 2 * bytes.below(140)) +
         (bytes.rarely(32) ? 1 : 0);
     const std::int64_t rows = bytes.rarely(2) ? 1 : heads + (bytes.rarely(32) ? 1 : 0);
-    inputs.push_back(dense_array(bytes, problem.query.dtype, {rows, places}));
+    const bool wide = problem.query.dtype == DType::float64;
+    inputs.push_back(dense_array(bytes, wide ? DType::float64 : DType::float32, {rows, places}));
     problem.position_bias = {inputs.back().array, grid ? height : 0, grid ? width : 0};
     if (bytes.rarely(32)) problem.position_bias->height = bytes.below(5) - 2;
   }
@@ -310,9 +344,19 @@ void run(Bytes& bytes) {
   };
 
   Problem problem;
-  problem.query = input(dtype, shape({heads, queries, head_dim}));
-  problem.key = input(dtype, shape({kv_heads, keys, head_dim}));
-  problem.value = input(dtype, shape({kv_heads, keys, value_dim}));
+  const bool mixed = dtype == DType::float32 && bytes.rarely(2);
+  const auto stored = [&](std::int64_t kinds) {
+    return mixed ? kStored[bytes.below(kinds)] : dtype;
+  };
+  problem.query = input(stored(3), shape({heads, queries, head_dim}));
+  problem.key = input(stored(4), shape({kv_heads, keys, head_dim}));
+  problem.value = input(stored(4), shape({kv_heads, keys, value_dim}));
+  for (const auto& [array, scales] :
+       {std::pair{&problem.key, &problem.key_scales}, {&problem.value, &problem.value_scales}}) {
+    if ((array->dtype == DType::int8) != bytes.rarely(32)) {
+      *scales = input(DType::float32, shape({kv_heads, keys}));
+    }
+  }
   // What follows concerns the pieces: their number, and the longest of them.
   if (packed) {
     const std::int64_t starts = 1 + bytes.below(6);
@@ -332,9 +376,16 @@ void run(Bytes& bytes) {
       return std::min<std::int64_t>(most, 140);
     };
     queries = longest(problem.query_starts, queries);
-    keys = longest(problem.key_starts, keys);
-    if (bytes.rarely(32)) problem.key_starts.reset();
     batch.push_back(starts - 1);
+    if (!bytes.rarely(3)) {
+      keys = longest(problem.key_starts, keys);
+      if (bytes.rarely(32)) problem.key_starts.reset();
+    }
+  }
+  if (packed ? !problem.key_starts : bytes.rarely(4)) {
+    std::int64_t elements = 1;
+    for (const std::int64_t size : batch) elements *= size;
+    make_pages(bytes, problem, elements, kv_heads, keys, head_dim, value_dim, input, inputs);
   }
   std::unique_ptr<Tiles> tiles;
   if (bytes.rarely(3)) {
@@ -349,11 +400,11 @@ void run(Bytes& bytes) {
       problem.mask = input(DType::boolean, {queries, keys});
     }
   }
-  if (bytes.rarely(3)) problem.bias = input(dtype, shape({heads, queries, keys}));
+  if (bytes.rarely(3)) problem.bias = input(stored(3), shape({heads, queries, keys}));
   for (const auto& [lengths, most] : {std::pair{&problem.key_lengths, keys},
                                       {&problem.query_lengths, queries},
                                       {&problem.query_offset, keys}}) {
-    if (!bytes.rarely(4)) continue;
+    if (*lengths || !bytes.rarely(4)) continue;
     *lengths = input(DType::int64, batch);
     fill_lengths(bytes, inputs.back(), most);
   }
@@ -369,11 +420,11 @@ void run(Bytes& bytes) {
   const Plan plan(problem);
   plan.visible_share();
   plan.options();
-  if (bytes.rarely(3)) return look(bytes, plan, plan.dtype());
+  if (bytes.rarely(3)) return look(bytes, plan, plan.compute_dtype());
   std::vector<std::int64_t> out_shape(plan.out_shape().begin(), plan.out_shape().end());
   std::vector<std::int64_t> lse_shape(plan.lse_shape().begin(), plan.lse_shape().end());
   const Owned out = make_array(bytes, plan.dtype(), out_shape, true);
-  const Owned lse = make_array(bytes, plan.dtype(), lse_shape, true);
+  const Owned lse = make_array(bytes, plan.compute_dtype(), lse_shape, true);
   plan.run(out.array, bytes.rarely(2) ? &lse.array : nullptr);
 }
 
