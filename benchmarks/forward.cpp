@@ -56,7 +56,9 @@ Result measure(const Case& c, const Options& options) {
   double ceiling = 0;
   std::vector<double> samples;
   for (int round = 0; round < rounds; ++round) {
-    ceiling = std::max(ceiling, fma_ceiling(options.isa, c.float64, options.threads));
+    ceiling = std::max(
+        ceiling,
+        fma_ceiling(options.isa, c.float64 ? DType::float64 : DType::float32, options.threads));
     elapsed(call, inner);  // caches and clock as a caller in a loop has them
     for (int i = 0; i < count; ++i) samples.push_back(elapsed(call, inner));
   }

@@ -94,6 +94,7 @@ class Plan {
   /// What can be said of the weights without keeping them.
   void summary(const Summary& summary) const;
 
+  DType product_dtype() const;  ///< of the factors of the products of tiles
   std::string_view isa() const;
   /// "forward", "decode" for few query rows a kv head, or both for elements that differ.
   std::string algorithm() const;

@@ -3,7 +3,9 @@
 
 #include <cstdint>
 
-#include "query_block.hpp"
+#include "kernel_api.hpp"
+#include "panel.hpp"
+#include "score_hooks.hpp"
 #include "softmax.hpp"
 
 namespace regard::kernels {
@@ -20,9 +22,12 @@ struct OnlineSoftmax {
     for (auto& x : l) x = 0;
   }
 
+  /// What O is divided by.
+  const T* weight_sums() const { return l; }
+
   /// Moves m for the maximum of the tile's scores, and l with it. True if some row's m moved:
   /// alpha is what its earlier sums have to be multiplied by.
-  bool raise(const Panel<T>& panel, const T* maximum, T* alpha) {
+  bool raise(const Panel& panel, const T* maximum, T* alpha) {
     bool moved = false;
     for (std::int64_t r = 0; r < panel.ld; r += V::lanes) {
       moved |= raise_reference<V>(V::load(maximum + r), m + panel.row + r, alpha + r);
@@ -36,7 +41,9 @@ struct OnlineSoftmax {
   }
 
   /// P' = 2^(S' - m) in place, l += its sums; at an edge, only over the keys that are used.
-  void weigh(QueryBlock<V>& block, const Panel<T>& panel, const Keys<T>& keys) {
+  /// `changed`: what is done next is not the product, which RoundedSoftmax wants to know.
+  template <class Block>
+  void weigh(Block& block, const Panel& panel, const Keys& keys, bool /*changed*/ = true) {
     if (!keys.edged) {
       tile_weights<V>(panel.ld / V::lanes, block.St, panel.ld, keys.count, m + panel.row,
                       l + panel.row);
@@ -49,19 +56,23 @@ struct OnlineSoftmax {
                           l + panel.row + r);
     }
   }
+
+  /// Makes changed weights what the product takes: they are.
+  template <class Block>
+  void join(Block&, const Panel&, const Keys&) {}
 };
 
 /// m and l of every row, over all keys: what has to be known before a weight is. Calls
 /// seen(panel, maximum, first key) for every tile.
-template <class V, class Seen>
-void sum_rows(QueryBlock<V>& block, OnlineSoftmax<V>& softmax, const Seen& seen) {
+template <class V, class Block, class Seen>
+void sum_rows(Block& block, OnlineSoftmax<V>& softmax, const Seen& seen) {
   using T = typename V::scalar;
   softmax.start();
   block.for_each_tile([&](std::int64_t begin, std::int64_t end) {
     for (int i = 0; i < block.panel_count; ++i) {
       alignas(64) T maximum[V::panel_rows], alpha[V::panel_rows];
-      Keys<T> keys;
-      const Panel<T>& panel = block.panels[i];
+      Keys keys;
+      const Panel& panel = block.panels[i];
       if (!block.reach(panel, begin, end, keys) || !block.scores(panel, keys, maximum)) continue;
       seen(panel, maximum, keys.begin);
       softmax.raise(panel, maximum, alpha);

@@ -5,7 +5,8 @@
 //       for each panel of query rows:
 //           S' = K Q'    (keys x rows)    queries in the lanes; then the options, then the masks
 //
-// What is done with S' is up to the kernel: forward.hpp, weights.hpp, summary.hpp.
+// What is done with S' is up to the kernel: forward.hpp, weights.hpp, summary.hpp. How the product
+// is formed, and queries and keys are laid out for it, is up to `Scores`: fma_products.hpp.
 //
 // A panel is what the register tiles and the L1 cache want; a block is several panels, so that a
 // tile of keys is fetched (or gathered, when it cannot be read in place) once for all.
@@ -19,33 +20,15 @@
 
 #include "gemm.hpp"
 #include "kernel_api.hpp"
-#include "pack.hpp"
+#include "panel.hpp"
 #include "reach.hpp"
 #include "score_options.hpp"
 #include "scratch_memory.hpp"
-#include "stored_rows.hpp"
-#include "unroll.hpp"
 
 namespace regard::kernels {
 namespace {
 
-/// Rows [row, row + rows) of a block, in `ld` lanes.
-template <class T>
-struct Panel {
-  std::int64_t row, rows, ld;
-  T* Qt;  ///< head_dim x rows
-};
-
-/// Keys [begin, begin + count) of a tile, for one panel.
-template <class T>
-struct Keys {
-  std::int64_t begin, count;
-  const T* K;
-  std::ptrdiff_t ldk;
-  bool edged;  ///< some row of the panel does not see some of them for its position
-};
-
-template <class V>
+template <class V, class Scores>
 class QueryBlock {
   using T = typename V::scalar;
   using reg = typename V::reg;
@@ -53,21 +36,23 @@ class QueryBlock {
  public:
   static constexpr int most_panels = V::query_block / V::panel_rows;
 
-  QueryBlock(const ScoreUnit& unit, ScratchMemory& memory) : u(unit), options(unit) {
-    take(memory, {u.head_dim, 0, u.key_tile, 0}, Qt, St, key_copy, query_copy);
-    key_in_place = readable_in_place<T>(u.key);
+  QueryBlock(const ScoreUnit& unit, ScratchMemory& memory)
+      : St(memory.take<T>(score_count(unit.key_tile)) + spare),
+        u(unit),
+        options(unit),
+        product(unit, memory) {
     split_panels();
-    for (int i = 0; i < panel_count; ++i) pack(panels[i]);
+    for (int i = 0; i < panel_count; ++i) product.pack(panels[i]);
   }
 
   /// Counts the scratch memory that the constructor takes.
   static void count(ScratchMemory& memory, const ScratchSizes& sizes) {
-    T *a, *b, *c, *d;
-    take(memory, sizes, a, b, c, d);
+    memory.take<T>(score_count(sizes.key_tile));
+    Scores::count(memory, sizes);
   }
 
   int panel_count;
-  Panel<T> panels[most_panels];
+  Panel panels[most_panels];
   T* St;             ///< S' of one panel, at St[key * panel.ld + row]
   TileEdge<V> edge;  ///< of the panel and tile of the last call of `scores`, if edged
   bool masked;       ///< something has been hidden from somebody since the last `for_each_tile`
@@ -81,28 +66,26 @@ class QueryBlock {
     for (std::int64_t tile = begin / u.key_tile * u.key_tile; tile < end; tile += u.key_tile) {
       const std::int64_t from = tile < begin ? begin : tile;
       const std::int64_t to = tile + u.key_tile < end ? tile + u.key_tile : end;
-      key = read_tile<V>(u.key, key_in_place, from, to, u.head_dim, key_copy);
-      options.set_keys(key, from, to - from);
+      key = product.read(from, to);
+      options.template set_keys<typename Scores::Key>(key, from, to - from);
       body(from, to);
     }
   }
 
   /// The keys of a tile [begin, end) that rows of the panel can reach; false if there are none.
-  bool reach(const Panel<T>& panel, std::int64_t begin, std::int64_t end, Keys<T>& keys) const {
+  bool reach(const Panel& panel, std::int64_t begin, std::int64_t end, Keys& keys) const {
     const std::int64_t first_row = u.first_row + panel.row;
     const std::int64_t last_row = first_row + panel.rows - 1;
     const KeyRange first = reachable(u, first_row), last = reachable(u, last_row);
     const std::int64_t from = clamp(first.begin, begin, end), to = clamp(last.end, begin, end);
     if (from >= to) return false;
-    keys = {from, to - from, reinterpret_cast<const T*>(key.data + from * key.row_stride),
-            key.row_stride / static_cast<std::ptrdiff_t>(sizeof(T)),
-            from < last.begin || to > first.end};
+    keys = {from, to - from, from < last.begin || to > first.end};
     return true;
   }
 
   /// S' of a panel against the keys, with `maximum` over the keys lane by lane. False if the mask
   /// hides every key from every row, so that nothing was done.
-  bool scores(const Panel<T>& panel, const Keys<T>& keys, T* maximum) {
+  bool scores(const Panel& panel, const Keys& keys, T* maximum) {
     const Seen seen = options.look(panel.row, panel.rows, keys.begin, keys.count);
     mixed = seen == Seen::some;
     if (seen != Seen::all) masked = true;
@@ -126,7 +109,7 @@ class QueryBlock {
   }
 
   /// Makes the weights of what `scores` has just hidden -0.
-  void mark_hidden(const Panel<T>& panel, const Keys<T>& keys) {
+  void mark_hidden(const Panel& panel, const Keys& keys) {
     options.set_tile(panel.row, panel.rows, panel.ld, keys.begin, keys.count);
     for (std::int64_t r = 0; r < panel.ld; r += V::lanes) {
       std::int64_t from = 0, to = keys.count;
@@ -136,7 +119,7 @@ class QueryBlock {
   }
 
   /// The keys [from, to) of the tile whose scores count for the vector of rows from `r` on.
-  void used_keys(const Panel<T>& panel, const Keys<T>& keys, std::int64_t r, std::int64_t& from,
+  void used_keys(const Panel& panel, const Keys& keys, std::int64_t r, std::int64_t& from,
                  std::int64_t& to) const {
     from = 0;
     to = keys.count;
@@ -146,17 +129,13 @@ class QueryBlock {
  private:
   const ScoreUnit& u;
   ScoreOptions<V> options;
-  bool key_in_place, mixed;
-  Rows key;                       ///< the tile's keys where they can be read
-  T *Qt, *key_copy, *query_copy;  ///< query_copy: one vector of rows, when they must be widened
+  Scores product;
+  bool mixed;
+  Rows key;  ///< the tile's keys where the product reads them
 
-  static void take(ScratchMemory& memory, const ScratchSizes& sizes, T*& queries, T*& tile,
-                   T*& keys, T*& rows) {
-    const std::int64_t width = round_up(sizes.head_dim, V::lanes);
-    queries = memory.take<T>(sizes.head_dim * V::query_block);
-    tile = memory.take<T>(sizes.key_tile * V::panel_rows);
-    keys = memory.take<T>(sizes.key_tile * width);
-    rows = memory.take<T>(V::lanes * width);
+  static constexpr std::int64_t spare = Scores::spare_keys * V::panel_rows;
+  static constexpr std::int64_t score_count(std::int64_t key_tile) {
+    return key_tile * V::panel_rows + 2 * spare;
   }
 
   /// Panels of whole vectors that differ by at most one vector.
@@ -167,59 +146,16 @@ class QueryBlock {
     for (int i = 0; i < panel_count; ++i) {
       const std::int64_t from = i * vectors / panel_count * V::lanes;
       const std::int64_t to = (i + 1) * vectors / panel_count * V::lanes;
-      panels[i] = {from, (to < u.row_count ? to : u.row_count) - from, to - from,
-                   Qt + from * u.head_dim};
+      panels[i] = {from, (to < u.row_count ? to : u.row_count) - from, to - from};
     }
-  }
-
-  void pack(const Panel<T>& panel) {
-    const bool alike = u.scale_step == 0 && !u.cosine;
-    const reg common = V::set1(static_cast<T>(u.scale[0] * kLog2E));
-    for (std::int64_t r = 0; r < panel.rows; r += V::lanes) {
-      const std::int64_t count = panel.rows - r < V::lanes ? panel.rows - r : V::lanes;
-      const char* rows[V::lanes];
-      for (std::int64_t i = 0; i < count; ++i) {
-        rows[i] = row_address(u.query, u.group, u.first_row + panel.row + r + i);
-      }
-      const std::ptrdiff_t stride = widen(rows, count);
-      transpose_rows<V>(rows, count, stride, u.head_dim,
-                        alike ? common : factors(panel, rows, stride, r, count), panel.Qt + r,
-                        panel.ld);
-    }
-  }
-
-  /// Puts copies of the compute type in place of rows of another; returns the column stride.
-  std::ptrdiff_t widen(const char** rows, std::int64_t count) {
-    if (u.query_storage == Storage::compute) return u.query.column_stride;
-    const std::int64_t ld = round_up(u.head_dim, V::lanes);
-    with_storage<V>(u.query_storage, [&]<class S>() {
-      for (std::int64_t i = 0; i < count; ++i) {
-        widen_row<V, S>(rows[i], u.query.column_stride, u.head_dim, V::set1(1), query_copy + i * ld,
-                        ld);
-        rows[i] = reinterpret_cast<const char*>(query_copy + i * ld);
-      }
-    });
-    return sizeof(T);
-  }
-
-  /// What the queries of a vector of rows are multiplied by, where that differs.
-  reg factors(const Panel<T>& panel, const char* const* rows, std::ptrdiff_t stride, std::int64_t r,
-              std::int64_t count) const {
-    alignas(64) T factor[V::lanes] = {};
-    for (std::int64_t i = 0; i < count; ++i) {
-      const std::int64_t head = (u.first_row + panel.row + r + i) % u.group;
-      double scale = u.scale[head * u.scale_step] * kLog2E;
-      if (u.cosine) scale *= inverse_norm<T>(rows[i], stride, u.head_dim);
-      factor[i] = static_cast<T>(scale);
-    }
-    return V::load(factor);
   }
 
   /// S' = K Q'; with Track, also the maximum over the keys.
   template <bool Track>
-  void multiply(const Panel<T>& panel, const Keys<T>& keys, T* maximum) {
+  void multiply(const Panel& panel, const Keys& keys, T* maximum) {
     const std::int64_t vectors = panel.ld / V::lanes;
     const std::int64_t steps = (keys.count + V::score_keys - 1) / V::score_keys;
+    const char* first = key.data + keys.begin * key.row_stride;
     [[maybe_unused]] std::int64_t step = 0;
     for_row_blocks<V::score_keys>(0, keys.count, [&]<int KEYS>(std::int64_t j) {
       if constexpr (!Track) options.prefetch(keys.count, step++, steps);
@@ -227,9 +163,8 @@ class QueryBlock {
       if (keys.edged) edge.visible_vectors(j, j + KEYS, from, to);
       for (std::int64_t v = from; v < to; v += V::score_vectors) {
         const std::int64_t r = v * V::lanes;
-        score_vectors<V, KEYS, Track>(static_cast<int>(to - v), keys.K + j * keys.ldk, keys.ldk,
-                                      panel.Qt + r, panel.ld, u.head_dim, St + j * panel.ld + r,
-                                      maximum + r);
+        product.template multiply<KEYS, Track>(panel, r, to - v, first + j * key.row_stride,
+                                               key.row_stride, St + j * panel.ld + r, maximum + r);
       }
     });
   }
