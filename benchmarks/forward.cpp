@@ -3,143 +3,25 @@
 //
 //   cmake --preset benchmark && cmake --build --preset benchmark
 //   build/benchmark/benchmarks/forward --isa avx2 --threads 1 --filter causal --json out.json
-#include <chrono>
-#include <cstdio>
-#include <cstring>
-#include <fstream>
-#include <functional>
-#include <stdexcept>
-#include <string>
-
-#include "cases.hpp"
+#include "program.hpp"
 
 namespace {
 
 using namespace regard;
 using namespace regard::benchmark;
 
-struct Options {
-  std::string isa{active_isa()}, filter, json;
-  int threads = default_thread_count();
-  double seconds = 1;  ///< a case, roughly
+struct Forward {
+  template <class T>
+  Result operator()(const Case& c, const Options& options) const {
+    Inputs<T> inputs(c, 20170612);
+    inputs.problem.threads = options.threads;
+    Result result =
+        time_case(c, options, c.flops(), [&] { attention(inputs.problem, inputs.out); });
+    result.error = inputs.error(16);
+    return result;
+  }
 };
-
-struct Result {
-  const Case* problem;
-  double seconds, gflops, ceiling, error;
-  double percent() const { return 100 * gflops / ceiling; }
-};
-
-double elapsed(const std::function<void()>& call, int times) {
-  const auto start = std::chrono::steady_clock::now();
-  for (int i = 0; i < times; ++i) call();
-  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-  return seconds.count() / times;
-}
-
-double median(std::vector<double> samples) {
-  std::ranges::sort(samples);
-  return samples[samples.size() / 2];
-}
-
-template <class T>
-Result measure(const Case& c, const Options& options) {
-  Inputs<T> inputs(c, 20170612);
-  inputs.problem.threads = options.threads;
-  const auto call = [&] { attention(inputs.problem, inputs.out); };
-  call();
-  // A sample lasts 200 us at least, a hundred times what reading the clock may be off by.
-  const double once = elapsed(call, 1);
-  const int inner = std::max(1, static_cast<int>(200e-6 / once));
-  const int rounds = 3;
-  const int count = std::clamp(static_cast<int>(options.seconds / (rounds * once * inner)), 3, 100);
-  double ceiling = 0;
-  std::vector<double> samples;
-  for (int round = 0; round < rounds; ++round) {
-    ceiling = std::max(
-        ceiling,
-        fma_ceiling(options.isa, c.float64 ? DType::float64 : DType::float32, options.threads));
-    elapsed(call, inner);  // caches and clock as a caller in a loop has them
-    for (int i = 0; i < count; ++i) samples.push_back(elapsed(call, inner));
-  }
-  const double seconds = median(samples);
-  return {&c, seconds, c.flops() / seconds / 1e9, ceiling / 1e9, inputs.error(16)};
-}
-
-void print(const Result& r) {
-  std::printf("%-22s %10.4f ms %8.1f GFLOP/s %6.1f %% of %6.1f   error %.1e\n", r.problem->name,
-              1e3 * r.seconds, r.gflops, r.percent(), r.ceiling, r.error);
-  std::fflush(stdout);
-}
-
-void write_json(const std::string& path, const Options& options,
-                const std::vector<Result>& results) {
-  std::ofstream file(path);
-  file << "{\"schema\": 1, \"kind\": \"native\", \"version\": \"" << version()
-       << "\", \"compiler\": \"" << compiler() << "\", \"isa\": \"" << options.isa
-       << "\", \"threads\": " << options.threads << ", \"cases\": [";
-  const char* separator = "\n";
-  for (const Result& r : results) {
-    file << separator << " {\"name\": \"" << r.problem->name
-         << "\", \"milliseconds\": " << 1e3 * r.seconds << ", \"gflops\": " << r.gflops
-         << ", \"ceiling_gflops\": " << r.ceiling << ", \"percent\": " << r.percent()
-         << ", \"max_error\": " << r.error << "}";
-    separator = ",\n";
-  }
-  file << "\n]}\n";
-  file.close();
-  if (!file) throw std::runtime_error("cannot write " + path);
-}
-
-constexpr const char* kUsage =
-    "forward [--isa NAME] [--threads N] [--filter TEXT] [--seconds S] [--json FILE]\n"
-    "  --filter   only cases whose name holds TEXT\n"
-    "  --seconds  time for a case, roughly (default 1)\n";
-
-Options parse(int count, char** words) {
-  Options options;
-  for (int i = 1; i < count; i += 2) {
-    const std::string word = words[i];
-    if (i + 1 == count) throw std::invalid_argument(kUsage);
-    const std::string value = words[i + 1];
-    if (word == "--isa")
-      options.isa = value;
-    else if (word == "--threads")
-      options.threads = std::stoi(value);
-    else if (word == "--filter")
-      options.filter = value;
-    else if (word == "--seconds")
-      options.seconds = std::stod(value);
-    else if (word == "--json")
-      options.json = value;
-    else
-      throw std::invalid_argument(kUsage);
-  }
-  return options;
-}
 
 }  // namespace
 
-int main(int count, char** words) try {
-  const Options options = parse(count, words);
-  set_isa(options.isa);
-  std::printf("regard %s, %s, %s, %d thread%s\n", version(), compiler(), options.isa.c_str(),
-              options.threads, options.threads == 1 ? "" : "s");
-  std::vector<Result> results;
-  const std::vector<Case> cases = all_cases();
-  for (const Case& c : cases) {
-    if (std::string(c.name).find(options.filter) == std::string::npos) continue;
-    results.push_back(c.float64 ? measure<double>(c, options) : measure<float>(c, options));
-    print(results.back());
-  }
-  if (results.empty()) throw std::invalid_argument("no case is called " + options.filter);
-  if (!options.json.empty()) write_json(options.json, options, results);
-  // Wrong results are not worth timing; float rounding is 1e-7.
-  for (const Result& r : results) {
-    if (!(r.error < (r.problem->float64 ? 1e-13 : 1e-4))) throw std::runtime_error("wrong result");
-  }
-  return 0;
-} catch (const std::exception& error) {
-  std::fprintf(stderr, "%s\n", error.what());
-  return 1;
-}
+int main(int count, char** words) { return run(count, words, all_cases(), Forward()); }

@@ -16,6 +16,7 @@ myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings say it with shapes
+autodoc_mock_imports = ["torch", "jax"]
 numpydoc_show_class_members = False
 
 html_theme = "furo"

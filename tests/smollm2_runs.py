@@ -53,7 +53,8 @@ def decoder_logits(weights: dict[str, Array], tokens: list[int]) -> Array:
         return np.concatenate([z.real, z.imag], axis=-1)
 
     def heads_of(x: Array, weight: Array) -> Array:
-        return np.einsum("tc,hdc->htd", x, weight.reshape(-1, DIM, weight.shape[1]), optimize=True)
+        y: Array = (weight.reshape(-1, DIM, weight.shape[1]) @ x.T).transpose(0, 2, 1)
+        return y
 
     hidden = weights["token_embd"][tokens].astype(np.float64)
     past = np.tri(len(tokens), dtype=bool)

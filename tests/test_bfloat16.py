@@ -75,6 +75,17 @@ def test_which_arrays_are_bfloat16():
         assert not is_bfloat16(np.dtype(other))
 
 
+@pytest.mark.parametrize("bits", [">u2", "<i2", "<f2"])
+def test_records_of_other_bits_are_refused(bits):
+    """The other byte order most of all, which would be read as other numbers."""
+    key = np.ones((1, 5, 4), bits).view([("bfloat16", bits)])
+    plain = np.ones((1, 5, 4), np.float32)
+    with pytest.raises(TypeError, match="attention: key has "):
+        regard.attention(plain, key, plain)
+    with pytest.raises(TypeError, match="attention: out has "):
+        regard.attention(plain, plain, plain, out=np.empty_like(key))
+
+
 def test_ml_dtypes_agree(rng):
     ml_dtypes = pytest.importorskip("ml_dtypes")
     assert regard.bfloat16 == np.dtype(ml_dtypes.bfloat16)

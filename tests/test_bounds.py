@@ -7,12 +7,15 @@ import itertools
 import mmap
 import multiprocessing
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 import regard
+from pages import paged
 from problems import assert_same_bits, make_problem
+from storage import FLOATS, rounded, stored
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs mprotect")
 
@@ -72,15 +75,50 @@ def visit(isa: str, dtype: str, side: str) -> None:
                 assert_same_bits(turned.attention(out=out[..., ::-1]), expected)
 
 
-@pytest.mark.parametrize("side", SIDES)
-def test_nothing_outside_is_touched(isa, dtype, side):
-    context = multiprocessing.get_context("spawn")
-    process = context.Process(target=visit, args=(isa, np.dtype(dtype).name, side))
+def visit_stored(isa: str, kind: str, side: str) -> None:
+    """Every storage type, decoded and not, in one piece and in pages."""
+    rng = np.random.default_rng(0)
+    with regard.set_isa(isa):
+        for queries, keys, dim in itertools.product((1, 3, 20), (1, 33, 257), (1, 7, 17, 64)):
+            problem = make_problem(
+                rng, batch=(1,), heads=1, queries=queries, keys=keys, head_dim=dim, value_dim=dim
+            )
+            (key, key_scales), (value, value_scales) = (
+                stored(x, kind) for x in (problem.key, problem.value)
+            )
+            problem = problem.but(key=key, value=value)
+            if kind == "int8":
+                problem = problem.but(key_scales=key_scales, value_scales=value_scales)
+            else:
+                problem = problem.but(query=rounded(problem.query, FLOATS[kind]))
+            for each in (problem, paged(rng, problem, 16)):
+                arrays = {n: getattr(each, n) for n in ("query", "key", "value")}
+                arrays |= {n: a for n, a in each.options.items() if isinstance(a, np.ndarray)}
+                expected = each.attention()
+                fenced = each.but(**{n: guarded(a, side) for n, a in arrays.items()})
+                out = guarded(np.zeros_like(expected), side)
+                assert_same_bits(fenced.attention(out=out), expected)
+
+
+def survives(visit: Callable[..., None], *arguments: str) -> None:
+    """Runs the call in a process of its own, which no byte outside may end."""
+    process = multiprocessing.get_context("spawn").Process(target=visit, args=arguments)
     process.start()
     process.join(120)
     exit_code = process.exitcode
     process.kill()
     assert exit_code == 0, f"killed by signal {-(exit_code or 0)}"
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_nothing_outside_is_touched(isa, dtype, side):
+    survives(visit, isa, np.dtype(dtype).name, side)
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("kind", ["float16", "bfloat16", "int8"])
+def test_nothing_outside_stored_arrays_is_touched(isa, kind, side):
+    survives(visit_stored, isa, kind, side)
 
 
 def _overrun(side: str) -> None:

@@ -267,6 +267,18 @@ def test_the_maximum_may_be_anywhere(isa, rng):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_values_without_columns(isa, rng, kind):
+    """There is no output to speak of, but there are log-sum-exps."""
+    problem = make(rng, kind, queries=2)
+    expected = problem.output_and_lse()
+    empty = problem.but(value=problem.value[..., :0])
+    for threads in (1, 3):
+        out, lse = empty.output_and_lse(num_threads=threads)
+        assert out.shape == (2, 8, 2, 0)
+        np.testing.assert_array_equal(lse, expected[1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_explain_says_so(kind):
     rng = np.random.default_rng(0)
     for group, queries, few in ((1, 1, True), (8, 1, True), (2, 4, True), (4, 40, False)):

@@ -39,6 +39,7 @@ def ones(*shape: int, dtype: Any = bool) -> np.ndarray:
     return np.ones(shape, dtype=dtype)
 
 
+TYPES = "float32, float64, float16 or bfloat16"
 SIDES = "attention: window is {}."
 HEADS = "attention: query has 8 heads and key has {}."
 BATCH = "attention: the batch axes of query, key and value do not broadcast ({})."
@@ -113,15 +114,15 @@ CASES: dict[str, tuple[dict[str, Any], type[Exception], str, tuple[str, ...]]] =
     ),
     "complex": (
         {"query": QUERY.astype(np.complex64)}, TypeError,
-        "attention: query has dtype complex64, shape (2, 8, 12, 16).", ("float32, float64, float16 or bfloat16",),
+        "attention: query has dtype complex64, shape (2, 8, 12, 16).", (TYPES,),
     ),
     "object": (
         {"key": KEY.astype(object)}, TypeError,
-        "attention: key has dtype object, shape (2, 4, 10, 16).", ("float32, float64, float16 or bfloat16",),
+        "attention: key has dtype object, shape (2, 4, 10, 16).", (TYPES,),
     ),
     "strings": (
         {"value": VALUE.astype("U8")}, TypeError,
-        "attention: value has dtype <U8, shape (2, 4, 10, 6).", ("float32, float64, float16 or bfloat16",),
+        "attention: value has dtype <U8, shape (2, 4, 10, 6).", (TYPES,),
     ),
     "dates": (
         {"key": KEY.astype("datetime64[s]")}, TypeError,

@@ -11,6 +11,7 @@ import pytest
 import regard
 from problems import make_problem
 from regard import bias
+from regard._bfloat16 import MARKER, to_bfloat16
 
 PROBLEM = make_problem(
     np.random.default_rng(3), batch=(2,), heads=8, kv_heads=4, queries=12, keys=10, head_dim=16,
@@ -215,7 +216,16 @@ VARLEN_CASES: dict[str, tuple[str, type[Exception], dict[str, Any]]] = {
     "query of four axes": ("query", ValueError, {"query": QUERY}),
     "value of two axes": ("value", ValueError, {"value": ARRAYS[2][:, 0]}),
     "no seed": ("seed", ValueError, {"dropout": 0.5}),
-}
+    "no keys": (K, ValueError, {K: None}),
+    "unknown": ("softcaps", TypeError, {"softcaps": 1.0}),
+    "int8 without scales": ("key", TypeError, {"key": ARRAYS[1].astype(np.int8)}),
+    "scales of floats": ("key_scales", TypeError, {"key_scales": ones(10, 4, dtype=np.float32)}),
+    "scales by head": ("key_scales", ValueError, {
+        "key": ARRAYS[1].astype(np.int8), "key_scales": ones(4, 10, dtype=np.float32)}),
+    "table and cuts": ("cu_seqlens_k", ValueError, {
+        "key": KEY.swapaxes(1, 2), "value": VALUE.swapaxes(1, 2), "block_table": [[0], [1]],
+        "key_lengths": [3, 4]}),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", VARLEN_CASES)
@@ -248,6 +258,13 @@ INSPECT_CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "pooled of three": ("attention_summary", "pooled", {"pooled": (4, 4, 4)}),
     "pooled float": ("attention_summary", "pooled", {"pooled": (4.0, 4)}),
     "softcap of weights": ("attention_weights", "softcap", {"softcap": -1.0}),
+    "value_scales of weights": ("attention_weights", "value_scales", {"value_scales": 1}),
+    "key_scales of floats": (
+        "attention_weights",
+        "key_scales",
+        {"key_scales": ones(2, 4, 10, dtype=np.float32)},
+    ),
+    "no lengths of pages": ("attention_summary", "key_lengths", {"block_table": [[0], [1]]}),
     "sinks of a summary": ("attention_summary", "sinks", {"sinks": np.ones(7)}),
 }
 
@@ -258,3 +275,60 @@ def test_inspection_refuses(case):
     with pytest.raises((ValueError, TypeError, IndexError)) as error:
         getattr(regard, function)(QUERY, KEY, **options)
     check_message(error.value, name)
+
+
+UNKNOWN = {
+    "explain": lambda **options: regard.explain(QUERY, KEY, VALUE, **options),
+    "attention_weights": lambda **options: regard.attention_weights(QUERY, KEY, **options),
+    "attention_summary": lambda **options: regard.attention_summary(QUERY, KEY, **options),
+    "varlen_attention": lambda **options: regard.varlen_attention(*ARRAYS, **CUTS, **options),
+}
+
+
+@pytest.mark.parametrize("function", UNKNOWN)
+def test_unknown_options_are_named(function):
+    """With the function that was called, and the option that was meant."""
+    start = rf"^{function}: there is no option"
+    with pytest.raises(TypeError, match=rf"{start} windw\.\n  Is window meant"):
+        UNKNOWN[function](windw=3)
+    with pytest.raises(TypeError, match=rf"{start} qqq\.\n  There are causal, window, mask"):
+        UNKNOWN[function](qqq=3)
+    with pytest.raises(TypeError, match=r"attention\(\) got an unexpected keyword .*windw"):
+        regard.attention(QUERY, KEY, VALUE, windw=3)
+
+
+BFLOAT16 = [to_bfloat16(x, MARKER) for x in (QUERY, KEY, VALUE)]
+TYPES: dict[str, tuple[str, dict[str, Any]]] = {
+    "float64 query": ("key", {"query": QUERY.astype(np.float64)}),
+    "float64 key": ("key", {"key": KEY.astype(np.float64)}),
+    "float64 value": ("value", {"value": VALUE.astype(np.float64)}),
+    "float64 key of bfloat16": ("key", {"query": BFLOAT16[0], "key": KEY.astype(np.float64)}),
+    "bfloat16 key of float64": ("key", {
+        "query": QUERY.astype(np.float64), "key": BFLOAT16[1], "value": VALUE.astype(np.float64)}),
+    "complex query": ("query", {"query": QUERY.astype(np.complex64)}),
+    "long double value": ("value", {"value": VALUE.astype(np.longdouble)}),
+    "record": ("query", {"query": np.zeros(QUERY.shape, [("half", "<u2")])}),
+    "record of two": ("key", {"key": np.zeros(KEY.shape, [("bfloat16", "<u2"), ("x", "<u2")])}),
+    "uint16 key": ("key", {"key": KEY.astype(np.uint16)}),
+    "other byte order": ("query", {"query": QUERY.astype(">f2")}),
+    "float64 bias": ("bias", {"bias": np.zeros((12, 10)), "query": BFLOAT16[0]}),
+    "int8 bias": ("bias", {"bias": np.zeros((12, 10), np.int8)}),
+    "out of float32": ("out", {"query": BFLOAT16[0], "out": np.zeros((2, 8, 12, 6), np.float32)}),
+    "out of bfloat16": ("out", {"out": np.zeros((2, 8, 12, 6), MARKER)}),
+    "out of uint16": ("out", {"query": BFLOAT16[0], "out": np.zeros((2, 8, 12, 6), np.uint16)}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", TYPES)
+def test_types_that_do_not_go_together(case):
+    name, changed = TYPES[case]
+    with pytest.raises((TypeError, ValueError)) as error:
+        regard.attention(**{"query": QUERY, "key": KEY, "value": VALUE} | changed)
+    check_message(error.value, name)
+
+
+def test_types_that_do():
+    for query in (QUERY, BFLOAT16[0], QUERY.astype(np.float16)):
+        bias = np.zeros((12, 10), np.float16)
+        out = np.zeros((2, 8, 12, 6), query.dtype)
+        regard.attention(query, BFLOAT16[1], VALUE.astype(np.float16), bias=bias, out=out)

@@ -131,7 +131,7 @@ def test_tokens_are_those_of_byte_pairs_in_plain_python(file: Path, tokenizer: A
     tokens = runs.read_field(file, "tokenizer.ggml.tokens")
     merges = runs.read_field(file, "tokenizer.ggml.merges")
     byte_pairs = runs.BytePairs(tokens, merges)
-    for text in (*TEXTS, (ROOT / "LICENSE").read_text("utf-8")):
+    for text in (*TEXTS, (ROOT / "LICENSE").read_text("utf-8")[:3000]):
         assert tokenizer.encode(text) == byte_pairs.encode(text), text
 
 
@@ -154,14 +154,16 @@ def test_messages_are_written_as_the_models_own_template_does(file: Path, tokeni
     assert got.count(tokenizer.end_of_message) == 4
 
 
-@pytest.mark.parametrize("prompt", PROMPTS)
-@pytest.mark.parametrize("attention", ["regard", "numpy"])
+@pytest.mark.parametrize(
+    ("attention", "prompt"),
+    [*(("regard", prompt) for prompt in PROMPTS), ("numpy", PROMPTS[0])],
+)
 def test_greedy_replies_are_those_of_float64_numpy(
     tokenizer: Any,
     weights: dict[str, Array],
     new_chat: Callable[..., Any],
-    prompt: str,
     attention: str,
+    prompt: str,
 ) -> None:
     """Each of 64 tokens is the likeliest of the independent run behind the same tokens.
 
@@ -203,11 +205,11 @@ def test_the_model_knows_english(weights: dict[str, Array], text: list[int]) -> 
 def test_smaller_caches_say_nearly_the_same(model: Any, text: list[int]) -> None:
     """The mean divergence of the next token's probabilities from those with a cache of float32."""
     caches = {
-        dtype: module("caches").regard_caches(model.config, 60, dtype)
+        dtype: module("caches").regard_caches(model.config, 40, dtype)
         for dtype in module("caches").DTYPES
     }
     divergences: dict[str, list[float]] = {dtype: [] for dtype in caches}
-    for token in text[:60]:
+    for token in text[:40]:
         log_p = {dtype: log_softmax(model.forward([token], caches[dtype])) for dtype in caches}
         for dtype, log_q in log_p.items():
             divergences[dtype].append(np.sum(np.exp(log_p["f32"]) * (log_p["f32"] - log_q)))
@@ -267,24 +269,21 @@ def test_a_conversation_ends_where_its_room_does(new_chat: Callable[..., Any]) -
 
 
 def test_a_window_forgets_all_but_the_first_tokens(model: Any, text: list[int]) -> None:
-    """What a layer sees of the past; so the last of 30 layers sees 30 windows in all."""
+    """Which changes nothing as long as the window is not full."""
     regard_caches = module("caches").regard_caches
-    whole, wide, narrow, other = (
-        regard_caches(model.config, *shape)
-        for shape in (
-            (120, "f32"), (104, "f32", 100), (40, "f32", 20, 4), (40, "f32", 20, 4)
-        )
-    )  # fmt: skip
-    for i in range(0, 100, 10):
-        piece = text[i : i + 10]
-        logits = [model.forward(piece, caches) for caches in (whole, wide, narrow)]
-        np.testing.assert_allclose(logits[1], logits[0], rtol=0, atol=1e-3)
-        if i < 20:
-            np.testing.assert_allclose(logits[2], logits[0], rtol=0, atol=1e-3)
-    assert np.abs(logits[2] - logits[0]).max() > 0.1
-    for token in text[:100]:
-        last = model.forward([token], other)
-    np.testing.assert_allclose(last, logits[2], rtol=0, atol=2e-3)
+    whole = regard_caches(model.config, 60, "f32")
+    wide = regard_caches(model.config, 59, "f32", window=49)
+    narrow = regard_caches(model.config, 34, "f32", window=20, sinks=4)
+    for start in range(0, 60, 10):
+        piece = text[start : start + 10]
+        expected, *others = (model.forward(piece, caches) for caches in (whole, wide, narrow))
+        apart = [np.abs(logits - expected).max() for logits in others]
+        assert (apart[0] > 0.1) == (start > 40)
+        assert (apart[1] > 0.1) == (start > 10)
+    one_by_one = regard_caches(model.config, 25, "f32", window=20, sinks=4)
+    for token in text[:60]:
+        last = model.forward([token], one_by_one)
+    np.testing.assert_allclose(last, others[1], rtol=0, atol=2e-3)
 
 
 def test_greedy_takes_the_likeliest() -> None:
@@ -302,7 +301,7 @@ def test_greedy_takes_the_likeliest() -> None:
         ({"top_p": 0.5 + 1e-6}, [2, 0], [0.625, 0.375]),
         ({"top_k": 3, "top_p": 0.9}, [2, 0, 3], [0.5 / 0.95, 0.3 / 0.95, 0.15 / 0.95]),
         ({"temperature": 0.5, "top_k": 2}, [2, 0], [25 / 34, 9 / 34]),
-        ({"temperature": 1e-9}, [2, 0, 3, 1], [1, 0, 0, 0]),
+        ({"temperature": 1e-9}, [2], [1]),
     ],
 )
 def test_what_can_be_drawn(

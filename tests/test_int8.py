@@ -171,6 +171,14 @@ def test_misuse(case):
     assert (canary == 123.5).all()
 
 
+@pytest.mark.parametrize("name", ["key", "value"])
+def test_missing_scales_are_what_is_said(name):
+    """And not that int8 became float64 on its way."""
+    arguments = {"query": QUERY, **GOOD, f"{name}_scales": None}
+    with pytest.raises(TypeError, match=f"attention: {name} has dtype int8 and no scales"):
+        regard.attention(**arguments)
+
+
 def test_the_good_call_is_good():
     assert (regard.attention(QUERY, **GOOD) == 1).all()
     assert (regard.attention(QUERY, INT8, WIDE, key_scales=SCALES) == 1).all()

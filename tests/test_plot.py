@@ -153,6 +153,12 @@ def test_labels_must_be_as_many_as_positions(ax):
         plot.heatmap(np.eye(3), query_labels=["a"] * 4, ax=ax)
 
 
+@pytest.mark.parametrize("extent", [(1,), (1, 2, 3), 4, "44", (2.0, 2), (0, 4), (4, -1), {2, 3}])
+def test_extent_is_two_counts(extent, ax):
+    with pytest.raises(ValueError, match=r"heatmap: extent is .*\n  Give"):
+        plot.heatmap(np.eye(2), ax=ax, extent=extent)
+
+
 def test_without_matplotlib_the_error_names_the_extra():
     """matplotlib is first looked for when something is drawn."""
     program = """

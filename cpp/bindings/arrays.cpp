@@ -28,8 +28,8 @@ DType from_type_number(int number) {
   }
 }
 
-/// NumPy has no bfloat16. It is that of ml_dtypes, or a record of one field of that name
-/// (regard.bfloat16 is the one or the other).
+/// NumPy has no bfloat16. It is that of ml_dtypes, or a record of one field of that name with 16
+/// bits in the CPU's order (regard.bfloat16 is the one or the other).
 bool is_bfloat16(const py::dtype& dtype) {
   if (dtype.itemsize() != 2) return false;
   constexpr int record = 20;
@@ -39,8 +39,12 @@ bool is_bfloat16(const py::dtype& dtype) {
     return std::string_view(type->tp_name).ends_with("bfloat16");
   }
   const py::object names = dtype.attr("names");
-  return !names.is_none() && py::len(names) == 1 &&
-         py::cast<std::string>(names[py::int_(0)]) == "bfloat16";
+  if (names.is_none() || py::len(names) != 1 ||
+      py::cast<std::string>(names[py::int_(0)]) != "bfloat16") {
+    return false;
+  }
+  const auto bits = py::cast<py::dtype>(py::object(dtype[py::str("bfloat16")]));
+  return from_type_number(bits.num()) == DType::uint16 && bits.byteorder() != '>';
 }
 
 DType dtype_of(const py::array& array) {

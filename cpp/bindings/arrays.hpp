@@ -15,7 +15,7 @@ namespace py = pybind11;
 
 /// `object` itself when it is an array of a type that the core knows how to name; otherwise what
 /// regard._arrays.coerce makes of it (lists, tensors that speak DLPack, integers to float64).
-/// `role` is "input" for query, key, value; "stored" for key and value with scales;
+/// `role` is "input" for query, key, value; "stored" for key and value where int8 may have scales;
 /// "scales"; "mask"; "bits"; "bias"; "numbers"; "lengths".
 py::array as_array(py::handle object, const char* argument, const char* role);
 

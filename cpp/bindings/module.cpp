@@ -6,6 +6,7 @@
 #include <array>
 
 #include "arrays.hpp"
+#include "backward.hpp"
 #include "dlpack.hpp"
 #include "options.hpp"
 #include "regard/attention.hpp"
@@ -208,6 +209,8 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used(),
   core::active_isa();  // a bad REGARD_ISA fails the import, not some later call
 
   m.def("attention", &attention);
+  m.def("backward", &backward);
+  m.def("tangent", &tangent);
   m.def("explain", &explain);
   m.def("weights", &weights);
   m.def("summary", &summary);

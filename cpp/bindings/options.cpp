@@ -72,9 +72,9 @@ BlockMask block_mask(Call& call, py::handle mask) {
 void read_call(py::handle query, py::handle key, py::handle value, py::handle options, Call& call) {
   Problem& p = call.problem;
   keep_view(call, query, "query", "input", p.query);
-  const auto stored = [&](const char* scales) {  // int8 is a number of its own only with scales
+  const auto stored = [&](const char* scales) {  // int8 beside float64 is a number of its own
     const bool has = !options.is_none() && PyDict_GetItemString(options.ptr(), scales) != nullptr;
-    return has ? "stored" : "input";
+    return has || p.query.dtype != DType::float64 ? "stored" : "input";
   };
   keep_view(call, key, "key", stored("key_scales"), p.key);
   keep_view(call, value, "value", stored("value_scales"), p.value);

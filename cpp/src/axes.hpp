@@ -20,6 +20,18 @@ inline std::int64_t stride(const Array& array, int from_end) {
              : array.strides[static_cast<std::size_t>(at)];
 }
 
+/// Puts an axis of one before the last `from_end` axes.
+inline void insert_axis(Array& array, int from_end) {
+  const int at = array.rank - from_end;
+  for (int i = array.rank; i > at; --i) {
+    array.shape[static_cast<std::size_t>(i)] = array.shape[static_cast<std::size_t>(i - 1)];
+    array.strides[static_cast<std::size_t>(i)] = array.strides[static_cast<std::size_t>(i - 1)];
+  }
+  array.shape[static_cast<std::size_t>(at)] = 1;
+  array.strides[static_cast<std::size_t>(at)] = 0;
+  ++array.rank;
+}
+
 /// Strides of an input seen along the problem's axes; `trailing` axes follow the heads.
 inline Operand align(const Array& array, const Geometry& g, int trailing) {
   Operand operand;

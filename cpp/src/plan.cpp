@@ -35,18 +35,6 @@ std::int64_t heads_a_unit(const Geometry& g) {
   return apart ? std::min<std::int64_t>(g.group, 1) : g.group;
 }
 
-/// Scratch for a short sequence holds that sequence, not a whole tile; and no tile crosses those of
-/// a block mask.
-std::int64_t keys_a_tile(const Geometry& g) {
-  const std::int64_t most = g.kernel->tiles.key_tile;
-  if (g.mask_kind != kernels::MaskKind::blocks) return std::clamp<std::int64_t>(g.keys, 1, most);
-  std::int64_t tile = g.blocks.tiles.size;
-  for (std::int64_t parts = 2; tile > most || g.blocks.tiles.size % tile != 0; ++parts) {
-    tile = g.blocks.tiles.size / parts / 16 * 16;  // 16 divides the size, so this ends
-  }
-  return tile;
-}
-
 double work_of(const Geometry& g, std::int64_t element) {
   if (g.decodes(element)) {
     const KeyGroups groups = key_groups(g, element);
@@ -99,7 +87,7 @@ void choose_tiles(Geometry& g, std::int64_t unit_heads) {
   g.table = &active_kernels();
   g.kernel = g.dtype == DType::float32 ? &g.table->floats->f32 : &g.table->floats->f64;
   const kernels::TileSizes& tiles = g.kernel->tiles;
-  g.key_tile = keys_a_tile(g);
+  g.key_tile = keys_a_tile(g, tiles.key_tile);
   g.unit_heads = unit_heads;
   g.segment = std::max<std::int64_t>(g.unit_heads * g.queries, 1);
   if (g.mask_kind == kernels::MaskKind::blocks) {
@@ -110,6 +98,15 @@ void choose_tiles(Geometry& g, std::int64_t unit_heads) {
 }
 
 }  // namespace
+
+std::int64_t keys_a_tile(const Geometry& g, std::int64_t most) {
+  if (g.mask_kind != kernels::MaskKind::blocks) return std::clamp<std::int64_t>(g.keys, 1, most);
+  std::int64_t tile = g.blocks.tiles.size;
+  for (std::int64_t parts = 2; tile > most || g.blocks.tiles.size % tile != 0; ++parts) {
+    tile = g.blocks.tiles.size / parts / 16 * 16;  // 16 divides the size, so this ends
+  }
+  return tile;
+}
 
 KeyGroups key_groups(const Geometry& g, std::int64_t element) {
   const std::int64_t keys = g.keys_of(element), p = g.offset_of(element);

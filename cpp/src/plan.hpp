@@ -13,6 +13,9 @@ void plan(Geometry& geometry);
 /// number of threads: blocks are as large as they can be.
 void plan_by_head(Geometry& geometry);
 
+/// Keys a tile of at most `most`: none longer than the sequence, none across tiles of a block mask.
+std::int64_t keys_a_tile(const Geometry& geometry, std::int64_t most);
+
 /// A unit of work: rows [first, first + count) of the heads of one set, of one batch element; or,
 /// if they are decoded, all its rows and these groups of keys.
 struct Unit {

@@ -12,18 +12,6 @@ namespace {
 constexpr const char* kOutAxes[] = {"heads", "length", "value_dim"};
 constexpr const char* kLseAxes[] = {"heads", "length"};
 
-/// Puts an axis of one before the last `from_end` axes.
-void insert_axis(Array& array, int from_end) {
-  const int at = array.rank - from_end;
-  for (int i = array.rank; i > at; --i) {
-    array.shape[static_cast<std::size_t>(i)] = array.shape[static_cast<std::size_t>(i - 1)];
-    array.strides[static_cast<std::size_t>(i)] = array.strides[static_cast<std::size_t>(i - 1)];
-  }
-  array.shape[static_cast<std::size_t>(at)] = 1;
-  array.strides[static_cast<std::size_t>(at)] = 0;
-  ++array.rank;
-}
-
 }  // namespace
 
 Operand validate_output(const char* argument, const Array& array, const Geometry& g, int trailing) {

@@ -167,6 +167,8 @@ void check_biases(const Problem& p, Geometry& g) {
                                   "); a bool array goes in mask=."));
     }
     g.bias = broadcast_scores("bias", *p.bias, p, g);
+    const auto shape = p.bias->dims();
+    g.bias_shape.assign(shape.begin(), shape.end());
     g.bias.storage = storage_of(p.bias->dtype);
   }
   if (!p.position_bias) return;

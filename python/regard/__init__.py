@@ -33,8 +33,16 @@ if TYPE_CHECKING:
     from regard import bias, masks, plot, positions, reference
     from regard._alibi import alibi_slopes
     from regard._bfloat16 import bfloat16 as bfloat16
+    from regard._gradients import (
+        Gradients,
+        Vjp,
+        attention_backward,
+        attention_vjp,
+        varlen_attention_vjp,
+    )
     from regard._merge import merge_states
     from regard._quantize import quantize_kv
+    from regard._tangents import attention_jvp
     from regard.cache import KVCache, OutOfPages, PagedKVCache
     from regard.masks import BlockMask, PackedMask
 
@@ -44,15 +52,20 @@ __all__ = [
     "AttentionSummary",
     "BlockMask",
     "Explanation",
+    "Gradients",
     "KVCache",
     "OutOfPages",
     "PackedMask",
     "PagedKVCache",
+    "Vjp",
     "__version__",
     "active_isa",
     "alibi_slopes",
     "attention",
+    "attention_backward",
+    "attention_jvp",
     "attention_summary",
+    "attention_vjp",
     "attention_weights",
     "available_isas",
     "bfloat16",
@@ -67,16 +80,22 @@ __all__ = [
     "set_isa",
     "show_config",
     "varlen_attention",
+    "varlen_attention_vjp",
 ]
 
 # Loaded when first used, so that the import stays within its few milliseconds.
 _LAZY = {
     "BlockMask": "masks",
+    "Gradients": "_gradients",
     "KVCache": "cache",
     "OutOfPages": "cache",
     "PackedMask": "masks",
     "PagedKVCache": "cache",
+    "Vjp": "_gradients",
     "alibi_slopes": "_alibi",
+    "attention_backward": "_gradients",
+    "attention_jvp": "_tangents",
+    "attention_vjp": "_gradients",
     "bfloat16": "_bfloat16",
     "bias": "bias",
     "masks": "masks",
@@ -85,6 +104,7 @@ _LAZY = {
     "positions": "positions",
     "quantize_kv": "_quantize",
     "reference": "reference",
+    "varlen_attention_vjp": "_gradients",
 }
 
 

@@ -108,7 +108,9 @@ def _unsupported(array: NDArray[Any], argument: str, wanted: str) -> TypeError:
     )
 
 
-def check_out(out: Any, inputs: tuple[tuple[str, NDArray[Any]], ...]) -> None:
+def check_out(
+    out: Any, inputs: tuple[tuple[str, NDArray[Any]], ...], argument: str = "out"
+) -> None:
     """Refuse an ``out`` that is no array, or shares memory with itself or an input.
 
     Parameters
@@ -117,6 +119,8 @@ def check_out(out: Any, inputs: tuple[tuple[str, NDArray[Any]], ...]) -> None:
         What the caller gave.
     inputs : tuple of (str, ndarray)
         The arrays that are read while ``out`` is written, with their names.
+    argument : str, default "out"
+        Its name, for messages.
 
     Raises
     ------
@@ -127,19 +131,19 @@ def check_out(out: Any, inputs: tuple[tuple[str, NDArray[Any]], ...]) -> None:
     """
     if not isinstance(out, np.ndarray):
         raise TypeError(
-            f"attention: out is a {type(out).__name__}.\n  Give a NumPy array to write into."
+            f"attention: {argument} is a {type(out).__name__}.\n  Give a NumPy array to write into."
         )
     if _overlaps_itself(out):
         raise ValueError(
-            f"attention: out overlaps itself (shape {out.shape}, strides {out.strides}).\n"
+            f"attention: {argument} overlaps itself (shape {out.shape}, strides {out.strides}).\n"
             "  Give an array in which every element has its own place."
         )
     for name, array in inputs:
         if np.may_share_memory(out, array) and _shares_memory(out, array):
             raise ValueError(
-                f"attention: out shares memory with {name}.\n"
-                f"  out    {out.shape} {out.dtype}\n  {name}  {array.shape} {array.dtype}\n"
-                "  Inputs are read while out is written: give an array of its own."
+                f"attention: {argument} shares memory with {name}.\n"
+                f"  {argument}  {out.shape} {out.dtype}\n  {name}  {array.shape} {array.dtype}\n"
+                f"  Inputs are read while {argument} is written: give an array of its own."
             )
 
 

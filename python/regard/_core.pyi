@@ -31,6 +31,29 @@ def attention(
     out: NDArray[Any] | None,
     /,
 ) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]: ...
+def backward(
+    query: ArrayLike,
+    key: ArrayLike,
+    value: ArrayLike,
+    options: _Options,
+    out: NDArray[Any],
+    lse: NDArray[Any],
+    dout: NDArray[Any],
+    dlse: NDArray[Any] | None,
+    gradients: dict[str, NDArray[Any]],
+    accumulate: bool,
+    /,
+) -> None: ...
+def tangent(
+    query: ArrayLike,
+    key: ArrayLike,
+    value: ArrayLike,
+    options: _Options,
+    dquery: NDArray[Any] | None,
+    dkey: NDArray[Any] | None,
+    dvalue: NDArray[Any] | None,
+    /,
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]: ...
 def explain(
     query: ArrayLike, key: ArrayLike, value: ArrayLike, options: _Options, /
 ) -> dict[str, Any]: ...

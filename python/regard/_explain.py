@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from regard import _core
-from regard._options import core_options
+from regard._options import check_names, core_options
 from regard._varlen import packed_options
 
 if TYPE_CHECKING:
@@ -136,6 +136,7 @@ def explain(
     """
     for name in ("return_lse", "out"):
         options.pop(name, None)
+    check_names("explain", options)
     if cu_seqlens_q is not None or cu_seqlens_k is not None:
         packed = packed_options(query, key, value, cu_seqlens_q, cu_seqlens_k, options)
         return Explanation(**_core.explain(*packed))

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from regard import _core
 from regard._arrays import coerce
-from regard._options import core_options
+from regard._options import check_names, core_options
 
 if TYPE_CHECKING:
     Array: TypeAlias = NDArray[Any]
@@ -67,7 +67,7 @@ def attention_weights(
     >>> last.shape, last.sum(axis=-1).round(5).min()
     ((8, 1, 5000), np.float32(1.0))
     """
-    q, k, core = _call(query, key, options)
+    q, k, core = _call("attention_weights", query, key, options)
     row_numbers = _numbers("rows", rows, q.shape[-2] if q.ndim > 1 else 1)
     key_numbers = _numbers("keys", keys, _count_keys(k, core))
     first, last = 0, 0
@@ -163,7 +163,7 @@ def attention_summary(
     >>> summary.top_indices[:, 0]
     array([0, 1, 2, 0])
     """
-    q, k, core = _call(query, key, options)
+    q, k, core = _call("attention_summary", query, key, options)
     cells = tuple(pooled) if isinstance(pooled, (tuple, list)) else ()
     if len(cells) != 2 or not all(_is_count(n, 1) for n in cells):
         raise ValueError(
@@ -194,7 +194,7 @@ def _is_count(n: Any, least: int) -> bool:
 
 
 def _call(
-    query: ArrayLike, key: ArrayLike, options: dict[str, Any]
+    function: str, query: ArrayLike, key: ArrayLike, options: dict[str, Any]
 ) -> tuple[Array, Array, dict[str, Any]]:
     """Arrays and options as the core takes them, which is given the keys in place of values."""
     for name in ("return_lse", "out", "dropout", "seed", "value_scales"):
@@ -203,6 +203,7 @@ def _call(
                 f"attention: {name} does not concern the scores.\n  Leave it out: these are the "
                 "weights before dropout."
             )
+    check_names(function, options)
     q = coerce(query, "query", "input")
     core = core_options(q, **options)
     if "block_table" in core:

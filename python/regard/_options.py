@@ -104,6 +104,24 @@ def core_options(
     return options
 
 
+def check_names(function: str, options: dict[str, Any]) -> None:
+    """Refuse options that `core_options` does not have, in the name of a public function.
+
+    Raises
+    ------
+    TypeError
+        There is no such option.
+    """
+    known = core_options.__kwdefaults__ or {}
+    for name in options:
+        if name not in known:
+            from difflib import get_close_matches  # only who errs needs it
+
+            close = get_close_matches(name, known, n=1)
+            advice = f"Is {close[0]} meant?" if close else f"There are {', '.join(known)}."
+            raise TypeError(f"{function}: there is no option {name}.\n  {advice}")
+
+
 def _causal(causal: Any) -> int:
     try:
         return _CAUSAL[causal]

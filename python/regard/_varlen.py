@@ -8,7 +8,7 @@ import numpy as np
 
 from regard import _core
 from regard._arrays import coerce
-from regard._options import core_options
+from regard._options import check_names, core_options
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -79,6 +79,7 @@ def varlen_attention(
     >>> bool((out[3:].swapaxes(0, 1) == regard.attention(*second, causal=True)).all())
     True
     """
+    check_names("varlen_attention", options)
     q, k, v, core = packed_options(query, key, value, cu_seqlens_q, cu_seqlens_k, options)
     wanted = (q.shape[1], q.shape[0], v.shape[-1])
     if isinstance(out, np.ndarray) and out.shape != wanted:

@@ -61,7 +61,8 @@ def heatmap(
     ImportError
         matplotlib is not installed.
     ValueError
-        weights is not a matrix, or has not as many queries or keys as labels.
+        weights is not a matrix, extent are not two counts, or there are not as many labels as
+        queries or keys.
 
     Warns
     -----
@@ -89,7 +90,7 @@ def heatmap(
             f"heatmap: weights has shape {matrix.shape}.\n  Give (queries, keys), of one batch "
             "element and head."
         )
-    queries, keys = matrix.shape if extent is None else extent
+    queries, keys = matrix.shape if extent is None else _counts(extent)
     for name, labels, count in (("query", query_labels, queries), ("key", key_labels, keys)):
         if labels is not None and len(labels) != count:
             raise ValueError(
@@ -132,6 +133,16 @@ def heatmap(
     if title is not None:
         ax.set_title(_spelt(title, missing), **style)
     return ax
+
+
+def _counts(extent: Any) -> tuple[int, int]:
+    """Return the queries and keys that weights cover, as given."""
+    counts = tuple(extent) if isinstance(extent, (tuple, list)) else ()
+    if len(counts) == 2 and all(isinstance(n, (int, np.integer)) and n > 0 for n in counts):
+        return int(counts[0]), int(counts[1])
+    raise ValueError(
+        f"heatmap: extent is {extent!r}.\n  Give (queries, keys), the counts that weights covers."
+    )
 
 
 def _require_matplotlib() -> None:

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "elements.hpp"
 #include "regard/array.hpp"
 
 namespace regard::test {
@@ -27,32 +28,6 @@ inline std::int64_t pick(Random& random, std::int64_t low, std::int64_t high) {
 
 inline bool chance(Random& random, double probability) {
   return std::bernoulli_distribution(probability)(random);
-}
-
-template <class T>
-T load(const void* address) {
-  T x;
-  std::memcpy(&x, address, sizeof x);
-  return x;
-}
-
-inline double to_double(DType dtype, const void* address) {
-  switch (dtype) {
-    case DType::boolean: return load<std::uint8_t>(address) != 0;
-    case DType::int64: return static_cast<double>(load<std::int64_t>(address));
-    case DType::float32: return load<float>(address);
-    default: return load<double>(address);
-  }
-}
-
-inline void from_double(DType dtype, double x, void* address) {
-  const auto store = [&](auto value) { std::memcpy(address, &value, sizeof value); };
-  switch (dtype) {
-    case DType::boolean: return store(static_cast<std::uint8_t>(x != 0));
-    case DType::int64: return store(static_cast<std::int64_t>(x));
-    case DType::float32: return store(static_cast<float>(x));
-    default: return store(x);
-  }
 }
 
 /// Address of an element. The index may have more axes than the array, and the array axes of one

@@ -33,7 +33,7 @@ ISA_OBJECT = re.compile(r"isa_(?!generic)(\w+)\.cpp\.o$")
 OBJECT_FOLDERS = ("cpp/CMakeFiles/regard.dir", "cpp/bindings/CMakeFiles/_core.dir")
 
 # Functions of the C library, and the linker's own symbol: none of them is compiled here.
-MAY_CALL = {"memcpy", "memmove", "memset", "memcmp", "exp2", "log", "log2"}
+MAY_CALL = {"memcpy", "memmove", "memset", "memcmp", "exp", "exp2", "log", "log2"}
 MAY_CALL |= {"_GLOBAL_OFFSET_TABLE_"}
 
 # What an ISA file may include besides the kernel headers.

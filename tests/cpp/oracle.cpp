@@ -16,6 +16,17 @@ Matrix matrix(const Array& array, const Index& element, std::int64_t head, std::
   });
 }
 
+/// Keys or values as the numbers they stand for.
+Matrix stored(const Array& array, const std::optional<Array>& scales, const Index& element,
+              std::int64_t head, std::int64_t rows, std::int64_t columns) {
+  Matrix numbers = matrix(array, element, head, rows, columns);
+  if (!scales) return numbers;
+  for (std::int64_t j = 0; j < rows; ++j) {
+    numbers.row(j) *= to_double(scales->dtype, address(*scales, joined(element, {head, j})));
+  }
+  return numbers;
+}
+
 }  // namespace
 
 Sizes::Sizes(const Problem& p) {
@@ -66,8 +77,9 @@ Expected attention_oracle(const Problem& p, const Index& element, std::int64_t h
   const Sizes n(p);
   const double scale = p.scale ? p.scale->of(head) : 1 / std::sqrt(static_cast<double>(n.head_dim));
   const Matrix Q = matrix(p.query, element, head, n.queries, n.head_dim);
-  const Matrix K = matrix(p.key, element, n.kv_head(head), n.keys, n.head_dim);
-  const Matrix V = matrix(p.value, element, n.kv_head(head), n.keys, n.value_dim);
+  const std::int64_t kv_head = n.kv_head(head);
+  const Matrix K = stored(p.key, p.key_scales, element, kv_head, n.keys, n.head_dim);
+  const Matrix V = stored(p.value, p.value_scales, element, kv_head, n.keys, n.value_dim);
   // A score is made of one query and one key alone, so that those which no row sees do no harm.
   Matrix S = scale * (Q * K.transpose());
   Matrix size = std::abs(scale) * (Q.cwiseAbs() * K.cwiseAbs().transpose());

@@ -55,9 +55,21 @@ Spec draw_spec(Random& random, DType dtype, Layout layout) {
   return spec;
 }
 
+Spec draw_types(Random& random, Spec spec) {
+  constexpr DType types[] = {DType::float32, DType::bfloat16, DType::float16, DType::int8};
+  const bool alike = chance(random, 0.4);
+  spec.dtype = types[pick(random, alike ? 1 : 0, 2)];
+  if (alike) return spec;
+  spec.key_dtype = types[pick(random, 0, 3)];
+  spec.value_dtype = types[pick(random, 0, 3)];
+  return spec;
+}
+
 std::string describe(const Spec& s) {
   std::ostringstream text;
-  text << name(s.dtype) << " isa=" << active_isa() << " batch=(";
+  text << name(s.dtype) << " key=" << name(s.key_dtype.value_or(s.dtype))
+       << " value=" << name(s.value_dtype.value_or(s.dtype)) << " isa=" << active_isa()
+       << " batch=(";
   for (const std::int64_t size : s.batch) text << size << ",";
   text << ") kv_heads=" << s.kv_heads << " group=" << s.group << " queries=" << s.queries
        << " keys=" << s.keys << " head_dim=" << s.head_dim << " value_dim=" << s.value_dim
@@ -91,6 +103,17 @@ std::unique_ptr<Buffer> Case::input(DType dtype, const Index& last) {
   return std::make_unique<Buffer>(dtype, shape, spec_.layout, places_);
 }
 
+std::unique_ptr<Buffer> Case::stored(DType dtype, const Index& last,
+                                     std::unique_ptr<Buffer>& scales) {
+  auto buffer = input(dtype, last);
+  if (dtype != DType::int8) return buffer;
+  const Index& rows = buffer->shape();  // batch axes of their own would be none of the problem
+  Index batch = broadcast(Index(rows.begin(), rows.end() - 3));
+  batch.insert(batch.end(), {last[0], last[1]});
+  scales = std::make_unique<Buffer>(DType::float32, batch, spec_.layout, places_);
+  return buffer;
+}
+
 std::unique_ptr<Buffer> Case::score_input(DType dtype, std::int64_t heads) {
   Index shape = Sizes(problem_).batch;
   shape.insert(shape.end(), {heads, spec_.queries, spec_.keys});
@@ -101,11 +124,22 @@ Case::Case(const Spec& spec, std::uint64_t seed)
     : spec_(spec), shapes_(seed), numbers_(seed + 1), places_(seed + 2) {
   const std::int64_t heads = spec.kv_heads * spec.group;
   query_ = input(spec.dtype, {heads, spec.queries, spec.head_dim});
-  key_ = input(spec.dtype, {spec.kv_heads, spec.keys, spec.head_dim});
-  value_ = input(spec.dtype, {spec.kv_heads, spec.keys, spec.value_dim});
+  key_ = stored(spec.key_dtype.value_or(spec.dtype), {spec.kv_heads, spec.keys, spec.head_dim},
+                key_scales_);
+  value_ = stored(spec.value_dtype.value_or(spec.dtype), {spec.kv_heads, spec.keys, spec.value_dim},
+                  value_scales_);
   std::normal_distribution<double> normal;
   for (Buffer* buffer : {query_.get(), key_.get(), value_.get()}) {
-    buffer->fill([&] { return normal(numbers_); });
+    const bool integers = buffer->array().dtype == DType::int8;
+    buffer->fill([&] {
+      return integers ? static_cast<double>(pick(numbers_, -128, 127)) : normal(numbers_);
+    });
+  }
+  for (const auto& [scales, of] : {std::pair{key_scales_.get(), &problem_.key_scales},
+                                   {value_scales_.get(), &problem_.value_scales}}) {
+    if (scales == nullptr) continue;
+    scales->fill([&] { return normal(numbers_) / 64; });
+    *of = scales->array();
   }
   problem_.query = query_->array();
   problem_.key = key_->array();
@@ -136,7 +170,8 @@ Case::Case(const Spec& spec, std::uint64_t seed)
   const Sizes n(problem_);
   out_ = std::make_unique<Buffer>(
       spec.dtype, joined(n.batch, {n.query_heads, n.queries, n.value_dim}), layout, places_);
-  lse_ = std::make_unique<Buffer>(spec.dtype, joined(n.batch, {n.query_heads, n.queries}), layout,
+  const DType compute = spec.dtype == DType::float64 ? DType::float64 : DType::float32;
+  lse_ = std::make_unique<Buffer>(compute, joined(n.batch, {n.query_heads, n.queries}), layout,
                                   places_);
 }
 
@@ -146,8 +181,10 @@ void Case::run() {
 }
 
 double Case::check() const {
-  const double eps = spec_.dtype == DType::float32 ? std::numeric_limits<float>::epsilon()
-                                                   : std::numeric_limits<double>::epsilon();
+  const double eps = epsilon(spec_.dtype == DType::float64 ? DType::float64 : DType::float32);
+  // Outputs of 16 bits are rounded once; of products in bfloat16 so are the weights.
+  const double half = epsilon(spec_.dtype) > eps ? epsilon(spec_.dtype) : 0;
+  const bool products = active_isa() == "avx512_bf16" && spec_.dtype == DType::bfloat16;
   double worst = 0;
   const auto compare = [&](double got, double expected, double bound) {
     if (got == expected || (std::isnan(got) && std::isnan(expected))) return;
@@ -168,15 +205,17 @@ double Case::check() const {
       const double size = std::isnan(expected.size[i]) ? 0 : expected.size[i];
       const double relative = eps * (sum + dot * size);
       for (std::int64_t c = 0; c < expected.out.cols(); ++c) {
+        const double rounding = half * (0.501 * std::abs(expected.out(i, c)) +
+                                        (products ? 2 * expected.value_size : 0));
         compare(out_->get(joined(element, {head, i, c})), expected.out(i, c),
-                relative * expected.value_size);
+                relative * expected.value_size + rounding + (half > 0 ? 0x1p-25 : 0));
       }
       compare(lse_->get(joined(element, {head, i})), expected.lse[i], relative);
     }
   });
   CHECK_MESSAGE(worst <= 1, describe(spec_) << ": " << worst << " of the bound");
-  for (const auto& buffer : {&query_, &key_, &value_, &out_, &lse_}) {
-    CHECK_MESSAGE((*buffer)->intact(), describe(spec_));
+  for (const auto& buffer : {&query_, &key_, &value_, &out_, &lse_, &key_scales_, &value_scales_}) {
+    CHECK_MESSAGE((*buffer == nullptr || (*buffer)->intact()), describe(spec_));
   }
   return worst;
 }
@@ -198,6 +237,9 @@ void Case::poison_unseen() {
       if (!visible.col(j).any()) continue;
       see(problem_.key, n.kv_head(head), j, n.head_dim);
       see(problem_.value, n.kv_head(head), j, n.value_dim);
+      for (const auto* scales : {&problem_.key_scales, &problem_.value_scales}) {
+        if (*scales) seen.insert(address(**scales, joined(element, {n.kv_head(head), j})));
+      }
     }
     if (!problem_.bias) return;
     for_each_index({n.queries, n.keys}, [&](const Index& at) {
@@ -207,8 +249,9 @@ void Case::poison_unseen() {
     });
   });
   constexpr double poisons[] = {std::numeric_limits<double>::quiet_NaN(), kInfinity, -kInfinity};
-  for (Buffer* buffer : {query_.get(), key_.get(), value_.get(), bias_.get()}) {
-    if (buffer == nullptr) continue;
+  for (Buffer* buffer : {query_.get(), key_.get(), value_.get(), bias_.get(), key_scales_.get(),
+                         value_scales_.get()}) {
+    if (buffer == nullptr || buffer->array().dtype == DType::int8) continue;
     // A bias of -inf masks, so making one -inf or not would change what is seen.
     const bool bias = buffer == bias_.get();
     for_each_index(buffer->shape(), [&](const Index& index) {
@@ -220,7 +263,9 @@ void Case::poison_unseen() {
 }
 
 void Case::poison_one() {
-  for (Buffer* buffer : {key_.get(), value_.get()}) {
+  for (const auto& [rows, scales] :
+       {std::pair{key_.get(), key_scales_.get()}, {value_.get(), value_scales_.get()}}) {
+    Buffer* buffer = scales != nullptr ? scales : rows;  // integers cannot be NaN
     if (std::ranges::count(buffer->shape(), 0) > 0) continue;
     Index index;
     for (const std::int64_t size : buffer->shape()) index.push_back(pick(numbers_, 0, size - 1));

@@ -24,7 +24,8 @@ class UseIsa {
 
 /// What a problem looks like; the rest is drawn.
 struct Spec {
-  DType dtype = DType::float32;
+  DType dtype = DType::float32;                 ///< of query, and of key and value if not given
+  std::optional<DType> key_dtype, value_dtype;  ///< int8 has scales
   Index batch = {};
   std::int64_t kv_heads = 1, group = 1, queries = 1, keys = 1, head_dim = 1, value_dim = 1;
   bool mask = false, bias = false, lengths = false;
@@ -36,6 +37,9 @@ struct Spec {
 
 /// Shapes round the edges of vectors, panels and tiles, and any combination of options.
 Spec draw_spec(Random& random, DType dtype, Layout layout);
+
+/// The same with query, key and value of any types that go together.
+Spec draw_types(Random& random, Spec spec);
 
 std::string describe(const Spec& spec);
 
@@ -68,11 +72,13 @@ class Case {
   void for_each_head(const Body& body) const;
   Index broadcast(Index shape);
   std::unique_ptr<Buffer> input(DType dtype, const Index& last);
+  std::unique_ptr<Buffer> stored(DType dtype, const Index& last, std::unique_ptr<Buffer>& scales);
   std::unique_ptr<Buffer> score_input(DType dtype, std::int64_t heads);
 
   Spec spec_;
   Random shapes_, numbers_, places_;
-  std::unique_ptr<Buffer> query_, key_, value_, mask_, bias_, lengths_, out_, lse_;
+  std::unique_ptr<Buffer> query_, key_, value_, mask_, bias_, lengths_, out_, lse_, key_scales_,
+      value_scales_;
   Problem problem_;
 };
 

@@ -17,6 +17,7 @@
 
 #include "regard/array.hpp"
 #include "regard/error.hpp"
+#include "regard/gradients.hpp"
 #include "regard/isa.hpp"
 #include "regard/options.hpp"
 
@@ -93,6 +94,13 @@ class Plan {
 
   /// What can be said of the weights without keeping them.
   void summary(const Summary& summary) const;
+
+  /// Computes the gradients that are wanted. Bitwise the same for any number of threads.
+  /// @throws ValueError, TypeError when an array has another shape or type.
+  void backward(const Saved& saved, const Gradients& gradients) const;
+
+  /// The output as `run` computes it, and its derivative along a direction.
+  void tangent(const Tangents& moves, const TangentOutputs& outputs) const;
 
   DType product_dtype() const;  ///< of the factors of the products of tiles
   std::string_view isa() const;

@@ -23,9 +23,10 @@ constexpr int kDecodeSums = V::score_keys * V::score_vectors >= 16 ? 16 : 8;
 /// How far ahead rows are fetched, in bytes of their own: as far as memory is slow.
 constexpr std::ptrdiff_t kFetchAhead = 4096;
 
-/// The distance in memory from a row of `size` bytes to one that is to be fetched.
+/// The distance in memory from a row of `size` bytes, which may be none, to one that is to be
+/// fetched.
 inline std::ptrdiff_t ahead_of(std::ptrdiff_t size, std::ptrdiff_t stride) {
-  return (kFetchAhead + size - 1) / size * stride;
+  return size == 0 ? 0 : (kFetchAhead + size - 1) / size * stride;
 }
 
 /// KEYS keys from K on, `stride` bytes apart, and ROWS rows of Q (padded with zeros to whole

@@ -67,7 +67,8 @@ class DotScores {
     take(memory, sizes, a, b, c);
   }
 
-  void pack(const Panel& panel) {
+  void pack(Panel<T>& panel) {
+    panel.Qt = queries + panel.row * words;
     const std::int64_t width = round_up(words, V::lanes);
     for (std::int64_t r = 0; r < panel.ld; r += V::lanes) {
       const std::int64_t left = panel.rows - r, count = left < V::lanes ? left : V::lanes;
@@ -85,7 +86,7 @@ class DotScores {
           block[i] = i < count ? V::load(rows + i * width + c) : V::zero();
         }
         V::transpose(block);
-        T* to = queries + panel.row * words + c * panel.ld + r;
+        T* to = panel.Qt + c * panel.ld + r;
         REGARD_UNROLL
         for (int i = 0; i < V::lanes; ++i) {
           if (c + i < words) V::store(to + i * panel.ld, block[i]);
@@ -109,11 +110,10 @@ class DotScores {
   }
 
   template <int KEYS, bool Track>
-  void multiply(const Panel& panel, std::int64_t r, std::int64_t vectors, const char* key,
-                std::ptrdiff_t key_stride, T* St, T* maximum) const {
-    score_vectors<P, KEYS, Track, true>(static_cast<int>(vectors), reinterpret_cast<const T*>(key),
-                                        key_stride / word, queries + panel.row * words + r,
-                                        panel.ld, words, St, maximum, factors + panel.row + r);
+  void multiply(const Panel<T>& panel, std::int64_t r, std::int64_t vectors, const T* K,
+                std::ptrdiff_t ldk, T* St, T* maximum) const {
+    score_vectors<P, KEYS, Track, true>(static_cast<int>(vectors), K, ldk, panel.Qt + r, panel.ld,
+                                        words, St, maximum, factors + panel.row + r);
   }
 
  private:
@@ -166,7 +166,7 @@ class DotValues {
   }
 
   template <int ROWS, int VECTORS>
-  void add(const T* Pt, std::ptrdiff_t ldp, const Keys& keys, std::int64_t from, std::int64_t to,
+  void add(const T* Pt, std::ptrdiff_t ldp, const Keys<T>& keys, std::int64_t from, std::int64_t to,
            std::int64_t c, bool overwrite, T* O, std::ptrdiff_t ldo) const {
     const WordRange words = words_of(keys, from, to);
     value_block<P, ROWS, VECTORS>(Pt + words.begin * ldp, ldp, row(keys, words.begin) + c, ld,
@@ -174,7 +174,7 @@ class DotValues {
   }
 
   /// In the order of value_block, so the same bits where nothing is left out.
-  void add_carefully(const T* Pt, std::ptrdiff_t ldp, const Keys& keys, std::int64_t from,
+  void add_carefully(const T* Pt, std::ptrdiff_t ldp, const Keys<T>& keys, std::int64_t from,
                      std::int64_t to, bool overwrite, T* O, std::int64_t columns_of_O) const {
     const WordRange words = words_of(keys, from, to);
     for (std::int64_t c = 0; c < columns_of_O; c += V::lanes) {
@@ -205,7 +205,7 @@ class DotValues {
 
   static bool is_hidden(T weight) { return weight == 0 && __builtin_signbit(weight); }
 
-  const T* row(const Keys& keys, std::int64_t n) const {
+  const T* row(const Keys<T>& keys, std::int64_t n) const {
     return copy + (keys.begin / 2 - first_word + n) * ld;
   }
 

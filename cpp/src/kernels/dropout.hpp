@@ -29,6 +29,15 @@ class DropoutRows {
   /// P' of the keys [begin, begin + count) for the vector of rows from `r` of the block on.
   /// Hidden weights keep their sign.
   void apply(T* Pt, std::ptrdiff_t ld, std::int64_t r, std::int64_t begin, std::int64_t count) {
+    visit(r, begin, count, [&](std::int64_t j, typename V::mask kept) {
+      const typename V::reg p = V::load(Pt + j * ld);
+      V::store(Pt + j * ld, V::select(kept, p, V::mul(p, V::zero())));
+    });
+  }
+
+  /// Calls body(j, which rows keep the weight of key begin + j).
+  template <class Body>
+  void visit(std::int64_t r, std::int64_t begin, std::int64_t count, const Body& body) {
     using W = typename V::words;
     const typename W::reg threshold = W::set1(options.threshold);
     const std::int64_t end = begin + count;
@@ -38,12 +47,12 @@ class DropoutRows {
       philox<W>(x, options.seed);
       if (j % 4 == 0 && j + 4 <= end) {
         REGARD_UNROLL
-        for (int w = 0; w < 4; ++w) keep(Pt + (j - begin + w) * ld, x[w], threshold);
+        for (int w = 0; w < 4; ++w) body(j - begin + w, V::at_least(x[w], threshold));
         j += 4;
         continue;
       }
       for (std::int64_t next = (j / 4 + 1) * 4; j < next && j < end; ++j) {
-        keep(Pt + (j - begin) * ld, x[j % 4], threshold);
+        body(j - begin, V::at_least(x[j % 4], threshold));
       }
     }
   }
@@ -51,11 +60,6 @@ class DropoutRows {
  private:
   const Dropout& options;
   std::uint32_t query[V::query_block], head[V::query_block];
-
-  static void keep(T* at, typename V::words::reg word, typename V::words::reg threshold) {
-    const typename V::reg p = V::load(at);
-    V::store(at, V::select(V::at_least(word, threshold), p, V::mul(p, V::zero())));
-  }
 };
 
 }  // namespace

@@ -38,15 +38,15 @@ class FmaScores {
     take(memory, sizes, a, b, c);
   }
 
-  void pack(const Panel& panel) {
+  void pack(Panel<T>& panel) {
+    panel.Qt = queries + panel.row * u.head_dim;
     for (std::int64_t r = 0; r < panel.rows; r += V::lanes) {
       const std::int64_t count = panel.rows - r < V::lanes ? panel.rows - r : V::lanes;
       const char* rows[V::lanes];
       query_rows(u, panel.row + r, count, rows);
       const std::ptrdiff_t stride = widen(rows, count);
       const auto factors = query_factors<V, T>(u, panel.row + r, count, rows, stride);
-      transpose_rows<V>(rows, count, stride, u.head_dim, factors,
-                        queries + panel.row * u.head_dim + r, panel.ld);
+      transpose_rows<V>(rows, count, stride, u.head_dim, factors, panel.Qt + r, panel.ld);
     }
   }
 
@@ -55,15 +55,13 @@ class FmaScores {
     return read_tile<V>(u.key, in_place, begin, end, u.head_dim, key_copy);
   }
 
-  /// S' of KEYS keys from `key` on against `vectors` vectors of rows, at most V::score_vectors,
+  /// S' of KEYS keys from K on against `vectors` vectors of rows, at most V::score_vectors,
   /// from `r` on; with Track, also the maximum over the keys.
   template <int KEYS, bool Track>
-  void multiply(const Panel& panel, std::int64_t r, std::int64_t vectors, const char* key,
-                std::ptrdiff_t key_stride, T* St, T* maximum) const {
-    score_vectors<V, KEYS, Track>(static_cast<int>(vectors), reinterpret_cast<const T*>(key),
-                                  key_stride / static_cast<std::ptrdiff_t>(sizeof(T)),
-                                  queries + panel.row * u.head_dim + r, panel.ld, u.head_dim, St,
-                                  maximum);
+  void multiply(const Panel<T>& panel, std::int64_t r, std::int64_t vectors, const T* K,
+                std::ptrdiff_t ldk, T* St, T* maximum) const {
+    score_vectors<V, KEYS, Track>(static_cast<int>(vectors), K, ldk, panel.Qt + r, panel.ld,
+                                  u.head_dim, St, maximum);
   }
 
  private:
@@ -121,14 +119,14 @@ class FmaValues {
   /// ROWS rows x VECTORS vectors of O, from column c on, over the keys [from, to) of `keys`. Pt is
   /// the first row's weight of the first of `keys`.
   template <int ROWS, int VECTORS>
-  void add(const T* Pt, std::ptrdiff_t ld, const Keys& keys, std::int64_t from, std::int64_t to,
+  void add(const T* Pt, std::ptrdiff_t ld, const Keys<T>& keys, std::int64_t from, std::int64_t to,
            std::int64_t c, bool overwrite, T* O, std::ptrdiff_t ldo) const {
     value_block<V, ROWS, VECTORS>(Pt + from * ld, ld, row(keys.begin + from) + c, row_length(),
                                   to - from, overwrite, O, ldo);
   }
 
   /// One row of O that leaves out the values of hidden weights.
-  void add_carefully(const T* Pt, std::ptrdiff_t ld, const Keys& keys, std::int64_t from,
+  void add_carefully(const T* Pt, std::ptrdiff_t ld, const Keys<T>& keys, std::int64_t from,
                      std::int64_t to, bool overwrite, T* O, std::int64_t columns) const {
     careful_values<V>(Pt + from * ld, ld, row(keys.begin + from), row_length(), to - from,
                       overwrite, O, columns);

@@ -69,7 +69,7 @@ class ForwardBlock {
     block.for_each_tile([&](std::int64_t begin, std::int64_t end) {
       values.read(begin, end);
       for (int i = 0; i < block.panel_count; ++i) {
-        Keys keys;
+        Keys<T> keys;
         if (!block.reach(block.panels[i], begin, end, keys)) continue;
         // A key that others of the block see is multiplied by weights of 0.
         if ((keys.begin | (keys.begin + keys.count)) % Values::step != 0) block.masked = true;
@@ -85,7 +85,7 @@ class ForwardBlock {
 
   /// `first` is the panel's first tile: O is written rather than added to. False if the mask hides
   /// every key from every row, so that nothing was done.
-  bool attend_panel(const Panel& panel, const Keys& keys, bool first, bool careful) {
+  bool attend_panel(const Panel<T>& panel, const Keys<T>& keys, bool first, bool careful) {
     alignas(64) T maximum[V::panel_rows];
     if (!block.scores(panel, keys, maximum)) return false;
     alignas(64) T alpha[V::panel_rows];
@@ -105,7 +105,7 @@ class ForwardBlock {
     return true;
   }
 
-  void drop(const Panel& panel, const Keys& keys) {
+  void drop(const Panel<T>& panel, const Keys<T>& keys) {
     for (std::int64_t r = 0; r < panel.ld; r += V::lanes) {
       std::int64_t from = 0, to = keys.count;
       block.used_keys(panel, keys, r, from, to);
@@ -115,7 +115,7 @@ class ForwardBlock {
   }
 
   /// O += P V over the keys that the rows can see.
-  void add_values(const Panel& panel, const Keys& keys, bool first) {
+  void add_values(const Panel<T>& panel, const Keys<T>& keys, bool first) {
     for (std::int64_t c = 0; c < columns;) {
       const int width = column_block((columns - c) / V::lanes, V::out_vectors);
       add_columns(width, panel, keys, c, first);
@@ -126,7 +126,8 @@ class ForwardBlock {
   /// One block of columns of O, `width` vectors wide. Narrower blocks take more rows, so that as
   /// many accumulators stay in flight.
   template <int VECTORS = V::out_vectors>
-  void add_columns(int width, const Panel& panel, const Keys& keys, std::int64_t c, bool first) {
+  void add_columns(int width, const Panel<T>& panel, const Keys<T>& keys, std::int64_t c,
+                   bool first) {
     if constexpr (VECTORS > 1) {
       if (width < VECTORS) return add_columns<VECTORS - 1>(width, panel, keys, c, first);
     }
@@ -140,7 +141,7 @@ class ForwardBlock {
     });
   }
 
-  void add_values_carefully(const Panel& panel, const Keys& keys, bool first) {
+  void add_values_carefully(const Panel<T>& panel, const Keys<T>& keys, bool first) {
     for (std::int64_t r = 0; r < panel.rows; ++r) {
       std::int64_t from = 0, to = keys.count;
       if (keys.edged) block.edge.visible_keys(r, r, from, to);

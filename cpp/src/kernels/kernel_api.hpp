@@ -141,6 +141,47 @@ struct DecodeUnit {
   void* parts;  ///< states of all groups, decode_state_bytes each; null: this unit has all groups
 };
 
+/// Gradients of one block of rows. All are added to; those whose data is null are not wanted.
+/// Gradients, lse and dlse are of the compute type.
+struct BackwardUnit {
+  ScoreUnit scores;
+  StoredRows value;  ///< (1, keys, value_dim)
+  Rows out, dout;    ///< (group, queries, value_dim)
+  Rows lse, dlse;    ///< (group, queries, 1); dlse.data may be null
+  Storage out_storage;
+  Rows dquery;  ///< as query
+  Rows dkey;    ///< as key, added to in turn
+  Rows dvalue;  ///< as value, added to in turn
+  Rows dbias;   ///< as bias; in turn if shared with other units
+  bool dbias_shared;
+  double* dsink;   ///< (group), this block's own part, written
+  double* dalibi;  ///< (group), the same of the slopes
+  double* dtable;  ///< of the position bias (group = 1), added to in turn
+  std::int64_t table_size;
+  std::int64_t value_dim;
+  Dropout dropout;
+  /// Units take turns at what they share, key by key. wait(turn, end) returns once all units before
+  /// this one are done with the keys below `end`; pass(turn, end) says that this one is as well.
+  void (*wait)(void* turn, std::int64_t end);
+  void (*pass)(void* turn, std::int64_t end);
+  void* turn;
+  void* scratch;
+};
+
+/// Forward attention of one block, and how it moves. Moves are of the compute type; those of null
+/// data are 0.
+struct TangentUnit {
+  ScoreUnit scores;
+  StoredRows value;
+  Rows dquery, dkey, dvalue;  ///< as query, key, value
+  Rows out, dout;             ///< (group, queries, value_dim)
+  Rows lse, dlse;             ///< (group, queries, 1); data is null when not asked for
+  Storage out_storage;
+  std::int64_t value_dim;
+  Dropout dropout;
+  void* scratch;
+};
+
 /// The weights of one block of rows (group = 1), for the keys [first_key, last_key).
 struct WeightsUnit {
   ScoreUnit scores;
@@ -184,6 +225,14 @@ struct ScratchSizes {
   std::int64_t top_k;
 };
 
+/// Sizes that the scratch memory of gradients depends on.
+struct BackwardSizes {
+  std::int64_t head_dim;
+  std::int64_t value_dim;
+  std::int64_t key_tile;
+  std::int64_t table_size;  ///< 0 if no gradient of a position bias is wanted
+};
+
 /// What blocks of rows and tiles of keys a kernel is made for.
 struct TileSizes {
   std::int64_t lanes;        ///< queries in one vector: blocks start at multiples of this
@@ -208,6 +257,11 @@ struct Kernels {
   double (*fma)(std::int64_t steps);
   /// Reads so many bytes, whole KiB, and asks for those `ahead` of it if that is not 0.
   void (*read)(const char* data, std::int64_t bytes, std::int64_t ahead);
+  TileSizes backward_tiles;
+  void (*backward)(const BackwardUnit& unit);
+  std::size_t (*backward_bytes)(const BackwardSizes& sizes);
+  void (*tangent)(const TangentUnit& unit);
+  std::size_t (*tangent_bytes)(const ScratchSizes& sizes);
 };
 
 /// What each instruction set has.

@@ -1,11 +1,13 @@
 // The kernels of one compute type, over one vector type: what an instruction set's file offers.
 #pragma once
 
+#include "backward.hpp"
 #include "decode.hpp"
 #include "forward.hpp"
 #include "roofline.hpp"
 #include "store.hpp"
 #include "summary.hpp"
+#include "tangent.hpp"
 #include "weights.hpp"
 
 namespace regard::kernels {
@@ -25,6 +27,7 @@ std::size_t scratch_bytes(const ScratchSizes& sizes) {
 
 template <class V>
 constexpr Kernels kernels_of() {
+  using B = BackwardTiles<V>;
   return {{V::lanes, V::panel_rows, V::query_block, V::key_tile},
           forward<V>,
           decode<V>,
@@ -35,7 +38,12 @@ constexpr Kernels kernels_of() {
           scratch_bytes<V>,
           store_rows<V>,
           fma_loop<V>,
-          read_loop<V>};
+          read_loop<V>,
+          {B::lanes, B::panel_rows, B::query_block, B::key_tile},
+          backward<B>,
+          backward_bytes<B>,
+          tangent<V>,
+          tangent_bytes<V>};
 }
 
 }  // namespace

@@ -27,7 +27,7 @@ struct OnlineSoftmax {
 
   /// Moves m for the maximum of the tile's scores, and l with it. True if some row's m moved:
   /// alpha is what its earlier sums have to be multiplied by.
-  bool raise(const Panel& panel, const T* maximum, T* alpha) {
+  bool raise(const Panel<T>& panel, const T* maximum, T* alpha) {
     bool moved = false;
     for (std::int64_t r = 0; r < panel.ld; r += V::lanes) {
       moved |= raise_reference<V>(V::load(maximum + r), m + panel.row + r, alpha + r);
@@ -43,7 +43,7 @@ struct OnlineSoftmax {
   /// P' = 2^(S' - m) in place, l += its sums; at an edge, only over the keys that are used.
   /// `changed`: what is done next is not the product, which RoundedSoftmax wants to know.
   template <class Block>
-  void weigh(Block& block, const Panel& panel, const Keys& keys, bool /*changed*/ = true) {
+  void weigh(Block& block, const Panel<T>& panel, const Keys<T>& keys, bool /*changed*/ = true) {
     if (!keys.edged) {
       tile_weights<V>(panel.ld / V::lanes, block.St, panel.ld, keys.count, m + panel.row,
                       l + panel.row);
@@ -59,7 +59,7 @@ struct OnlineSoftmax {
 
   /// Makes changed weights what the product takes: they are.
   template <class Block>
-  void join(Block&, const Panel&, const Keys&) {}
+  void join(Block&, const Panel<T>&, const Keys<T>&) {}
 };
 
 /// m and l of every row, over all keys: what has to be known before a weight is. Calls
@@ -71,8 +71,8 @@ void sum_rows(Block& block, OnlineSoftmax<V>& softmax, const Seen& seen) {
   block.for_each_tile([&](std::int64_t begin, std::int64_t end) {
     for (int i = 0; i < block.panel_count; ++i) {
       alignas(64) T maximum[V::panel_rows], alpha[V::panel_rows];
-      Keys keys;
-      const Panel& panel = block.panels[i];
+      Keys<T> keys;
+      const Panel<T>& panel = block.panels[i];
       if (!block.reach(panel, begin, end, keys) || !block.scores(panel, keys, maximum)) continue;
       seen(panel, maximum, keys.begin);
       softmax.raise(panel, maximum, alpha);

@@ -18,6 +18,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "fma_products.hpp"
 #include "gemm.hpp"
 #include "kernel_api.hpp"
 #include "panel.hpp"
@@ -28,7 +29,7 @@
 namespace regard::kernels {
 namespace {
 
-template <class V, class Scores>
+template <class V, class Scores = FmaScores<V>>
 class QueryBlock {
   using T = typename V::scalar;
   using reg = typename V::reg;
@@ -52,7 +53,7 @@ class QueryBlock {
   }
 
   int panel_count;
-  Panel panels[most_panels];
+  Panel<T> panels[most_panels];
   T* St;             ///< S' of one panel, at St[key * panel.ld + row]
   TileEdge<V> edge;  ///< of the panel and tile of the last call of `scores`, if edged
   bool masked;       ///< something has been hidden from somebody since the last `for_each_tile`
@@ -73,19 +74,27 @@ class QueryBlock {
   }
 
   /// The keys of a tile [begin, end) that rows of the panel can reach; false if there are none.
-  bool reach(const Panel& panel, std::int64_t begin, std::int64_t end, Keys& keys) const {
+  bool reach(const Panel<T>& panel, std::int64_t begin, std::int64_t end, Keys<T>& keys) const {
     const std::int64_t first_row = u.first_row + panel.row;
     const std::int64_t last_row = first_row + panel.rows - 1;
     const KeyRange first = reachable(u, first_row), last = reachable(u, last_row);
     const std::int64_t from = clamp(first.begin, begin, end), to = clamp(last.end, begin, end);
     if (from >= to) return false;
-    keys = {from, to - from, from < last.begin || to > first.end};
+    keys = {from, to - from, reinterpret_cast<const T*>(key.data + from * key.row_stride),
+            key.row_stride / static_cast<std::ptrdiff_t>(sizeof(T)),
+            from < last.begin || to > first.end};
     return true;
+  }
+
+  /// All keys of a tile [begin, end), whoever sees them.
+  void whole_tile(std::int64_t begin, std::int64_t end, Keys<T>& keys) const {
+    keys = {begin, end - begin, reinterpret_cast<const T*>(key.data + begin * key.row_stride),
+            key.row_stride / static_cast<std::ptrdiff_t>(sizeof(T)), false};
   }
 
   /// S' of a panel against the keys, with `maximum` over the keys lane by lane. False if the mask
   /// hides every key from every row, so that nothing was done.
-  bool scores(const Panel& panel, const Keys& keys, T* maximum) {
+  bool scores(const Panel<T>& panel, const Keys<T>& keys, T* maximum) {
     const Seen seen = options.look(panel.row, panel.rows, keys.begin, keys.count);
     mixed = seen == Seen::some;
     if (seen != Seen::all) masked = true;
@@ -109,7 +118,7 @@ class QueryBlock {
   }
 
   /// Makes the weights of what `scores` has just hidden -0.
-  void mark_hidden(const Panel& panel, const Keys& keys) {
+  void mark_hidden(const Panel<T>& panel, const Keys<T>& keys) {
     options.set_tile(panel.row, panel.rows, panel.ld, keys.begin, keys.count);
     for (std::int64_t r = 0; r < panel.ld; r += V::lanes) {
       std::int64_t from = 0, to = keys.count;
@@ -119,19 +128,25 @@ class QueryBlock {
   }
 
   /// The keys [from, to) of the tile whose scores count for the vector of rows from `r` on.
-  void used_keys(const Panel& panel, const Keys& keys, std::int64_t r, std::int64_t& from,
+  void used_keys(const Panel<T>& panel, const Keys<T>& keys, std::int64_t r, std::int64_t& from,
                  std::int64_t& to) const {
     from = 0;
     to = keys.count;
     if (keys.edged) edge.used_keys(r, panel.ld, from, to);
   }
 
+  /// `scores` shall also give the derivatives of the softcap, laid out as St.
+  void keep_slopes(T* slopes) { options.keep_slopes(St, slopes); }
+
+  /// 1 / |k| of the keys of the last `scores`, with cosine similarity.
+  const T* inverse_key_norms() const { return options.inverse_key_norms(); }
+
  private:
   const ScoreUnit& u;
   ScoreOptions<V> options;
   Scores product;
   bool mixed;
-  Rows key;  ///< the tile's keys where the product reads them
+  Rows key;  ///< the tile's keys where the product reads them, as T or in words of that size
 
   static constexpr std::int64_t spare = Scores::spare_keys * V::panel_rows;
   static constexpr std::int64_t score_count(std::int64_t key_tile) {
@@ -146,16 +161,15 @@ class QueryBlock {
     for (int i = 0; i < panel_count; ++i) {
       const std::int64_t from = i * vectors / panel_count * V::lanes;
       const std::int64_t to = (i + 1) * vectors / panel_count * V::lanes;
-      panels[i] = {from, (to < u.row_count ? to : u.row_count) - from, to - from};
+      panels[i] = {from, (to < u.row_count ? to : u.row_count) - from, to - from, nullptr};
     }
   }
 
   /// S' = K Q'; with Track, also the maximum over the keys.
   template <bool Track>
-  void multiply(const Panel& panel, const Keys& keys, T* maximum) {
+  void multiply(const Panel<T>& panel, const Keys<T>& keys, T* maximum) {
     const std::int64_t vectors = panel.ld / V::lanes;
     const std::int64_t steps = (keys.count + V::score_keys - 1) / V::score_keys;
-    const char* first = key.data + keys.begin * key.row_stride;
     [[maybe_unused]] std::int64_t step = 0;
     for_row_blocks<V::score_keys>(0, keys.count, [&]<int KEYS>(std::int64_t j) {
       if constexpr (!Track) options.prefetch(keys.count, step++, steps);
@@ -163,8 +177,8 @@ class QueryBlock {
       if (keys.edged) edge.visible_vectors(j, j + KEYS, from, to);
       for (std::int64_t v = from; v < to; v += V::score_vectors) {
         const std::int64_t r = v * V::lanes;
-        product.template multiply<KEYS, Track>(panel, r, to - v, first + j * key.row_stride,
-                                               key.row_stride, St + j * panel.ld + r, maximum + r);
+        product.template multiply<KEYS, Track>(panel, r, to - v, keys.K + j * keys.ldk, keys.ldk,
+                                               St + j * panel.ld + r, maximum + r);
       }
     });
   }

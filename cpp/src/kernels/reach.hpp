@@ -68,6 +68,13 @@ struct TileEdge {
     to = static_cast<std::int64_t>(last[last_row]) + 1;
   }
 
+  /// Narrows the rows [from, to) to those that may see one of the keys [begin, end).
+  void visible_rows(std::int64_t begin, std::int64_t end, std::int64_t& from,
+                    std::int64_t& to) const {
+    while (from < to && last[from] < static_cast<T>(begin)) ++from;
+    while (from < to && first[to - 1] >= static_cast<T>(end)) --to;
+  }
+
   /// The keys [from, to) whose weights are read for the vector of rows from `r` on: those its rows
   /// see, and those seen by rows that share a block of O with them.
   void used_keys(std::int64_t r, std::int64_t lanes, std::int64_t& from, std::int64_t& to) const {

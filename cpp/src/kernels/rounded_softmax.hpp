@@ -21,7 +21,8 @@ namespace {
 struct WordRange {
   std::int64_t begin, end;
 };
-inline WordRange words_of(const Keys& keys, std::int64_t from, std::int64_t to) {
+template <class T>
+inline WordRange words_of(const Keys<T>& keys, std::int64_t from, std::int64_t to) {
   const std::int64_t odd = keys.begin % 2, begin = (from + odd) / 2;
   return {begin, to > from ? (to + odd + 1) / 2 : begin};
 }
@@ -77,7 +78,7 @@ struct RoundedSoftmax : OnlineSoftmax<V> {
     for (auto& x : rounded) x = 0;
   }
 
-  bool raise(const Panel& panel, const T* maximum, T* alpha) {
+  bool raise(const Panel<T>& panel, const T* maximum, T* alpha) {
     if (!Base::raise(panel, maximum, alpha)) return false;
     for (std::int64_t r = 0; r < panel.ld; r += V::lanes) {
       T* sum = rounded + panel.row + r;
@@ -88,7 +89,7 @@ struct RoundedSoftmax : OnlineSoftmax<V> {
 
   /// The weights, joined; or one by one if they will be `changed` before `join` joins them.
   template <class Block>
-  void weigh(Block& block, const Panel& panel, const Keys& keys, bool changed) {
+  void weigh(Block& block, const Panel<T>& panel, const Keys<T>& keys, bool changed) {
     for_vectors(
         block, panel, keys, [&]<int VECTORS>(std::int64_t r, std::int64_t from, std::int64_t to) {
           T* St = block.St + r;
@@ -104,7 +105,7 @@ struct RoundedSoftmax : OnlineSoftmax<V> {
   }
 
   template <class Block>
-  void join(Block& block, const Panel& panel, const Keys& keys) {
+  void join(Block& block, const Panel<T>& panel, const Keys<T>& keys) {
     for_vectors(
         block, panel, keys, [&]<int VECTORS>(std::int64_t r, std::int64_t from, std::int64_t to) {
           const WordRange words = words_of(keys, from, to);
@@ -122,7 +123,7 @@ struct RoundedSoftmax : OnlineSoftmax<V> {
   /// Halves of words at the ends that no row of the vectors uses weigh nothing. QueryBlock has rows
   /// to spare for them.
   template <int VECTORS>
-  static void hide_halves(T* St, std::ptrdiff_t ld, const Keys& keys, std::int64_t from,
+  static void hide_halves(T* St, std::ptrdiff_t ld, const Keys<T>& keys, std::int64_t from,
                           std::int64_t to) {
     const typename V::reg hidden = V::set1(minus_infinity<V>());
     for (int v = 0; v < VECTORS; ++v) {
@@ -133,7 +134,7 @@ struct RoundedSoftmax : OnlineSoftmax<V> {
 
   /// body<VECTORS>(r, from, to) for vectors of rows, and the keys that they use.
   template <class Block, class Body>
-  static void for_vectors(const Block& block, const Panel& panel, const Keys& keys,
+  static void for_vectors(const Block& block, const Panel<T>& panel, const Keys<T>& keys,
                           const Body& body) {
     if (keys.edged) {
       for (std::int64_t r = 0; r < panel.ld; r += V::lanes) {

@@ -97,6 +97,16 @@ struct Softcap {
       return V::select(off, s, V::mul(c, tanh<V>(V::mul(s, per_c))));
     });
   }
+  /// The same, with the cap's derivative 1 - tanh(s / c)^2 for each score.
+  void apply(T* St, T* slopes, std::ptrdiff_t ld, std::int64_t r, std::int64_t count) const {
+    const typename V::reg c = V::load(cap + r), per_c = V::load(inverse + r), one = V::set1(1);
+    const auto off = V::equal(c, V::zero());
+    change_scores<V>(St, ld, count, [&](typename V::reg s, std::int64_t n) {
+      const typename V::reg t = tanh<V>(V::mul(s, per_c));  // 0 where off
+      V::store(slopes + n * ld, V::mul(V::sub(one, t), V::add(one, t)));
+      return V::select(off, s, V::mul(c, t));
+    });
+  }
 };
 
 /// s - slope |p - j| (Press et al. 2022).

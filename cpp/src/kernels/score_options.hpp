@@ -29,6 +29,15 @@ class ScoreOptions {
 
   bool any;  ///< some option changes scores
 
+  /// Derivatives of the softcap are wanted, laid out as the scores at S.
+  void keep_slopes(const T* S, T* derivatives) {
+    scores = S;
+    slopes = derivatives;
+  }
+
+  /// 1 / |k| of the keys of the last `set_tile`, with cosine similarity.
+  const T* inverse_key_norms() const { return norms.inverse + first_key; }
+
   /// Once a tile of keys, of elements of type Key.
   template <class Key>
   void set_keys(const Rows& keys, std::int64_t begin, std::int64_t count) {
@@ -74,7 +83,11 @@ class ScoreOptions {
       const std::int64_t count = to - j < step ? to - j : step;
       T* s = St + j * ld;
       if (u.cosine) norms.apply(s, ld, first_key + j, count);
-      if (u.softcap) softcap.apply(s, ld, panel_row + r, count);
+      if (u.softcap && slopes) {
+        softcap.apply(s, slopes + (s - scores), ld, panel_row + r, count);
+      } else if (u.softcap) {
+        softcap.apply(s, ld, panel_row + r, count);
+      }
       if (u.alibi) alibi.apply(s, ld, panel_row, r, j, count);
       if (u.position_bias.table) {
         if (u.position_bias.width > 0) {
@@ -105,6 +118,8 @@ class ScoreOptions {
  private:
   const ScoreUnit& u;
   std::int64_t tile = 0, first_key = 0, panel_row = 0;
+  const T* scores = nullptr;
+  T* slopes = nullptr;
   KeyNorms<V> norms;
   Softcap<V> softcap;
   Alibi<V> alibi;

@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "fma_products.hpp"
 #include "kernel_api.hpp"
 #include "online_softmax.hpp"
 #include "output.hpp"
@@ -36,7 +35,7 @@ class SummaryBlock {
   }
 
   static void count(ScratchMemory& memory, const ScratchSizes& sizes) {
-    QueryBlock<V, FmaScores<V>>::count(memory, sizes);
+    QueryBlock<V>::count(memory, sizes);
     TopKeys<V>::count(memory, sizes.top_k);
     T* sums;
     take(memory, sizes.key_tile, sums);
@@ -45,7 +44,7 @@ class SummaryBlock {
   void run() {
     const ScoreUnit& s = u.scores;
     for (auto& x : best) x = minus_infinity<V>();
-    sum_rows(block, softmax, [&](const Panel& panel, const T* maximum, std::int64_t key) {
+    sum_rows(block, softmax, [&](const Panel<T>& panel, const T* maximum, std::int64_t key) {
       for (std::int64_t r = 0; r < panel.ld; r += V::lanes) {
         top.offer(V::load(maximum + r), maximum + r, panel.row + r, key);
         V::store(best + panel.row + r, V::max(V::load(best + panel.row + r), V::load(maximum + r)));
@@ -76,7 +75,7 @@ class SummaryBlock {
  private:
   static constexpr std::int64_t item = sizeof(T);
   const SummaryUnit& u;
-  QueryBlock<V, FmaScores<V>> block;
+  QueryBlock<V> block;
   OnlineSoftmax<V> softmax;
   TopKeys<V> top;
   alignas(64) T factor[V::query_block];
@@ -88,9 +87,9 @@ class SummaryBlock {
     sums = memory.take<T>(key_tile * V::lanes);
   }
 
-  void add_panel(const Panel& panel, std::int64_t begin, std::int64_t end) {
+  void add_panel(const Panel<T>& panel, std::int64_t begin, std::int64_t end) {
     alignas(64) T maximum[V::panel_rows];
-    Keys keys;
+    Keys<T> keys;
     if (!block.reach(panel, begin, end, keys) || !block.scores(panel, keys, maximum)) return;
     hide_filling(panel, keys.count);
     T* sums = key_sums + (keys.begin - begin) * V::lanes;
@@ -110,7 +109,7 @@ class SummaryBlock {
 
   /// Rows that only fill up a vector are summed with the others: whatever their scores came to (0
   /// times an infinite key is NaN), they must weigh nothing.
-  void hide_filling(const Panel& panel, std::int64_t keys) {
+  void hide_filling(const Panel<T>& panel, std::int64_t keys) {
     for (std::int64_t j = 0; j < keys && panel.rows < panel.ld; ++j) {
       for (std::int64_t r = panel.rows; r < panel.ld; ++r) {
         block.St[j * panel.ld + r] = minus_infinity<V>();
@@ -121,7 +120,7 @@ class SummaryBlock {
   static constexpr int widest = V::score_vectors;
 
   template <int VECTORS = widest>
-  void add_cell(int vectors, const Panel& panel, const Keys& keys, std::int64_t r,
+  void add_cell(int vectors, const Panel<T>& panel, const Keys<T>& keys, std::int64_t r,
                 std::int64_t from, std::int64_t to, std::int64_t cell, T* sums) {
     if constexpr (VECTORS > 1) {
       if (vectors < VECTORS) {

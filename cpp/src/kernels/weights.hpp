@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "fma_products.hpp"
 #include "kernel_api.hpp"
 #include "online_softmax.hpp"
 #include "output.hpp"
@@ -23,7 +22,7 @@ class WeightsBlock {
       : u(unit), block(unit.scores, memory) {}
 
   void run() {
-    sum_rows(block, softmax, [](const Panel&, const T*, std::int64_t) {});
+    sum_rows(block, softmax, [](const Panel<T>&, const T*, std::int64_t) {});
     for (std::int64_t r = 0; r < u.scores.row_count; ++r) {
       factor[r] =
           finish_row<T>(u.scores, u.scores.first_row + r, softmax.m[r], softmax.l[r]).factor;
@@ -37,7 +36,7 @@ class WeightsBlock {
 
  private:
   const WeightsUnit& u;
-  QueryBlock<V, FmaScores<V>> block;
+  QueryBlock<V> block;
   OnlineSoftmax<V> softmax;
   T factor[V::query_block];
 
@@ -45,9 +44,9 @@ class WeightsBlock {
     return u.out.data + r * u.out.row_stride + (j - u.first_key) * u.out.column_stride;
   }
 
-  void write_panel(const Panel& panel, std::int64_t begin, std::int64_t end) {
+  void write_panel(const Panel<T>& panel, std::int64_t begin, std::int64_t end) {
     alignas(64) T maximum[V::panel_rows];
-    Keys keys;
+    Keys<T> keys;
     if (!block.reach(panel, begin, end, keys) || !block.scores(panel, keys, maximum)) return;
     softmax.weigh(block, panel, keys);
     block.mark_hidden(panel, keys);

@@ -129,14 +129,23 @@ class T5(PositionBias):
         return self._bucket(_distances(queries, keys, offset))
 
     def _lowered(self) -> tuple[Kind, NDArray[Any], int, int]:
-        # Only as far as the buckets change; rounding may put the last edge behind max_distance.
+        return "relative", self.table[self._lowered_rows()], 0, 0
+
+    def from_lowered(self, gradient: NDArray[Any]) -> NDArray[Any]:
+        own = np.zeros(self.table.shape)
+        np.add.at(own, self._lowered_rows(), gradient.T)
+        return own
+
+    def _lowered_rows(self) -> NDArray[Any]:
+        """Bucket of each distance, only as far as the buckets change."""
+        # Rounding may put the last edge behind max_distance.
         distances = np.arange(-2 * self.max_distance, 2 * self.max_distance + 1)
         buckets = self._bucket(distances)
         differs = (buckets != buckets[0]) & (distances < 0)
         differs |= (buckets != buckets[-1]) & (distances > 0)
         reach = int(np.abs(distances[differs]).max(initial=0)) + 1
-        within = buckets[np.abs(distances) <= reach]
-        return "relative", self.table[within], 0, 0
+        within: NDArray[Any] = buckets[np.abs(distances) <= reach]
+        return within
 
     def __repr__(self) -> str:
         return (

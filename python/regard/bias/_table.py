@@ -80,6 +80,20 @@ class PositionBias(ABC):
         by_head = np.ascontiguousarray(table.T, dtype=dtype)
         return {"kind": kind, "table": by_head, "height": height, "width": width}
 
+    def from_lowered(self, gradient: NDArray[Any]) -> NDArray[Any]:
+        """Turn the gradient by the table of `lower` into that by the bias's own.
+
+        Parameters
+        ----------
+        gradient : ndarray, shape (heads or 1, L)
+
+        Returns
+        -------
+        ndarray, of the shape of ``table``
+        """
+        own: NDArray[Any] = gradient.T
+        return own
+
     @abstractmethod
     def _rows(self, queries: int, keys: int, offset: int) -> NDArray[Any]:
         """Row of the table that each pair takes."""

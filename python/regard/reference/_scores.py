@@ -84,7 +84,7 @@ def scores(
     k = per_query_head(k, heads)
     with np.errstate(all="ignore"):  # NaN and Inf are legal here; masks may yet discard them
         if similarity == "cosine":
-            q, k = _unit_vectors(q), _unit_vectors(k)
+            q, k = unit_vectors(q), unit_vectors(k)
         s: Array = q @ k.swapaxes(-1, -2)
         s *= per_head("scale", scale, heads)
         if softcap is not None:
@@ -100,7 +100,7 @@ def scores(
     return s
 
 
-def _unit_vectors(x: Array) -> Array:
+def unit_vectors(x: Array) -> Array:
     """Each vector divided by its norm, vectors of zeros left as they are."""
     # The largest number of the vector first: squares of tiny or huge ones leave the range.
     largest = np.abs(x).max(axis=-1, keepdims=True)

@@ -26,7 +26,7 @@ def attend(
     """Return O and LSE, with an axis for heads and one for queries whatever the inputs have."""
     v = with_heads(stored(value, value_scales, block_table))
     p, lse, sees = probabilities(query, key, batch=v.shape[:-3], block_table=block_table, **options)
-    return _weighted_sum(p, per_query_head(v, p.shape[-3]), sees), lse
+    return weighted_sum(p, per_query_head(v, p.shape[-3]), sees), lse
 
 
 def probabilities(
@@ -103,7 +103,7 @@ def _softmax(s: Array, sees: NDArray[np.bool_], sinks: ArrayLike | None) -> tupl
     return p, lse
 
 
-def _weighted_sum(p: Array, v: Array, sees: NDArray[np.bool_]) -> Array:
+def weighted_sum(p: Array, v: Array, sees: NDArray[np.bool_]) -> Array:
     """P V, of which a masked value takes no part, whatever it holds."""
     if np.isfinite(v).all():
         return p @ v

@@ -67,7 +67,7 @@ def varlen_attention(
     array([0.5, 0.5, 3. , 3. , 3. ])
     """
     q = values(query)
-    cuts = _cuts("cu_seqlens_q", cu_seqlens_q, len(q))
+    cuts = cuts_of("cu_seqlens_q", cu_seqlens_q, len(q))
     pieces, heads = len(cuts) - 1, q.shape[1]
     if block_table is not None:
         check_pages(block_table, options.get("key_lengths"), np.shape(key)[1])
@@ -75,35 +75,20 @@ def varlen_attention(
         in_values = list(stored(value, value_scales, block_table))
     else:
         keys, in_values = (
-            _pieces("cu_seqlens_k", cu_seqlens_k, stored(x, scales))
+            pieces_of("cu_seqlens_k", cu_seqlens_k, stored(x, scales))
             for x, scales in ((key, key_scales), (value, value_scales))
         )
     if len(keys) != pieces:
         raise ValueError(f"cu_seqlens_q has {pieces} pieces, and there are {len(keys)} of keys")
     longest = [int(np.diff(cuts).max(initial=0)), max((k.shape[1] for k in keys), default=0)]
-    pairs = (pieces, heads, *longest)
-    broadcast: dict[str, Any] = {}
-    if mask is not None:
-        broadcast["mask"] = np.broadcast_to(dense_mask(mask), pairs)
-    if bias is not None:
-        broadcast["bias"] = np.broadcast_to(bias, pairs)
-    options.pop("num_threads", None)
-    for name in ("key_lengths", "query_lengths", "query_offset", "alibi_slopes"):
-        if options.get(name) is not None:
-            per_piece = (pieces, heads) if name == "alibi_slopes" else (pieces,)
-            broadcast[name] = np.broadcast_to(options.pop(name), per_piece)
+    by_piece = ByPiece((pieces, heads, *longest), mask, bias, options)
 
     o, lse = np.empty((len(q), heads, np.shape(value)[-1])), np.empty((heads, len(q)))
     for n in range(pieces):
         rows = slice(*cuts[n : n + 2])
-        corner = (..., slice(rows.stop - rows.start), slice(keys[n].shape[1]))
-        own = {
-            name: x[n : n + 1][corner] if name in ("mask", "bias") else x[n : n + 1]
-            for name, x in broadcast.items()
-        }
         part, part_lse = attend(
             q[rows].swapaxes(0, 1)[np.newaxis], keys[n][np.newaxis], in_values[n][np.newaxis],
-            elements=np.array([n]), **own, **options,
+            **by_piece.options(n, rows.stop - rows.start, keys[n].shape[1]),
         )  # fmt: skip
         o[rows], lse[:, rows] = part[0].swapaxes(0, 1), part_lse[0]
     if out is not None:
@@ -112,13 +97,44 @@ def varlen_attention(
     return (result, lse) if return_lse else result
 
 
-def _pieces(name: str, cuts: ArrayLike | None, x: Array) -> list[Array]:
+class ByPiece:
+    """The options of pieces, each of which is a batch of one."""
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        mask: ArrayLike | DenseMask | None,
+        bias: ArrayLike | None,
+        options: dict[str, Any],
+    ) -> None:
+        self._alike = {name: x for name, x in options.items() if name != "num_threads"}
+        self._each: dict[str, Any] = {}
+        if mask is not None:
+            self._each["mask"] = np.broadcast_to(dense_mask(mask), shape)
+        if bias is not None:
+            self._each["bias"] = np.broadcast_to(bias, shape)
+        for name in ("key_lengths", "query_lengths", "query_offset", "alibi_slopes"):
+            if options.get(name) is not None:
+                per_piece = shape[:2] if name == "alibi_slopes" else shape[:1]
+                self._each[name] = np.broadcast_to(self._alike.pop(name), per_piece)
+
+    def options(self, n: int, queries: int, keys: int) -> dict[str, Any]:
+        """Return those of piece n."""
+        corner = (..., slice(queries), slice(keys))
+        own = {
+            name: x[n : n + 1][corner] if name in ("mask", "bias") else x[n : n + 1]
+            for name, x in self._each.items()
+        }
+        return {"elements": np.array([n]), **own, **self._alike}
+
+
+def pieces_of(name: str, cuts: ArrayLike | None, x: Array) -> list[Array]:
     """Cut (total, heads, dim) into pieces of (heads, length, dim)."""
-    starts = _cuts(name, () if cuts is None else cuts, len(x))
+    starts = cuts_of(name, () if cuts is None else cuts, len(x))
     return [x[first:last].swapaxes(0, 1) for first, last in pairwise(starts)]
 
 
-def _cuts(name: str, cuts: ArrayLike, total: int) -> NDArray[np.int64]:
+def cuts_of(name: str, cuts: ArrayLike, total: int) -> NDArray[np.int64]:
     """Check where the pieces begin and end."""
     a = np.asarray(cuts)
     if a.ndim != 1 or a.dtype.kind not in "iu" or len(a) == 0:

@@ -1,0 +1,22 @@
+// How gradients are computed: blocks of query rows, and the order in which they take turns.
+#pragma once
+
+#include <vector>
+
+#include "geometry.hpp"
+#include "plan.hpp"
+
+namespace regard {
+
+/// A block of rows, and the one that is before it in turn at what they share; -1: none.
+struct BackwardJob {
+  Unit rows;
+  std::int64_t previous;
+};
+
+/// The jobs in the order in which threads take them, each after those it may wait for. Also sets
+/// the geometry's tile of keys. Depends on shapes and options alone. `all_in_turn`: all jobs share
+/// something, not only those of one kv head.
+std::vector<BackwardJob> plan_backward(Geometry& geometry, bool all_in_turn);
+
+}  // namespace regard

@@ -1,0 +1,1 @@
+"""A small transformer in NumPy that is trained: layers with their gradients, model, optimizer."""

@@ -1,0 +1,135 @@
+"""Layers with gradients written by hand.
+
+Each returns its output and a function that pulls derivatives of the loss by the output back to
+its inputs, in the order of the arguments: the form of `regard.attention_vjp`. Arrays keep their
+dtype, so that gradients can be checked in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import regard
+
+Array = NDArray[Any]
+
+EPSILON = 1e-5
+
+
+def embedding(tokens: Array, table: Array) -> tuple[Array, Callable[[Array], Array]]:
+    """Rows of a table (vocabulary, channels); the gradient is that by the table."""
+
+    def pull(dout: Array) -> Array:
+        # A product with the one-hot matrix, since the vocabulary is small: no scattered sums.
+        one_hot = np.zeros((len(table), tokens.size), table.dtype)
+        one_hot[tokens.ravel(), np.arange(tokens.size)] = 1
+        return one_hot @ dout.reshape(tokens.size, -1)
+
+    return table[tokens], pull
+
+
+def linear(x: Array, weight: Array) -> tuple[Array, Callable[[Array], tuple[Array, Array]]]:
+    """X @ weight, for weight (inputs, outputs)."""
+
+    def pull(dout: Array) -> tuple[Array, Array]:
+        rows, drows = x.reshape(-1, x.shape[-1]), dout.reshape(-1, dout.shape[-1])
+        return (drows @ weight.T).reshape(x.shape), rows.T @ drows
+
+    return (x.reshape(-1, x.shape[-1]) @ weight).reshape(*x.shape[:-1], -1), pull
+
+
+def rms_norm(x: Array, gain: Array) -> tuple[Array, Callable[[Array], tuple[Array, Array]]]:
+    """X / sqrt(mean of squares) * gain (Zhang and Sennrich 2019)."""
+    inverse = 1 / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + x.dtype.type(EPSILON))
+    unit = x * inverse
+
+    def pull(dout: Array) -> tuple[Array, Array]:
+        dunit = dout * gain
+        along = np.mean(dunit * unit, axis=-1, keepdims=True)
+        dgain = (dout * unit).reshape(-1, len(gain)).sum(axis=0)
+        return (dunit - unit * along) * inverse, dgain
+
+    return unit * gain, pull
+
+
+def swiglu(x: Array) -> tuple[Array, Callable[[Array], Array]]:
+    """silu(a) * b for x = (a, b) side by side (Shazeer 2020)."""
+    a, b = np.split(x, 2, axis=-1)
+    sigmoid = a.dtype.type(0.5) * (1 + np.tanh(a / 2))  # which cannot overflow
+    silu = a * sigmoid
+
+    def pull(dout: Array) -> Array:
+        dx = np.empty_like(x)
+        da, db = np.split(dx, 2, axis=-1)
+        da[...] = dout * b * (sigmoid + silu * (1 - sigmoid))
+        db[...] = dout * silu
+        return dx
+
+    return silu * b, pull
+
+
+def cross_entropy(logits: Array, targets: Array) -> tuple[float, Callable[[], Array]]:
+    """Mean of -log softmax(logits)[target], in nats."""
+    rows = logits.reshape(-1, logits.shape[-1])
+    places = np.arange(len(rows)), targets.ravel()
+    shifted = rows - rows.max(axis=-1, keepdims=True)
+    weights = np.exp(shifted)
+    sums = weights.sum(axis=-1, keepdims=True)
+    loss = float(np.mean(np.log(sums[:, 0]) - shifted[places], dtype=np.float64))
+
+    def pull() -> Array:
+        dlogits = weights / sums
+        dlogits[places] -= 1
+        return (dlogits / logits.dtype.type(len(rows))).reshape(logits.shape)
+
+    return loss, pull
+
+
+Attention = Callable[[Array, Array, Array, Array], tuple[Array, Callable[[Array, Array], None]]]
+
+
+def split_heads(qkv: Array, heads: int) -> Array:
+    """View (batch, length, 3 * channels) as query, key, value (3, batch, heads, length, dim)."""
+    batch, length, width = qkv.shape
+    return qkv.reshape(batch, length, 3, heads, width // (3 * heads)).transpose(2, 0, 3, 1, 4)
+
+
+def regard_attention(
+    query: Array, key: Array, value: Array, slopes: Array
+) -> tuple[Array, Callable[[Array, Array], None]]:
+    """Causal attention with ALiBi by regard; derivatives are written into views."""
+    out, vjp = regard.attention_vjp(query, key, value, causal=True, alibi_slopes=slopes)
+
+    def pull(dout: Array, into: Array) -> None:
+        vjp(dout, out={"query": into[0], "key": into[1], "value": into[2]})
+
+    return out, pull
+
+
+def numpy_attention(
+    query: Array, key: Array, value: Array, slopes: Array
+) -> tuple[Array, Callable[[Array, Array], None]]:
+    """Compute the same by the definition, which keeps all weights."""
+    length, dim = query.shape[-2:]
+    scale = query.dtype.type(dim**-0.5)
+    distance = np.arange(length)[:, None] - np.arange(length)
+    bias = np.where(distance < 0, -np.inf, -slopes[:, None, None] * distance).astype(query.dtype)
+    scores = scale * (query @ key.swapaxes(-1, -2)) + bias
+    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    weights /= weights.sum(axis=-1, keepdims=True)
+
+    def pull(dout: Array, into: Array) -> None:
+        dweights = dout @ value.swapaxes(-1, -2)
+        dscores = weights * (dweights - (dweights * weights).sum(axis=-1, keepdims=True)) * scale
+        into[0] = dscores @ key
+        into[1] = dscores.swapaxes(-1, -2) @ query
+        into[2] = weights.swapaxes(-1, -2) @ dout
+
+    return weights @ value, pull
+
+
+ATTENTIONS: dict[str, Attention] = {"regard": regard_attention, "numpy": numpy_attention}

@@ -1,0 +1,140 @@
+"""Attention on PyTorch tensors: values, gradients, modules, views."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import regard
+
+torch: Any = pytest.importorskip("torch")
+adapter: Any = pytest.importorskip("regard.torch")
+
+
+def tensors(*shapes: tuple[int, ...], dtype: Any = None) -> list[Any]:
+    generator = torch.Generator().manual_seed(0)
+    dtype = torch.float64 if dtype is None else dtype
+    return [
+        torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_()
+        for shape in shapes
+    ]
+
+
+OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"causal": True},
+    {"window": (2, 1), "softcap": 1.5},
+    {"causal": True, "key_lengths": np.array([7, 3])},
+    {"dropout": 0.3, "seed": 5},
+    {"similarity": "cosine", "scale": 3.0},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_gradcheck(options: dict[str, Any]) -> None:
+    inputs = tensors((2, 4, 5, 6), (2, 2, 7, 6), (2, 2, 7, 3))
+    assert torch.autograd.gradcheck(lambda *x: adapter.attention(*x, **options), inputs)
+
+
+def test_gradcheck_of_bias_sinks_and_slopes() -> None:
+    inputs = tensors((2, 4, 6), (2, 5, 6), (2, 5, 6), (2, 1, 5), (2,), (2,))
+
+    def call(q: Any, k: Any, v: Any, bias: Any, sinks: Any, slopes: Any) -> Any:
+        return adapter.attention(q, k, v, bias=bias, sinks=sinks, alibi_slopes=slopes)
+
+    assert torch.autograd.gradcheck(call, inputs)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_values_and_gradients_are_those_of_torch(dtype: str) -> None:
+    kind = getattr(torch, dtype)
+    inputs = tensors((2, 4, 33, 16), (2, 4, 33, 16), (2, 4, 33, 16), dtype=kind)
+    dout = torch.randn(2, 4, 33, 16, generator=torch.Generator().manual_seed(1)).to(kind)
+    ours = adapter.attention(*inputs, causal=True)
+    assert ours.dtype == kind
+    gradients = torch.autograd.grad(ours, inputs, dout)
+    wide = [x.detach().double().requires_grad_() for x in inputs]
+    theirs = torch.nn.functional.scaled_dot_product_attention(*wide, is_causal=True)
+    expected = torch.autograd.grad(theirs, wide, dout.double())
+    tolerance = {"float32": 2e-6, "float16": 2e-3, "bfloat16": 2e-2}[dtype]
+    for got, want in zip((ours, *gradients), (theirs, *expected), strict=True):
+        assert got.dtype == kind
+        torch.testing.assert_close(got.double(), want, rtol=tolerance, atol=4 * tolerance)
+
+
+def test_tensors_are_read_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    original = regard.attention_vjp
+
+    def spy(*arguments: Any, **options: Any) -> Any:
+        seen.extend(options[name] for name in ("query", "key", "value"))
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(regard, "attention_vjp", spy)
+    for kind in (torch.float32, torch.bfloat16):
+        seen.clear()
+        qkv = torch.randn(2, 9, 3, 4, 8).to(kind).requires_grad_()
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        adapter.attention(q, k, v)
+        assert [x.ctypes.data for x in seen] == [x.data_ptr() for x in (q, k, v)]
+
+
+def test_inside_a_module() -> None:
+    class Block(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.qkv = torch.nn.Linear(16, 48)
+            self.out = torch.nn.Linear(16, 4)
+
+        def forward(self, x: Any) -> Any:
+            q, k, v = self.qkv(x).unflatten(-1, (3, 2, 8)).permute(2, 0, 3, 1, 4)
+            return self.out(adapter.attention(q, k, v).transpose(1, 2).flatten(2)).mean(1)
+
+    torch.manual_seed(0)
+    block = Block()
+    x, labels = torch.randn(32, 6, 16), torch.arange(32) % 4
+    optimizer = torch.optim.Adam(block.parameters(), 1e-2)
+    losses = []
+    for _ in range(60):
+        loss = torch.nn.functional.cross_entropy(block(x), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.3 * losses[0]
+
+
+def test_only_needed_gradients_and_no_graph_without_any() -> None:
+    q, k, v = tensors((2, 5, 8), (2, 5, 8), (2, 5, 8))
+    adapter.attention(q.detach(), k.detach(), v).sum().backward()
+    assert q.grad is None
+    assert v.grad is not None
+    with torch.no_grad():
+        assert not adapter.attention(q, k, v).requires_grad
+    assert not adapter.attention(q.detach(), k.detach(), v.detach()).requires_grad
+
+
+def test_a_changed_tensor_is_noticed() -> None:
+    q, k, v = (x.detach().clone().requires_grad_() for x in tensors(*[(2, 5, 8)] * 3))
+    moved = q * 1
+    out = adapter.attention(moved, k, v)
+    moved.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace"):
+        out.sum().backward()
+
+
+def test_second_derivatives_are_refused() -> None:
+    q, k, v = tensors((2, 5, 8), (2, 5, 8), (2, 5, 8))
+    out = adapter.attention(q, k, v)
+    with pytest.raises(NotImplementedError, match="derivatives of derivatives"):
+        torch.autograd.grad(out.sum(), q, create_graph=True)
+
+
+def test_what_is_no_tensor_is_named() -> None:
+    q, k, _ = tensors((2, 5, 8), (2, 5, 8), (2, 5, 8))
+    with pytest.raises(TypeError, match="value is a ndarray"):
+        adapter.attention(q, k, np.zeros((2, 5, 8)))
+    with pytest.raises(TypeError, match="key is on the device meta"):
+        adapter.attention(q, k.to("meta"), k)
