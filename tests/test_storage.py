@@ -98,7 +98,8 @@ def one_key(query, value):
 def test_every_value_comes_through(isa, name):
     """All 65,536 of them: subnormal numbers, zeros, infinities and NaN, those in their rows only.
 
-    Each row has a bad neighbour that it does not see.
+    Each row has a bad neighbour that it does not see. The dot products of AVX512_BF16 have no
+    subnormal numbers: there they count as 0.
     """
     value = np.arange(2**16, dtype=np.uint16).view(FLOATS[name]).reshape(1024, 64)
     # As keys of queries in blocks, and one by one.
@@ -106,9 +107,10 @@ def test_every_value_comes_through(isa, name):
     decode = Problem(forward.query[:, None, None], forward.key[:, None, None], value[:, None, None])
     for problem in (forward, decode):
         out = problem.attention().reshape(value.shape)
-        number = ~np.isnan(values(value))
-        np.testing.assert_array_equal(np.isnan(values(out)), ~number)
-        np.testing.assert_array_equal(values(out)[number], values(value)[number])
+        expected = values(value)
+        if problem is forward and isa == "avx512_bf16" and name != "float16":
+            expected[np.abs(expected) < 2.0**-126] = 0
+        np.testing.assert_array_equal(values(out), expected)
 
 
 @pytest.mark.parametrize("name", [*HALVES, "ml_dtypes"])

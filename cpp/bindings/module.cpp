@@ -3,6 +3,7 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <array>
 
 #include "arrays.hpp"
 #include "backward.hpp"
@@ -56,6 +57,7 @@ py::dict explain(py::handle query, py::handle key, py::handle value, py::handle 
   py::dict fields;
   fields["isa"] = plan.isa();
   fields["dtype"] = name(plan.compute_dtype());
+  fields["product_dtype"] = name(plan.product_dtype());
   fields["algorithm"] = plan.algorithm();
   fields["query_dtype"] = name(plan.query_dtype());
   fields["key_dtype"] = name(plan.key_dtype());
@@ -162,11 +164,14 @@ py::list names(std::span<const std::string_view> list) {
 }
 
 double ceiling(const std::string& isa, const std::string& dtype, int threads) {
-  if (dtype != "float32" && dtype != "float64") {
-    throw ValueError("ceiling: dtype must be 'float32' or 'float64', not '" + dtype + "'.");
+  const std::array known = {DType::float32, DType::float64, DType::bfloat16};
+  const auto* of = std::ranges::find_if(known, [&](DType type) { return dtype == name(type); });
+  if (of == known.end()) {
+    throw ValueError("ceiling: dtype must be 'float32', 'float64' or 'bfloat16', not '" + dtype +
+                     "'.");
   }
   const py::gil_scoped_release release;
-  return fma_ceiling(isa, dtype == "float64", threads) / 1e9;
+  return fma_ceiling(isa, *of, threads) / 1e9;
 }
 
 double read_bandwidth(std::int64_t bytes, int threads) {

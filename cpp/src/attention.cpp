@@ -96,7 +96,7 @@ void run(const Geometry& g, const Outputs& outputs) {
     if (at.decodes) return decode(g, outputs, parts, at, scratch.of(thread));
     ForwardUnit unit = forward_unit(g, outputs, at);
     unit.scratch = scratch.of(thread);
-    g.kernel->forward(unit);
+    (g.dots ? g.dots->forward : g.kernel->forward)(unit);
   });
   if (g.query_lengths.empty()) return;
   g.dtype == DType::float32 ? clear_padding<float>(g, outputs) : clear_padding<double>(g, outputs);

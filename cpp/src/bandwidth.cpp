@@ -30,7 +30,7 @@ double read_bandwidth(std::int64_t bytes, int threads) {
   if (!store) throw ValueError("read_bandwidth: no memory for so many bytes.");
   madvise(store.get(), static_cast<std::size_t>(whole), MADV_HUGEPAGE);  // as arrays of NumPy have
   std::memset(store.get(), 1, static_cast<std::size_t>(whole));
-  const auto read = active_kernels().f32.read;
+  const auto read = active_kernels().floats->f32.read;
   const std::int64_t part = bytes / threads / kKilo * kKilo;
   using Clock = std::chrono::steady_clock;
   double best = 0;

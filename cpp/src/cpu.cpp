@@ -13,9 +13,10 @@ struct Registers {
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
 };
 
-Registers cpuid(unsigned leaf) {
+Registers cpuid(unsigned leaf, unsigned subleaf = 0) {
   Registers r;
-  __get_cpuid_count(leaf, 0, &r.eax, &r.ebx, &r.ecx, &r.edx);  // leaves zeros for unknown leaves
+  __get_cpuid_count(leaf, subleaf, &r.eax, &r.ebx, &r.ecx,
+                    &r.edx);  // leaves zeros for unknown leaves
   return r;
 }
 
@@ -47,6 +48,14 @@ bool cpu_has_avx512() {
   return flags && cpu_has_avx2() && (saved_state() & kZmm) == kZmm;
 }
 
+bool cpu_has_avx512_bf16() { return cpu_has_avx512() && bit(cpuid(7, 1).eax, 5); }
+
+bool cpu_multiplies_bf16_faster() {
+  const Registers vendor = cpuid(0);
+  const bool amd = vendor.ebx == 0x68747541 && vendor.edx == 0x69746E65 && vendor.ecx == 0x444D4163;
+  return amd && cpu_has_avx512_bf16();  // "AuthenticAMD"
+}
+
 }  // namespace regard
 
 #else
@@ -55,6 +64,8 @@ namespace regard {
 
 bool cpu_has_avx2() { return false; }
 bool cpu_has_avx512() { return false; }
+bool cpu_has_avx512_bf16() { return false; }
+bool cpu_multiplies_bf16_faster() { return false; }
 
 }  // namespace regard
 

@@ -55,6 +55,10 @@ std::int64_t Plan::key_groups() const {
   }
   return most;
 }
+DType Plan::product_dtype() const {
+  return geometry_->dots != nullptr && runs_of(*geometry_).forward ? DType::bfloat16
+                                                                   : geometry_->dtype;
+}
 DType Plan::query_dtype() const { return geometry_->out_dtype; }
 DType Plan::key_dtype() const { return kept_as(geometry_->key, *geometry_); }
 DType Plan::value_dtype() const { return kept_as(geometry_->value, *geometry_); }
@@ -143,12 +147,14 @@ std::string Plan::options() const {
 namespace {
 
 bool in_place(const Operand& operand, const Geometry& g) {
-  const auto element_size = static_cast<std::int64_t>(size(kept_as(operand, g)));
+  auto element_size = static_cast<std::int64_t>(size(kept_as(operand, g)));
   const bool dense = operand.column_stride == element_size;
   if (!runs_of(g).forward) return dense;
   const bool whole_tiles = g.page_size == 0 || g.page_size % g.key_tile == 0;
-  return dense && operand.storage == kernels::Storage::compute && whole_tiles &&
-         operand.row_stride % element_size == 0 && operand.page_stride % element_size == 0 &&
+  if (g.dots != nullptr) element_size *= 2;  // read in pairs
+  return dense && (operand.storage == kernels::Storage::compute || g.dots != nullptr) &&
+         whole_tiles && operand.row_stride % element_size == 0 &&
+         operand.page_stride % element_size == 0 &&
          reinterpret_cast<std::uintptr_t>(operand.data) %
                  static_cast<std::uintptr_t>(element_size) ==
              0;
@@ -156,9 +162,13 @@ bool in_place(const Operand& operand, const Geometry& g) {
 
 }  // namespace
 
-bool Plan::key_in_place() const { return in_place(geometry_->key, *geometry_); }
+bool Plan::key_in_place() const {
+  const bool whole_pairs = product_dtype() != DType::bfloat16 || geometry_->head_dim % 2 == 0;
+  return whole_pairs && in_place(geometry_->key, *geometry_);
+}
 
 bool Plan::value_in_place() const {
+  if (product_dtype() == DType::bfloat16) return false;
   const bool whole_vectors = geometry_->value_dim % geometry_->kernel->tiles.lanes == 0;
   return (whole_vectors || !runs_of(*geometry_).forward) && in_place(geometry_->value, *geometry_);
 }

@@ -81,7 +81,8 @@ struct Geometry {
   /// Filled in by plan.
   const kernels::KernelTable* table = nullptr;
   const kernels::Kernels* kernel = nullptr;
-  std::int64_t unit_heads = 1;  ///< query heads whose rows are interleaved in a unit
+  const kernels::DotKernels* dots = nullptr;  ///< in place of the kernel's forward
+  std::int64_t unit_heads = 1;                ///< query heads whose rows are interleaved in a unit
   std::int64_t key_tile = 0;
   std::int64_t segment = 0;  ///< rows that blocks are cut from; with a block mask, of its tiles
   std::int64_t segment_blocks = 0;  ///< blocks a segment

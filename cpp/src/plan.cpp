@@ -1,6 +1,7 @@
 #include "plan.hpp"
 
 #include <algorithm>
+#include <array>
 #include <functional>
 #include <numeric>
 
@@ -84,7 +85,7 @@ void cut(Geometry& g, std::int64_t panels) {
 /// What does not depend on the threads.
 void choose_tiles(Geometry& g, std::int64_t unit_heads) {
   g.table = &active_kernels();
-  g.kernel = g.dtype == DType::float32 ? &g.table->f32 : &g.table->f64;
+  g.kernel = g.dtype == DType::float32 ? &g.table->floats->f32 : &g.table->floats->f64;
   const kernels::TileSizes& tiles = g.kernel->tiles;
   g.key_tile = keys_a_tile(g, tiles.key_tile);
   g.unit_heads = unit_heads;
@@ -124,6 +125,10 @@ std::int64_t blocks_of(const Geometry& g, std::int64_t element) {
 
 void plan(Geometry& g) {
   choose_tiles(g, heads_a_unit(g));
+  const bool all_bfloat16 = std::ranges::all_of(
+      std::array{&g.query, &g.key, &g.value},
+      [](const Operand* x) { return x->storage == kernels::Storage::bfloat16; });
+  g.dots = all_bfloat16 ? g.table->bf16 : nullptr;
   g.decoding = true;
   if (g.batch > 0) {
     double work = elements_differ(g) ? 0 : work_of(g, 0) * static_cast<double>(g.batch);
@@ -146,7 +151,9 @@ void plan(Geometry& g) {
     if (g.units >= kUnitsPerThread * g.threads) break;
   }
   g.threads = static_cast<int>(std::clamp<std::int64_t>(g.units, 1, g.threads));
-  g.scratch_bytes = g.kernel->scratch_bytes({g.head_dim, g.value_dim, g.key_tile, 0});
+  const kernels::ScratchSizes sizes = {g.head_dim, g.value_dim, g.key_tile, 0};
+  g.scratch_bytes = g.kernel->scratch_bytes(sizes);
+  if (g.dots) g.scratch_bytes = std::max(g.scratch_bytes, g.dots->scratch_bytes(sizes));
 }
 
 void plan_by_head(Geometry& g) {

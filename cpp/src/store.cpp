@@ -61,8 +61,8 @@ char* outer_address(const Array& array, std::int64_t index, int inner_axes) {
 
 void store(const Array& source, const Array& target, const Array* scales) {
   check(source, target, scales);
-  const kernels::KernelTable& table = active_kernels();
-  const kernels::Kernels& kernel = source.dtype == DType::float64 ? table.f64 : table.f32;
+  const kernels::FloatKernels& kernels = *active_kernels().floats;
+  const kernels::Kernels& kernel = source.dtype == DType::float64 ? kernels.f64 : kernels.f32;
   kernels::StoreUnit unit = {};
   unit.source_storage = storage_of(source.dtype);
   unit.target_storage = storage_of(target.dtype);

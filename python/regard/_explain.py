@@ -23,6 +23,9 @@ class Explanation:
         Instruction set of the kernel.
     dtype : str
         Type the call computes in.
+    product_dtype : str
+        Type of the factors in the products of tiles: "bfloat16" where the instruction set
+        multiplies that as it is, else `dtype`.
     algorithm : {"forward", "decode", "forward+decode"}
         "decode" for at most 8 query rows a kv head, which share one pass over the keys.
     query_dtype, key_dtype, value_dtype : str
@@ -53,6 +56,7 @@ class Explanation:
 
     isa: str
     dtype: str
+    product_dtype: str
     algorithm: str
     query_dtype: str
     key_dtype: str
@@ -80,7 +84,7 @@ class Explanation:
     @property
     def kernel(self) -> str:
         """Name of the kernel, e.g. ``"forward/avx512/float32"``."""
-        return f"{self.algorithm}/{self.isa}/{self.dtype}"
+        return f"{self.algorithm}/{self.isa}/{self.product_dtype}"
 
     def __str__(self) -> str:
         rows = {"kernel": self.kernel}

@@ -54,9 +54,12 @@ BMI = {"andn", "bextr", "blsi", "blsmsk", "blsr", "bzhi", "mulx", "pdep", "pext"
 BMI |= {"rorx", "sarx", "shlx", "shrx"}
 ZMM = re.compile(r"%zmm|%k[0-7]|%[xy]mm(1[6-9]|2\d|3[01])")
 
+# The widest instructions, as `width` counts them, that an ISA's object may and must hold.
+WIDTHS = {"avx512_bf16": 3, "avx512": 2, "avx2": 1}
+
 HOT_FUNCTIONS = ("score_block", "value_block")
 # FMAs of the largest register tile, which is the one that matters: at least 8 x 3 and 6 x 2.
-HOT_FMAS = {"avx512": 24, "avx2": 12}
+HOT_FMAS = {"avx512_bf16": 24, "avx512": 24, "avx2": 12}
 LOOP_FMAS = 12
 
 
@@ -124,7 +127,9 @@ def check_symbols(tools: Tools, path: Path, isa: str) -> Iterator[str]:
 
 
 def width(instruction: Instruction) -> int:
-    """0 for a baseline x86-64 instruction, 1 for AVX and its like, 2 for AVX-512."""
+    """0 for a baseline x86-64 instruction, 1 for AVX and its like, 2 for AVX-512, 3 for its BF16."""
+    if "bf16" in instruction.mnemonic:
+        return 3
     if ZMM.search(instruction.operands):
         return 2
     mnemonic = instruction.mnemonic
@@ -169,7 +174,7 @@ def check_hot_loops(tools: Tools, path: Path, isa: str) -> Iterator[str]:
         framed = any((i.mnemonic, i.operands) == ("mov", "%rsp,%rbp") for i in body)
         stack = re.compile(r"\(%r[sb]p" if framed else r"\(%rsp")
         for loop in loops(body):
-            fmas = sum(i.mnemonic.startswith("vfmadd") for i in loop)
+            fmas = sum(i.mnemonic.startswith(("vfmadd", "vdpbf16ps")) for i in loop)
             if fmas < LOOP_FMAS:
                 continue
             largest[kind] = max(largest[kind], fmas)
@@ -227,7 +232,7 @@ def check(tools: Tools) -> Iterator[str]:
         if isa:
             yield from check_symbols(tools, path, isa[1])
         if x86:
-            allowed = 0 if isa is None else 2 if isa[1].startswith("avx512") else 1
+            allowed = WIDTHS.get(isa[1], 0) if isa else 0
             yield from check_width(tools, path, allowed)
         if isa and isa[1] in HOT_FMAS:
             yield from check_hot_loops(tools, path, isa[1])

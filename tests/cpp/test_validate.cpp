@@ -222,9 +222,9 @@ TEST_CASE("instruction sets by name") {
   CHECK(message.find("generic") != std::string::npos);
   CHECK(active_isa() == last);
   set_isa(before);
-  CHECK_THROWS_AS(fma_ceiling("mmx", false, 1), ValueError);
-  CHECK_THROWS_AS(fma_ceiling("generic", false, 0), ValueError);
-  CHECK(fma_ceiling("generic", false, 1) > 1e8);
+  CHECK_THROWS_AS(fma_ceiling("mmx", DType::float32, 1), ValueError);
+  CHECK_THROWS_AS(fma_ceiling("generic", DType::float32, 0), ValueError);
+  CHECK(fma_ceiling("generic", DType::float32, 1) > 1e8);
 }
 
 }  // namespace

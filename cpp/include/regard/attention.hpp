@@ -102,6 +102,7 @@ class Plan {
   /// The output as `run` computes it, and its derivative along a direction.
   void tangent(const Tangents& moves, const TangentOutputs& outputs) const;
 
+  DType product_dtype() const;  ///< of the factors of the products of tiles
   std::string_view isa() const;
   /// "forward", "decode" for few query rows a kv head, or both for elements that differ.
   std::string algorithm() const;

@@ -5,6 +5,8 @@
 #include <string>
 #include <string_view>
 
+#include "regard/array.hpp"
+
 namespace regard {
 
 /// Names of the instruction sets compiled in, best first.
@@ -23,9 +25,10 @@ std::string_view active_isa();
 void set_isa(std::string_view name);
 
 /// Floating-point operations a second that register-only FMAs reach on `threads` threads, measured
-/// for about 20 ms: the ceiling that kernels are held against.
-/// @throws ValueError for an ISA that is not available or threads < 1.
-double fma_ceiling(std::string_view isa, bool float64, int threads);
+/// for about 20 ms: the ceiling that kernels are held against. That of bfloat16 is of dot products
+/// where the ISA has them, and float32's where it is widened.
+/// @throws ValueError for an ISA that is not available, another type or threads < 1.
+double fma_ceiling(std::string_view isa, DType dtype, int threads);
 
 /// Bytes a second at which so many bytes are read, again and again, by so many threads; the best of
 /// some rounds.

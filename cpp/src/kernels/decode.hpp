@@ -104,7 +104,7 @@ class DecodeBlock {
       }
       if (d.parts == nullptr) merge(total, state);
     }
-    if (d.parts == nullptr) write_output<V>(u, total.O, columns, total.m, total.l);
+    if (d.parts == nullptr) write_output<V>(u, total.O, columns, total.m, total.l, total.l);
   }
 
   /// Merges the states of all groups, and writes what they come to.
@@ -112,7 +112,7 @@ class DecodeBlock {
     const auto total = DecodeState<T>::in(scratch.total);
     total.clear(rows, columns);
     for (std::int64_t group = 0; group < d.groups; ++group) merge(total, part(group));
-    write_output<V>(u, total.O, columns, total.m, total.l);
+    write_output<V>(u, total.O, columns, total.m, total.l, total.l);
   }
 
  private:

@@ -12,6 +12,7 @@
 #include <cstdint>
 
 #include "dropout.hpp"
+#include "fma_products.hpp"
 #include "gemm.hpp"
 #include "kernel_api.hpp"
 #include "online_softmax.hpp"
@@ -21,29 +22,27 @@
 namespace regard::kernels {
 namespace {
 
-template <class V>
+/// Products says how S' = K Q' and O += P V are formed: FmaProducts, DotProducts.
+template <class V, class Products>
 class ForwardBlock {
   using T = typename V::scalar;
-
-  /// The values of the keys of a tile, where they can be read.
-  struct Values {
-    const T* Vt;
-    std::ptrdiff_t ldv;
-    bool first;  ///< the panel's first: O is written rather than added to
-  };
+  using Block = QueryBlock<V, typename Products::Scores>;
+  using Values = typename Products::Values;
 
  public:
   ForwardBlock(const ForwardUnit& unit, ScratchMemory& memory)
-      : u(unit), block(unit.scores, memory), dropout(unit.scores, unit.dropout) {
+      : u(unit),
+        block(unit.scores, memory),
+        values(unit, memory),
+        dropout(unit.scores, unit.dropout) {
     columns = round_up(u.value_dim, V::lanes);
-    take(memory, {u.scores.head_dim, u.value_dim, u.scores.key_tile, 0}, O, value_copy);
-    value_in_place = readable_in_place<T>(u.value) && columns == u.value_dim;
+    O = memory.take<T>(V::query_block * columns);
   }
 
   static void count(ScratchMemory& memory, const ScratchSizes& sizes) {
-    QueryBlock<V>::count(memory, sizes);
-    T *a, *b;
-    take(memory, sizes, a, b);
+    Block::count(memory, sizes);
+    Values::count(memory, sizes);
+    memory.take<T>(V::query_block * round_up(sizes.value_dim, V::lanes));
   }
 
   void run() {
@@ -51,37 +50,30 @@ class ForwardBlock {
     // 0 * NaN is NaN: a non-finite value at a masked position shows in O. That is rare, so it is
     // looked for in the result and the block done again with masked values left out.
     if (block.masked && !all_finite<V>(O, u.scores.row_count * columns)) attend(true);
-    write_output<V>(u, O, columns, softmax.m, softmax.l);
+    write_output<V>(u, O, columns, softmax.m, softmax.l, softmax.weight_sums());
   }
 
  private:
   const ForwardUnit& u;
-  QueryBlock<V> block;
-  OnlineSoftmax<V> softmax;
+  Block block;
+  typename Products::Softmax softmax;
+  Values values;
   DropoutRows<V> dropout;
   std::int64_t columns;
-  bool value_in_place;
-  bool started[QueryBlock<V>::most_panels];
-  T *O, *value_copy;  ///< rows x columns; a tile of values when they cannot be read in place
-
-  static void take(ScratchMemory& memory, const ScratchSizes& sizes, T*& output, T*& values) {
-    const std::int64_t width = round_up(sizes.value_dim, V::lanes);
-    output = memory.take<T>(V::query_block * width);
-    values = memory.take<T>(sizes.key_tile * width);
-  }
+  bool started[Block::most_panels];
+  T* O;  ///< rows x columns
 
   void attend(bool careful) {
     softmax.start();
     for (auto& panel : started) panel = false;
     block.for_each_tile([&](std::int64_t begin, std::int64_t end) {
-      const Rows value = read_tile<V>(u.value, value_in_place, begin, end, u.value_dim, value_copy);
+      values.read(begin, end);
       for (int i = 0; i < block.panel_count; ++i) {
         Keys<T> keys;
         if (!block.reach(block.panels[i], begin, end, keys)) continue;
-        const Values values = {
-            reinterpret_cast<const T*>(value.data + keys.begin * value.row_stride),
-            value.row_stride / static_cast<std::ptrdiff_t>(sizeof(T)), !started[i]};
-        if (attend_panel(block.panels[i], keys, values, careful)) started[i] = true;
+        // A key that others of the block see is multiplied by weights of 0.
+        if ((keys.begin | (keys.begin + keys.count)) % Values::step != 0) block.masked = true;
+        if (attend_panel(block.panels[i], keys, !started[i], careful)) started[i] = true;
       }
     });
     for (int i = 0; i < block.panel_count; ++i) {
@@ -91,22 +83,24 @@ class ForwardBlock {
     }
   }
 
-  /// False if the mask hides every key from every row, so that nothing was done.
-  bool attend_panel(const Panel<T>& panel, const Keys<T>& keys, const Values& values,
-                    bool careful) {
+  /// `first` is the panel's first tile: O is written rather than added to. False if the mask hides
+  /// every key from every row, so that nothing was done.
+  bool attend_panel(const Panel<T>& panel, const Keys<T>& keys, bool first, bool careful) {
     alignas(64) T maximum[V::panel_rows];
     if (!block.scores(panel, keys, maximum)) return false;
     alignas(64) T alpha[V::panel_rows];
-    if (softmax.raise(panel, maximum, alpha) && !values.first) {
+    if (softmax.raise(panel, maximum, alpha) && !first) {
       rescale_rows<V>(O + panel.row * columns, columns, panel.rows, alpha);
     }
-    softmax.weigh(block, panel, keys);
+    const bool drops = u.dropout.threshold > 0;
+    softmax.weigh(block, panel, keys, careful || drops);
     if (careful) block.mark_hidden(panel, keys);
-    if (u.dropout.threshold > 0) drop(panel, keys);
+    if (drops) drop(panel, keys);
     if (careful) {
-      add_values_carefully(panel, keys, values);
+      add_values_carefully(panel, keys, first);
     } else {
-      add_values(panel, keys, values);
+      if (drops) softmax.join(block, panel, keys);
+      add_values(panel, keys, first);
     }
     return true;
   }
@@ -121,10 +115,10 @@ class ForwardBlock {
   }
 
   /// O += P V over the keys that the rows can see.
-  void add_values(const Panel<T>& panel, const Keys<T>& keys, const Values& values) {
+  void add_values(const Panel<T>& panel, const Keys<T>& keys, bool first) {
     for (std::int64_t c = 0; c < columns;) {
       const int width = column_block((columns - c) / V::lanes, V::out_vectors);
-      add_columns(width, panel, keys, values, c);
+      add_columns(width, panel, keys, c, first);
       c += width * V::lanes;
     }
   }
@@ -132,37 +126,35 @@ class ForwardBlock {
   /// One block of columns of O, `width` vectors wide. Narrower blocks take more rows, so that as
   /// many accumulators stay in flight.
   template <int VECTORS = V::out_vectors>
-  void add_columns(int width, const Panel<T>& panel, const Keys<T>& keys, const Values& values,
-                   std::int64_t c) {
+  void add_columns(int width, const Panel<T>& panel, const Keys<T>& keys, std::int64_t c,
+                   bool first) {
     if constexpr (VECTORS > 1) {
-      if (width < VECTORS) return add_columns<VECTORS - 1>(width, panel, keys, values, c);
+      if (width < VECTORS) return add_columns<VECTORS - 1>(width, panel, keys, c, first);
     }
     constexpr int rows = V::out_rows * V::out_vectors / VECTORS;
     constexpr int most_rows = rows < kMostOutRows ? rows : kMostOutRows;
     for_row_blocks<most_rows>(0, panel.rows, [&]<int ROWS>(std::int64_t r) {
       std::int64_t from = 0, to = keys.count;
       if (keys.edged) block.edge.visible_keys(r, r + ROWS - 1, from, to);
-      value_block<V, ROWS, VECTORS>(block.St + from * panel.ld + r, panel.ld,
-                                    values.Vt + from * values.ldv + c, values.ldv, to - from,
-                                    values.first, O + (panel.row + r) * columns + c, columns);
+      values.template add<ROWS, VECTORS>(block.St + r, panel.ld, keys, from, to, c, first,
+                                         O + (panel.row + r) * columns + c, columns);
     });
   }
 
-  void add_values_carefully(const Panel<T>& panel, const Keys<T>& keys, const Values& values) {
+  void add_values_carefully(const Panel<T>& panel, const Keys<T>& keys, bool first) {
     for (std::int64_t r = 0; r < panel.rows; ++r) {
       std::int64_t from = 0, to = keys.count;
       if (keys.edged) block.edge.visible_keys(r, r, from, to);
-      careful_values<V>(block.St + from * panel.ld + r, panel.ld, values.Vt + from * values.ldv,
-                        values.ldv, to - from, values.first, O + (panel.row + r) * columns,
-                        columns);
+      values.add_carefully(block.St + r, panel.ld, keys, from, to, first,
+                           O + (panel.row + r) * columns, columns);
     }
   }
 };
 
-template <class V>
+template <class V, class Products = FmaProducts<V>>
 void forward(const ForwardUnit& unit) {
   ScratchMemory memory = {static_cast<char*>(unit.scratch), 0};
-  ForwardBlock<V>(unit, memory).run();
+  ForwardBlock<V, Products>(unit, memory).run();
 }
 
 }  // namespace

@@ -14,12 +14,14 @@
 namespace regard::kernels {
 namespace {
 
-/// KEYS rows of S' for VECTORS vectors of queries. With Track, `maximum` follows, lane by lane.
-template <class V, int KEYS, int VECTORS, bool Track>
+/// KEYS rows of S' for VECTORS vectors of queries; with Scale, times `factors`. With Track,
+/// `maximum` follows, lane by lane.
+template <class V, int KEYS, int VECTORS, bool Track, bool Scale>
 REGARD_NOINLINE void score_block(const typename V::scalar* K, std::ptrdiff_t ldk,
                                  const typename V::scalar* Qt, std::ptrdiff_t ld,
-                                 std::int64_t head_dim, typename V::scalar* St,
-                                 typename V::scalar* maximum) {
+                                 std::int64_t head_dim,
+                                 [[maybe_unused]] const typename V::scalar* factors,
+                                 typename V::scalar* St, typename V::scalar* maximum) {
   using reg = typename V::reg;
   reg s[KEYS][VECTORS];
   {  // the first step starts the sums
@@ -46,6 +48,11 @@ REGARD_NOINLINE void score_block(const typename V::scalar* K, std::ptrdiff_t ldk
   }
   REGARD_UNROLL
   for (int v = 0; v < VECTORS; ++v) {
+    if constexpr (Scale) {
+      const reg factor = V::load(factors + v * V::lanes);
+      REGARD_UNROLL
+      for (int j = 0; j < KEYS; ++j) s[j][v] = V::scale(s[j][v], factor);
+    }
     REGARD_UNROLL
     for (int j = 0; j < KEYS; ++j) V::store(St + j * ld + v * V::lanes, s[j][v]);
     if constexpr (Track) {
@@ -58,17 +65,18 @@ REGARD_NOINLINE void score_block(const typename V::scalar* K, std::ptrdiff_t ldk
 }
 
 /// score_block for a number of vectors known only at run time (1 .. VECTORS).
-template <class V, int KEYS, bool Track, int VECTORS = V::score_vectors>
+template <class V, int KEYS, bool Track, bool Scale = false, int VECTORS = V::score_vectors>
 inline void score_vectors(int vectors, const typename V::scalar* K, std::ptrdiff_t ldk,
                           const typename V::scalar* Qt, std::ptrdiff_t ld, std::int64_t head_dim,
-                          typename V::scalar* St, typename V::scalar* maximum) {
+                          typename V::scalar* St, typename V::scalar* maximum,
+                          const typename V::scalar* factors = nullptr) {
   if constexpr (VECTORS > 1) {
     if (vectors < VECTORS) {
-      return score_vectors<V, KEYS, Track, VECTORS - 1>(vectors, K, ldk, Qt, ld, head_dim, St,
-                                                        maximum);
+      return score_vectors<V, KEYS, Track, Scale, VECTORS - 1>(vectors, K, ldk, Qt, ld, head_dim,
+                                                               St, maximum, factors);
     }
   }
-  score_block<V, KEYS, VECTORS, Track>(K, ldk, Qt, ld, head_dim, St, maximum);
+  score_block<V, KEYS, VECTORS, Track, Scale>(K, ldk, Qt, ld, head_dim, factors, St, maximum);
 }
 
 /// Calls body.template operator()<N>(start) for blocks of N rows that cover [begin, end): as many

@@ -3,6 +3,6 @@
 
 namespace regard::kernels {
 
-const KernelTable avx2_kernels = {"avx2", kernels_of<Avx2F32>(), kernels_of<Avx2F64>()};
+const FloatKernels avx2_kernels = {kernels_of<Avx2F32>(), kernels_of<Avx2F64>()};
 
 }  // namespace regard::kernels

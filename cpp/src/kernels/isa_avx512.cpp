@@ -3,6 +3,6 @@
 
 namespace regard::kernels {
 
-const KernelTable avx512_kernels = {"avx512", kernels_of<Avx512F32>(), kernels_of<Avx512F64>()};
+const FloatKernels avx512_kernels = {kernels_of<Avx512F32>(), kernels_of<Avx512F64>()};
 
 }  // namespace regard::kernels

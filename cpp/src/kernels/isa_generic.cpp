@@ -3,7 +3,7 @@
 
 namespace regard::kernels {
 
-const KernelTable generic_kernels = {"generic", kernels_of<Generic<float, 4>>(),
-                                     kernels_of<Generic<double, 2>>()};
+const FloatKernels generic_kernels = {kernels_of<Generic<float, 4>>(),
+                                      kernels_of<Generic<double, 2>>()};
 
 }  // namespace regard::kernels

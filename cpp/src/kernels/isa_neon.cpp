@@ -3,6 +3,6 @@
 
 namespace regard::kernels {
 
-const KernelTable neon_kernels = {"neon", kernels_of<NeonF32>(), kernels_of<NeonF64>()};
+const FloatKernels neon_kernels = {kernels_of<NeonF32>(), kernels_of<NeonF64>()};
 
 }  // namespace regard::kernels

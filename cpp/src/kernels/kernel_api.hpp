@@ -264,16 +264,31 @@ struct Kernels {
   std::size_t (*tangent_bytes)(const ScratchSizes& sizes);
 };
 
-/// Everything one instruction set offers.
-struct KernelTable {
-  const char* isa;
+/// What each instruction set has.
+struct FloatKernels {
   Kernels f32;
   Kernels f64;
 };
 
-extern const KernelTable generic_kernels;
-extern const KernelTable avx2_kernels;
-extern const KernelTable avx512_kernels;
-extern const KernelTable neon_kernels;
+/// Forward attention by dot products of pairs of bfloat16, for queries, keys and values that are
+/// all bfloat16. Tiles are those of f32.
+struct DotKernels {
+  void (*forward)(const ForwardUnit& unit);
+  std::size_t (*scratch_bytes)(const ScratchSizes& sizes);
+  double (*dot)(std::int64_t steps);  ///< as Kernels::fma
+};
+
+extern const FloatKernels generic_kernels;
+extern const FloatKernels avx2_kernels;
+extern const FloatKernels avx512_kernels;
+extern const FloatKernels neon_kernels;
+extern const DotKernels avx512_bf16_kernels;
+
+/// What calls use at one level. A level adds to a narrower one without a copy of its code.
+struct KernelTable {
+  const char* isa;
+  const FloatKernels* floats;
+  const DotKernels* bf16;  ///< null: bfloat16 is widened
+};
 
 }  // namespace regard::kernels

@@ -16,7 +16,7 @@ namespace {
 template <class V>
 std::size_t scratch_bytes(const ScratchSizes& sizes) {
   ScratchMemory forward = {nullptr, 0}, summary = {nullptr, 0};
-  ForwardBlock<V>::count(forward, sizes);
+  ForwardBlock<V, FmaProducts<V>>::count(forward, sizes);
   SummaryBlock<V>::count(summary, sizes);  // and more than the weights need
   ScratchMemory decode = {nullptr, 0};
   DecodeScratch<typename V::scalar>(decode, round_up(sizes.head_dim, V::lanes),

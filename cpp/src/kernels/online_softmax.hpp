@@ -3,7 +3,9 @@
 
 #include <cstdint>
 
-#include "query_block.hpp"
+#include "kernel_api.hpp"
+#include "panel.hpp"
+#include "score_hooks.hpp"
 #include "softmax.hpp"
 
 namespace regard::kernels {
@@ -19,6 +21,9 @@ struct OnlineSoftmax {
     for (auto& x : m) x = minus_infinity<V>();
     for (auto& x : l) x = 0;
   }
+
+  /// What O is divided by.
+  const T* weight_sums() const { return l; }
 
   /// Moves m for the maximum of the tile's scores, and l with it. True if some row's m moved:
   /// alpha is what its earlier sums have to be multiplied by.
@@ -36,7 +41,9 @@ struct OnlineSoftmax {
   }
 
   /// P' = 2^(S' - m) in place, l += its sums; at an edge, only over the keys that are used.
-  void weigh(QueryBlock<V>& block, const Panel<T>& panel, const Keys<T>& keys) {
+  /// `changed`: what is done next is not the product, which RoundedSoftmax wants to know.
+  template <class Block>
+  void weigh(Block& block, const Panel<T>& panel, const Keys<T>& keys, bool /*changed*/ = true) {
     if (!keys.edged) {
       tile_weights<V>(panel.ld / V::lanes, block.St, panel.ld, keys.count, m + panel.row,
                       l + panel.row);
@@ -49,12 +56,16 @@ struct OnlineSoftmax {
                           l + panel.row + r);
     }
   }
+
+  /// Makes changed weights what the product takes: they are.
+  template <class Block>
+  void join(Block&, const Panel<T>&, const Keys<T>&) {}
 };
 
 /// m and l of every row, over all keys: what has to be known before a weight is. Calls
 /// seen(panel, maximum, first key) for every tile.
-template <class V, class Seen>
-void sum_rows(QueryBlock<V>& block, OnlineSoftmax<V>& softmax, const Seen& seen) {
+template <class V, class Block, class Seen>
+void sum_rows(Block& block, OnlineSoftmax<V>& softmax, const Seen& seen) {
   using T = typename V::scalar;
   softmax.start();
   block.for_each_tile([&](std::int64_t begin, std::int64_t end) {

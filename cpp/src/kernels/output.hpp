@@ -74,15 +74,18 @@ inline T log_sum_exp(const RowSum<T>& z) {
                         __builtin_log(static_cast<double>(z.sum)));
 }
 
+/// The LSE is of l. O is divided by `weight_sums`: those of the weights that it is made of, if they
+/// were rounded.
 template <class V>
 void write_output(const ForwardUnit& unit, const typename V::scalar* O, std::int64_t columns,
-                  const typename V::scalar* m, const typename V::scalar* l) {
+                  const typename V::scalar* m, const typename V::scalar* l,
+                  const typename V::scalar* weight_sums) {
   using T = typename V::scalar;
   const ScoreUnit& u = unit.scores;
   for (std::int64_t r = 0; r < u.row_count; ++r) {
     const std::int64_t row = u.first_row + r;
     const RowSum<T> z = finish_row<T>(u, row, m[r], l[r]);
-    T factor = z.factor;
+    T factor = weight_sums == l ? z.factor : finish_row<T>(u, row, m[r], weight_sums[r]).factor;
     if (unit.dropout.threshold > 0) {
       factor = static_cast<T>(static_cast<double>(factor) * unit.dropout.keep_factor);
     }

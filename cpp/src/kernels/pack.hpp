@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "half.hpp"
 #include "kernel_api.hpp"
 #include "unroll.hpp"
 
@@ -60,6 +61,10 @@ inline void transpose_rows(const char* const* addresses, std::int64_t row_count,
   }
 }
 
+inline double as_double(float x) { return static_cast<double>(x); }
+inline double as_double(double x) { return x; }
+inline double as_double(Bfloat16 x) { return static_cast<double>(to_float(x)); }
+
 /// 1 / |x|, the sum of squares formed in double; 0 for a vector of zeros.
 template <class T>
 inline double inverse_norm(const char* x, std::ptrdiff_t stride, std::int64_t count) {
@@ -67,12 +72,12 @@ inline double inverse_norm(const char* x, std::ptrdiff_t stride, std::int64_t co
   std::int64_t c = 0;
   for (; c + 8 <= count; c += 8) {
     for (int i = 0; i < 8; ++i) {
-      const double y = static_cast<double>(read<T>(x + (c + i) * stride));
+      const double y = as_double(read<T>(x + (c + i) * stride));
       sum[i] += y * y;
     }
   }
   for (int i = 0; c < count; ++c, ++i) {
-    const double y = static_cast<double>(read<T>(x + c * stride));
+    const double y = as_double(read<T>(x + c * stride));
     sum[i] += y * y;
   }
   const double square =

@@ -5,7 +5,8 @@
 //       for each panel of query rows:
 //           S' = K Q'    (keys x rows)    queries in the lanes; then the options, then the masks
 //
-// What is done with S' is up to the kernel: forward.hpp, weights.hpp, summary.hpp.
+// What is done with S' is up to the kernel: forward.hpp, weights.hpp, summary.hpp. How the product
+// is formed, and queries and keys are laid out for it, is up to `Scores`: fma_products.hpp.
 //
 // A panel is what the register tiles and the L1 cache want; a block is several panels, so that a
 // tile of keys is fetched (or gathered, when it cannot be read in place) once for all.
@@ -17,35 +18,18 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "fma_products.hpp"
 #include "gemm.hpp"
 #include "kernel_api.hpp"
-#include "pack.hpp"
+#include "panel.hpp"
 #include "reach.hpp"
 #include "score_options.hpp"
 #include "scratch_memory.hpp"
-#include "stored_rows.hpp"
-#include "unroll.hpp"
 
 namespace regard::kernels {
 namespace {
 
-/// Rows [row, row + rows) of a block, in `ld` lanes.
-template <class T>
-struct Panel {
-  std::int64_t row, rows, ld;
-  T* Qt;  ///< head_dim x rows
-};
-
-/// Keys [begin, begin + count) of a tile, for one panel.
-template <class T>
-struct Keys {
-  std::int64_t begin, count;
-  const T* K;
-  std::ptrdiff_t ldk;
-  bool edged;  ///< some row of the panel does not see some of them for its position
-};
-
-template <class V>
+template <class V, class Scores = FmaScores<V>>
 class QueryBlock {
   using T = typename V::scalar;
   using reg = typename V::reg;
@@ -53,17 +37,19 @@ class QueryBlock {
  public:
   static constexpr int most_panels = V::query_block / V::panel_rows;
 
-  QueryBlock(const ScoreUnit& unit, ScratchMemory& memory) : u(unit), options(unit) {
-    take(memory, {u.head_dim, 0, u.key_tile, 0}, Qt, St, key_copy, query_copy);
-    key_in_place = readable_in_place<T>(u.key);
+  QueryBlock(const ScoreUnit& unit, ScratchMemory& memory)
+      : St(memory.take<T>(score_count(unit.key_tile)) + spare),
+        u(unit),
+        options(unit),
+        product(unit, memory) {
     split_panels();
-    for (int i = 0; i < panel_count; ++i) pack(panels[i]);
+    for (int i = 0; i < panel_count; ++i) product.pack(panels[i]);
   }
 
   /// Counts the scratch memory that the constructor takes.
   static void count(ScratchMemory& memory, const ScratchSizes& sizes) {
-    T *a, *b, *c, *d;
-    take(memory, sizes, a, b, c, d);
+    memory.take<T>(score_count(sizes.key_tile));
+    Scores::count(memory, sizes);
   }
 
   int panel_count;
@@ -81,8 +67,8 @@ class QueryBlock {
     for (std::int64_t tile = begin / u.key_tile * u.key_tile; tile < end; tile += u.key_tile) {
       const std::int64_t from = tile < begin ? begin : tile;
       const std::int64_t to = tile + u.key_tile < end ? tile + u.key_tile : end;
-      key = read_tile<V>(u.key, key_in_place, from, to, u.head_dim, key_copy);
-      options.set_keys(key, from, to - from);
+      key = product.read(from, to);
+      options.template set_keys<typename Scores::Key>(key, from, to - from);
       body(from, to);
     }
   }
@@ -158,17 +144,13 @@ class QueryBlock {
  private:
   const ScoreUnit& u;
   ScoreOptions<V> options;
-  bool key_in_place, mixed;
-  Rows key;                       ///< the tile's keys where they can be read
-  T *Qt, *key_copy, *query_copy;  ///< query_copy: one vector of rows, when they must be widened
+  Scores product;
+  bool mixed;
+  Rows key;  ///< the tile's keys where the product reads them, as T or in words of that size
 
-  static void take(ScratchMemory& memory, const ScratchSizes& sizes, T*& queries, T*& tile,
-                   T*& keys, T*& rows) {
-    const std::int64_t width = round_up(sizes.head_dim, V::lanes);
-    queries = memory.take<T>(sizes.head_dim * V::query_block);
-    tile = memory.take<T>(sizes.key_tile * V::panel_rows);
-    keys = memory.take<T>(sizes.key_tile * width);
-    rows = memory.take<T>(V::lanes * width);
+  static constexpr std::int64_t spare = Scores::spare_keys * V::panel_rows;
+  static constexpr std::int64_t score_count(std::int64_t key_tile) {
+    return key_tile * V::panel_rows + 2 * spare;
   }
 
   /// Panels of whole vectors that differ by at most one vector.
@@ -179,52 +161,8 @@ class QueryBlock {
     for (int i = 0; i < panel_count; ++i) {
       const std::int64_t from = i * vectors / panel_count * V::lanes;
       const std::int64_t to = (i + 1) * vectors / panel_count * V::lanes;
-      panels[i] = {from, (to < u.row_count ? to : u.row_count) - from, to - from,
-                   Qt + from * u.head_dim};
+      panels[i] = {from, (to < u.row_count ? to : u.row_count) - from, to - from, nullptr};
     }
-  }
-
-  void pack(const Panel<T>& panel) {
-    const bool alike = u.scale_step == 0 && !u.cosine;
-    const reg common = V::set1(static_cast<T>(u.scale[0] * kLog2E));
-    for (std::int64_t r = 0; r < panel.rows; r += V::lanes) {
-      const std::int64_t count = panel.rows - r < V::lanes ? panel.rows - r : V::lanes;
-      const char* rows[V::lanes];
-      for (std::int64_t i = 0; i < count; ++i) {
-        rows[i] = row_address(u.query, u.group, u.first_row + panel.row + r + i);
-      }
-      const std::ptrdiff_t stride = widen(rows, count);
-      transpose_rows<V>(rows, count, stride, u.head_dim,
-                        alike ? common : factors(panel, rows, stride, r, count), panel.Qt + r,
-                        panel.ld);
-    }
-  }
-
-  /// Puts copies of the compute type in place of rows of another; returns the column stride.
-  std::ptrdiff_t widen(const char** rows, std::int64_t count) {
-    if (u.query_storage == Storage::compute) return u.query.column_stride;
-    const std::int64_t ld = round_up(u.head_dim, V::lanes);
-    with_storage<V>(u.query_storage, [&]<class S>() {
-      for (std::int64_t i = 0; i < count; ++i) {
-        widen_row<V, S>(rows[i], u.query.column_stride, u.head_dim, V::set1(1), query_copy + i * ld,
-                        ld);
-        rows[i] = reinterpret_cast<const char*>(query_copy + i * ld);
-      }
-    });
-    return sizeof(T);
-  }
-
-  /// What the queries of a vector of rows are multiplied by, where that differs.
-  reg factors(const Panel<T>& panel, const char* const* rows, std::ptrdiff_t stride, std::int64_t r,
-              std::int64_t count) const {
-    alignas(64) T factor[V::lanes] = {};
-    for (std::int64_t i = 0; i < count; ++i) {
-      const std::int64_t head = (u.first_row + panel.row + r + i) % u.group;
-      double scale = u.scale[head * u.scale_step] * kLog2E;
-      if (u.cosine) scale *= inverse_norm<T>(rows[i], stride, u.head_dim);
-      factor[i] = static_cast<T>(scale);
-    }
-    return V::load(factor);
   }
 
   /// S' = K Q'; with Track, also the maximum over the keys.
@@ -239,9 +177,8 @@ class QueryBlock {
       if (keys.edged) edge.visible_vectors(j, j + KEYS, from, to);
       for (std::int64_t v = from; v < to; v += V::score_vectors) {
         const std::int64_t r = v * V::lanes;
-        score_vectors<V, KEYS, Track>(static_cast<int>(to - v), keys.K + j * keys.ldk, keys.ldk,
-                                      panel.Qt + r, panel.ld, u.head_dim, St + j * panel.ld + r,
-                                      maximum + r);
+        product.template multiply<KEYS, Track>(panel, r, to - v, keys.K + j * keys.ldk, keys.ldk,
+                                               St + j * panel.ld + r, maximum + r);
       }
     });
   }

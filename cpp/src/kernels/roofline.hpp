@@ -9,7 +9,8 @@
 namespace regard::kernels {
 namespace {
 
-template <class V>
+/// `products`: of a lane, in each instruction.
+template <class V, int products = 1>
 double fma_loop(std::int64_t steps) {
   // 12 chains cover two FMA units with a latency of up to 6 cycles and fit in 16 registers.
   constexpr int chains = 12;
@@ -19,7 +20,7 @@ double fma_loop(std::int64_t steps) {
   const typename V::reg a = V::set1(0.999f), b = V::set1(1e-3f);
   for (std::int64_t step = 0; step < steps; ++step) {
     REGARD_UNROLL
-    for (int i = 0; i < chains; ++i) sum[i] = V::fma(sum[i], a, b);
+    for (int i = 0; i < chains; ++i) sum[i] = V::fma(a, b, sum[i]);
     asm volatile("");  // keeps the rounds apart; each is wanted
   }
   typename V::reg total = sum[0];
@@ -29,7 +30,7 @@ double fma_loop(std::int64_t steps) {
   V::store(lanes, total);
   volatile typename V::scalar keep = lanes[0];  // the sums are used, so they are computed
   static_cast<void>(keep);
-  return static_cast<double>(steps) * chains * V::lanes * 2;
+  return static_cast<double>(steps) * chains * V::lanes * products * 2;
 }
 
 template <class V>

@@ -24,6 +24,30 @@ namespace {
 constexpr double kLog2E = 1.4426950408889634074;
 constexpr double kLn2 = 0.69314718055994530942;
 
+/// Where the first elements of rows [row, row + count) of the block lie.
+inline void query_rows(const ScoreUnit& u, std::int64_t row, std::int64_t count,
+                       const char** rows) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    rows[i] = row_address(u.query, u.group, u.first_row + row + i);
+  }
+}
+
+/// What the queries of these rows, elements of type S, are multiplied by.
+template <class V, class S>
+inline typename V::reg query_factors(const ScoreUnit& u, std::int64_t row, std::int64_t count,
+                                     const char* const* rows, std::ptrdiff_t stride) {
+  using T = typename V::scalar;
+  if (u.scale_step == 0 && !u.cosine) return V::set1(static_cast<T>(u.scale[0] * kLog2E));
+  alignas(64) T factor[V::lanes] = {};
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::int64_t head = (u.first_row + row + i) % u.group;
+    double scale = u.scale[head * u.scale_step] * kLog2E;
+    if (u.cosine) scale *= inverse_norm<S>(rows[i], stride, u.head_dim);
+    factor[i] = static_cast<T>(scale);
+  }
+  return V::load(factor);
+}
+
 /// Replaces each of `count` vectors of scores s by change(s, index).
 template <class V, class Change>
 inline void change_scores(typename V::scalar* St, std::ptrdiff_t ld, std::int64_t count,
@@ -39,10 +63,11 @@ struct KeyNorms {
   using T = typename V::scalar;
   T inverse[V::key_tile];
 
+  template <class Key>
   void set_tile(const Rows& keys, std::int64_t head_dim, std::int64_t begin, std::int64_t count) {
     for (std::int64_t j = 0; j < count; ++j) {
       const char* row = keys.data + (begin + j) * keys.row_stride;
-      inverse[j] = static_cast<T>(inverse_norm<T>(row, keys.column_stride, head_dim));
+      inverse[j] = static_cast<T>(inverse_norm<Key>(row, keys.column_stride, head_dim));
     }
   }
   void apply(T* St, std::ptrdiff_t ld, std::int64_t j, std::int64_t count) const {

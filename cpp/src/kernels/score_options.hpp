@@ -38,9 +38,10 @@ class ScoreOptions {
   /// 1 / |k| of the keys of the last `set_tile`, with cosine similarity.
   const T* inverse_key_norms() const { return norms.inverse + first_key; }
 
-  /// Once a tile of keys.
+  /// Once a tile of keys, of elements of type Key.
+  template <class Key>
   void set_keys(const Rows& keys, std::int64_t begin, std::int64_t count) {
-    if (u.cosine) norms.set_tile(keys, u.head_dim, begin, count);
+    if (u.cosine) norms.template set_tile<Key>(keys, u.head_dim, begin, count);
     tile = begin;
   }
 
