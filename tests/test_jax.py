@@ -126,7 +126,9 @@ def test_all_that_is_learned_against_differences(kind: str, jit: bool) -> None:
         )  # fmt: skip
 
     rng = np.random.default_rng(1)
-    with jax.enable_x64(True):
+    # Older versions keep it elsewhere.
+    in_float64 = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
+    with in_float64(True):
         shapes = (shape, (4, 1, 11), (4,), (4,))
         learned = [jnp.asarray(rng.standard_normal(s)) for s in shapes]
         function = jax.jit(call) if jit else call
