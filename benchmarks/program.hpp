@@ -51,7 +51,9 @@ inline Result time_case(const Case& c, const Options& options, double work,
   std::vector<double> samples;
   for (int round = 0; round < rounds; ++round) {
     const auto bytes = static_cast<std::int64_t>(c.bytes());
-    const DType element = c.float64 ? DType::float64 : DType::float32;
+    const DType element = c.float64                     ? DType::float64
+                          : c.stored == DType::bfloat16 ? DType::bfloat16
+                                                        : DType::float32;
     ceiling = std::max(ceiling, c.decodes() ? read_bandwidth(bytes, options.threads)
                                             : fma_ceiling(options.isa, element, options.threads));
     elapsed(call, inner);  // caches and clock as a caller in a loop has them

@@ -483,6 +483,13 @@ def test_window_is_judged_by_the_pairs_it_sees() -> None:
         assert verdict.met == met
 
 
+@pytest.mark.parametrize(("percent", "met"), [(81.0, True), (79.0, False)])
+def test_bfloat16_is_held_to_dot_products_where_it_is_multiplied(percent, met) -> None:
+    verdict = targets.judge(case_named("bf16-1k-d64"), "avx512_bf16", 1.0, 1.0, percent)
+    assert verdict is not None
+    assert verdict.met == met
+
+
 def test_cases_without_a_target_only_inform() -> None:
     assert targets.judge(case_named("option-cosine"), "avx512", 1.0, 1.0, 1.0) is None
     assert targets.judge(case_named("full-1k-d64"), "generic", 1.0, None, 1.0) is None

@@ -127,7 +127,7 @@ def check_symbols(tools: Tools, path: Path, isa: str) -> Iterator[str]:
 
 
 def width(instruction: Instruction) -> int:
-    """0 for a baseline x86-64 instruction, 1 for AVX and its like, 2 for AVX-512, 3 for its BF16."""
+    """0 for a baseline x86-64 instruction, 1 for AVX and its like, 2 for AVX-512, 3 for BF16."""
     if "bf16" in instruction.mnemonic:
         return 3
     if ZMM.search(instruction.operands):

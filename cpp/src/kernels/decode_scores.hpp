@@ -37,7 +37,7 @@ class DecodeScores {
   bool masked;               ///< some row does not see some of them; see `hidden`
   std::uint8_t hidden[kDecodeRows][kDecodeChunk];
 
-  /// Q[r][0 .. ldq) = the queries, times scale * log2(e).
+  /// Q[r][0 .. ldq) = the queries, times scale * log2(e), in the order of the keys' columns.
   void pack(T* Q, std::int64_t ldq) const {
     for (std::int64_t i = 0; i < kDecodeRows * ldq; ++i) Q[i] = 0;
     for (std::int64_t r = 0; r < u.row_count; ++r) {
@@ -55,6 +55,7 @@ class DecodeScores {
       for (std::int64_t c = 0; c < ldq; c += V::lanes) {
         V::store(q + c, V::mul(V::load(q + c), times));
       }
+      with_storage<V>(u.key.storage, [&]<class E>() { order_columns<V, E>(q, u.head_dim); });
     }
   }
 

@@ -34,6 +34,27 @@ struct Avx2F32 {
     const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
   }
+  /// Numbers 0, 2, 4, ... of the 16 at p, and 1, 3, 5, ...
+  static reg load_even(const Bfloat16* p) {
+    const __m256i pairs = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16));
+  }
+  static reg load_odd(const Bfloat16* p) {
+    const __m256i pairs = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    const __m256i upper = _mm256_set1_epi32(static_cast<int>(0xFFFF0000));
+    return _mm256_castsi256_ps(_mm256_and_si256(pairs, upper));
+  }
+  /// Lanes 0, 2, 4, ... and 1, 3, 5, ... of two vectors in a row; and back.
+  static reg even(reg low, reg high) { return in_order(_mm256_shuffle_ps(low, high, 0x88)); }
+  static reg odd(reg low, reg high) { return in_order(_mm256_shuffle_ps(low, high, 0xDD)); }
+  static reg first_of_pairs(reg even, reg odd) {
+    return _mm256_permute2f128_ps(_mm256_unpacklo_ps(even, odd), _mm256_unpackhi_ps(even, odd),
+                                  0x20);
+  }
+  static reg last_of_pairs(reg even, reg odd) {
+    return _mm256_permute2f128_ps(_mm256_unpacklo_ps(even, odd), _mm256_unpackhi_ps(even, odd),
+                                  0x31);
+  }
   static reg load(const Float16* p) {
     return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   }
@@ -137,6 +158,12 @@ struct Avx2F32 {
     transpose_bytes_16x16(rows, to, stride);
   }
   static constexpr bool transposes_bytes = true;
+
+ private:
+  /// Undoes what instructions on halves of 128 bits do to pairs of lanes.
+  static reg in_order(reg x) {
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(x), 0xD8));
+  }
 };
 
 struct Avx2F64 {

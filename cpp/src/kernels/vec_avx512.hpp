@@ -36,6 +36,34 @@ struct Avx512F32 {
     const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
   }
+  /// Numbers 0, 2, 4, ... of the 32 at p, and 1, 3, 5, ...
+  static reg load_even(const Bfloat16* p) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(p), 16));
+  }
+  static reg load_odd(const Bfloat16* p) {
+    const __m512i upper = _mm512_set1_epi32(static_cast<int>(0xFFFF0000));
+    return _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(p), upper));
+  }
+  /// Lanes 0, 2, 4, ... and 1, 3, 5, ... of two vectors in a row; and back.
+  static reg even(reg low, reg high) {
+    const __m512i places =
+        _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+    return _mm512_permutex2var_ps(low, places, high);
+  }
+  static reg odd(reg low, reg high) {
+    const __m512i places =
+        _mm512_set_epi32(31, 29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
+    return _mm512_permutex2var_ps(low, places, high);
+  }
+  static reg first_of_pairs(reg even, reg odd) {
+    const __m512i places = _mm512_set_epi32(23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    return _mm512_permutex2var_ps(even, places, odd);
+  }
+  static reg last_of_pairs(reg even, reg odd) {
+    const __m512i places =
+        _mm512_set_epi32(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8);
+    return _mm512_permutex2var_ps(even, places, odd);
+  }
   static reg load(const Float16* p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   }

@@ -147,10 +147,10 @@ class Report:
         return [name for name in self.contenders if name != OWN]
 
     def ceilings(self) -> dict[str, float]:
-        """Return the best ceiling seen for each dtype that is computed in, in GFLOP/s."""
+        """Return the best ceiling seen for each dtype that is multiplied, in GFLOP/s."""
         best: dict[str, float] = {}
         for row in self.rows:
-            name = storage.computed_in(row.case.dtype)
+            name = storage.held_to(row.case.dtype, self.isa)
             best[name] = max(best.get(name, 0.0), row.ceiling)
         return best
 

@@ -172,7 +172,7 @@ def measure(
     bandwidths: list[float] = []
 
     def sample_ceiling() -> None:
-        ceilings.append(_core.ceiling(isa, storage.computed_in(case.dtype), threads))
+        ceilings.append(_core.ceiling(isa, storage.held_to(case.dtype, isa), threads))
         if case.bound_by_memory:
             bandwidths.append(_core.read_bandwidth(case.bytes, threads))
 

@@ -29,6 +29,13 @@ def computed_in(dtype: str) -> str:
     return "float64" if dtype == "float64" else "float32"
 
 
+def held_to(dtype: str, isa: str) -> str:
+    """Return the type whose arithmetic is the ceiling of a case on an ISA."""
+    if dtype == "bfloat16" and isa == "avx512_bf16":  # multiplies it without widening
+        return dtype
+    return computed_in(dtype)
+
+
 def store(x: Array, dtype: str) -> tuple[Array, Array | None]:
     """Round an array into a type; the second result are the scales of int8."""
     if dtype == "int8":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from regard.bench.cases import Case
-from regard.bench.storage import LARGER
+from regard.bench.storage import LARGER, held_to
 
 # Per cent of the FMA ceiling, by case, on the widest ISA. Products of the usual sizes are held
 # to what a probe of the algorithm reached; odd shapes to a little less; causal and short ones
@@ -43,6 +43,7 @@ _OPTIONS = {
 
 BLOCKS_LIMIT = 1.25  # times the cost of a useful (query, key) pair without the block mask
 HALF_LIMIT = 1 / 0.93  # times the same call in float32, where 16 bits are widened
+DOT_PERCENT = 80  # of the ceiling of dot products of bfloat16, where the ISA has them
 BANDWIDTH_PERCENT = 80  # of the read bandwidth, for decode
 MASK_LIMIT = 1.15  # times the same call without mask or bias
 WINDOW_LIMIT = 1.2  # times the cost of a useful (query, key) pair without the window
@@ -66,6 +67,8 @@ class Verdict:
 
 def percent_target(case: Case, isa: str) -> float | None:
     """Per cent of the ceiling that a case should reach on an ISA; None where there is no target."""
+    if held_to(case.dtype, isa) == "bfloat16" and not case.bound_by_memory:
+        return DOT_PERCENT
     if isa.startswith("avx512"):
         return _WIDEST.get(case.name)
     if isa == "avx2":

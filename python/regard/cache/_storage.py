@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ _ALIGNMENT = 64
 
 # Tokens that are rounded together on their way to their pages, so that a long text needs no copy.
 _TOGETHER = 1024
+# Tokens in a page, on average, from which on a call for each page costs less than that copy.
+_RUN = 8
 
 
 class Storage:
@@ -75,6 +78,14 @@ class Storage:
         self, key: NDArray[Any], value: NDArray[Any], pages: NDArray[Any], slots: NDArray[Any]
     ) -> None:
         """Round rows (total, heads, dim) and write each to its page and slot."""
+        if len(key) >= 2 * _RUN:
+            ends = (np.flatnonzero((np.diff(pages) != 0) | (np.diff(slots) != 1)) + 1).tolist()
+            if len(ends) < len(key) // _RUN:  # a prompt: slots of a page that follow each other
+                for begin, end in pairwise([0, *ends, len(key)]):
+                    slot = slots[begin]
+                    at = (pages[begin], slice(None), slice(slot, slot + end - begin))
+                    self.write(key[begin:end].swapaxes(0, 1), value[begin:end].swapaxes(0, 1), at)
+                return
         # Rounded together first: a call for each row would cost more than its bytes.
         for start in range(0, len(key), _TOGETHER):
             some = slice(start, start + _TOGETHER)
