@@ -20,12 +20,13 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from char_lm.layers import Array, Attention
     from char_lm.model import Model, Parameters, Shape
     from char_lm.text import Text
 
@@ -41,6 +42,7 @@ class Curve:
     training: list[float] = field(default_factory=list)  # one a step
     validation: dict[int, float] = field(default_factory=dict)  # by the steps taken
     seconds: float = 0.0
+    attention_seconds: float = 0.0  # of those
 
 
 class Run:
@@ -65,6 +67,7 @@ class Run:
 
         self.text, self.arguments = text, arguments
         self.model: Model = Model(shape, attention)
+        self.model.attention = self._timed(self.model.attention)
         self.parameters: Parameters = shape.parameters(arguments.seed)
         self.optimizer = AdamW(self.parameters, arguments.steps, arguments.rate)
         self.curve = Curve()
@@ -84,6 +87,23 @@ class Run:
             self.curve.validation[steps] = self.model.loss(self.parameters, self.held_out)
         self.curve.seconds += time.perf_counter() - start
         return loss
+
+    def _timed(self, attention: Attention) -> Attention:
+        """Note how long an attention and its gradients take."""
+
+        def measure(*arrays: Array) -> tuple[Array, Callable[[Array, Array], None]]:
+            start = time.perf_counter()
+            out, pull = attention(*arrays)
+            self.curve.attention_seconds += time.perf_counter() - start
+
+            def measure_pull(dout: Array, into: Array) -> None:
+                start = time.perf_counter()
+                pull(dout, into)
+                self.curve.attention_seconds += time.perf_counter() - start
+
+            return out, measure_pull
+
+        return measure
 
 
 def train(runs: Sequence[Run], steps: int) -> None:
@@ -150,7 +170,11 @@ def report(runs: dict[str, Run]) -> None:
     """Print what was reached, and how far apart two runs are."""
     for name, run in runs.items():
         curve = run.curve
-        print(f"\nattention by {name}: {len(curve.training)} steps in {curve.seconds:.0f} s")
+        print(
+            f"\nattention by {name}: {len(curve.training)} steps in {curve.seconds:.0f} s, of it "
+            f"attention {curve.attention_seconds:.1f} s, "
+            f"{curve.attention_seconds / curve.seconds:.0%}"
+        )
         for steps, loss in curve.validation.items():
             print(f"  after {steps:5} steps  validation loss {loss:.4f}")
     if len(runs) == 2:

@@ -103,3 +103,87 @@ def test_bfloat16() -> None:
     wide = [np.asarray(x, np.float64) for x in (query, key, value, dout)]
     want = reference.gradients(wide[3], *wide[:3]).query
     np.testing.assert_allclose(np.asarray(gradient, np.float64), want, atol=0.03)
+
+
+BIASES = {
+    "relative": (regard.bias.Relative(np.zeros((9, 4))), (9, 4)),
+    "for all heads": (regard.bias.Relative(np.zeros(9)), (9,)),
+    "T5": (regard.bias.T5(np.zeros((8, 4)), max_distance=16), (8, 4)),
+}
+
+
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("kind", BIASES)
+def test_all_that_is_learned_against_differences(kind: str, jit: bool) -> None:
+    from jax.test_util import check_grads
+
+    bias, shape = BIASES[kind]
+
+    def call(q: Any, k: Any, v: Any, table: Any, scores: Any, sinks: Any, slopes: Any) -> Any:
+        return adapter.attention(
+            q, k, v, position_bias=bias, position_table=table, bias=scores, sinks=sinks,
+            alibi_slopes=slopes, causal=True,
+        )  # fmt: skip
+
+    rng = np.random.default_rng(1)
+    # Older versions keep it elsewhere.
+    in_float64 = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
+    with in_float64(True):
+        shapes = (shape, (4, 1, 11), (4,), (4,))
+        learned = [jnp.asarray(rng.standard_normal(s)) for s in shapes]
+        function = jax.jit(call) if jit else call
+        check_grads(function, (*inputs(np.float64)[:3], *learned), order=1, modes=["rev"])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_what_is_learned_in_16_bits(dtype: str) -> None:
+    kind = getattr(jnp, dtype)
+    bias, shape = BIASES["T5"]
+    rng = np.random.default_rng(1)
+    # Slopes above 0, as slopes are: under others far keys count, and distances multiply errors.
+    learned = [
+        jnp.asarray(np.abs(rng.standard_normal(s)), kind) for s in (shape, (4, 1, 11), (4,), (4,))
+    ]
+    names = "position_table", "bias", "sinks", "alibi_slopes"
+    *arrays, dout = inputs(kind)
+
+    def loss(*learned: Any) -> Any:
+        given = dict(zip(names, learned, strict=True))
+        out = adapter.attention(*arrays, position_bias=bias, **given)
+        return (out * dout).astype(np.float32).sum()
+
+    got = jax.jit(jax.grad(loss, argnums=(0, 1, 2, 3)))(*learned)
+    table, *others = (np.asarray(x, np.float64) for x in learned)
+    options = dict(zip(names[1:], others, strict=True), position_bias=bias.with_table(table))
+    wide = [np.asarray(x, np.float64) for x in (dout, *arrays)]
+    want = reference.gradients(*wide, **options)
+    for name, gradient in zip(names, got, strict=True):
+        assert gradient.dtype == kind
+        expected = getattr(want, name.replace("table", "bias"))
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(
+            np.asarray(gradient, np.float64), expected, atol=0.03 * scale, rtol=0.03
+        )
+
+
+def test_what_has_no_gradient_is_named() -> None:
+    query, key, value, _ = inputs()
+    with pytest.raises(TypeError, match="scale is traced"):
+        jax.grad(lambda s: adapter.attention(query, key, value, scale=s).sum())(1.0)
+    with pytest.raises(ValueError, match="position_table without position_bias"):
+        adapter.attention(query, key, value, position_table=jnp.zeros(9))
+    stored, scales = regard.quantize_kv(np.asarray(key))
+    call = jax.jit(
+        lambda q, s: adapter.attention(q, jnp.asarray(stored), value, key_scales=s).sum()
+    )
+    exact = regard.attention(np.asarray(query), stored, np.asarray(value), key_scales=scales)
+    assert float(call(query, jnp.asarray(scales))) == pytest.approx(float(exact.sum()), rel=1e-5)
+    with pytest.raises(ValueError, match="no derivatives with key_scales"):
+        jax.grad(call)(query, jnp.asarray(scales))
+
+
+def test_numbers_may_be_jax_arrays() -> None:
+    query, key, value, _ = inputs()
+    got = adapter.attention(query, key, value, scale=jnp.asarray(0.5), softcap=jnp.ones(4))
+    want = adapter.attention(query, key, value, scale=0.5, softcap=1.0)
+    np.testing.assert_array_equal(got, want)

@@ -149,3 +149,14 @@ def test_threads_batch_and_heads_do_not_matter(isa, dtype, rng):
         position_bias=bias.Relative(table[:, 2:]),
     )  # fmt: skip
     assert_same_bits(alone.output_and_lse(), (out[1, 2:], lse[1, 2:]))
+
+
+def test_a_bias_with_another_table():
+    bias = regard.bias.T5(np.zeros((8, 2), np.float32), bidirectional=False, max_distance=16)
+    table = np.arange(16.0).reshape(8, 2)
+    other = bias.with_table(table)
+    assert not bias.table.any()
+    same = regard.bias.T5(table, bidirectional=False, max_distance=16)
+    np.testing.assert_array_equal(other.to_dense(3, 9, 6), same.to_dense(3, 9, 6))
+    with pytest.raises(ValueError, match=r"T5: table has shape \(10, 2\)"):
+        bias.with_table(np.zeros((10, 2)))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import regard
+from regard import reference
 
 torch: Any = pytest.importorskip("torch")
 adapter: Any = pytest.importorskip("regard.torch")
@@ -45,6 +46,55 @@ def test_gradcheck_of_bias_sinks_and_slopes() -> None:
         return adapter.attention(q, k, v, bias=bias, sinks=sinks, alibi_slopes=slopes)
 
     assert torch.autograd.gradcheck(call, inputs)
+
+
+BIASES: dict[str, tuple[Any, tuple[int, ...]]] = {
+    "relative": (regard.bias.Relative(np.zeros((9, 4))), (9, 4)),
+    "for all heads": (regard.bias.Relative(np.zeros(9)), (9,)),
+    "T5": (regard.bias.T5(np.zeros((8, 4)), max_distance=16), (8, 4)),
+    "T5, to the left": (
+        regard.bias.T5(np.zeros((8, 4)), bidirectional=False, max_distance=16), (8, 4)
+    ),
+    "grid": (regard.bias.Grid(np.zeros((15, 4)), 2, 3), (15, 4)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BIASES)
+def test_gradcheck_of_a_learned_position_bias(kind: str) -> None:
+    bias, shape = BIASES[kind]
+    keys = 6 if kind == "grid" else 7
+    inputs = tensors((2, 4, 6, 5), (2, 2, keys, 5), (2, 2, keys, 3), shape)
+
+    def call(q: Any, k: Any, v: Any, table: Any) -> Any:
+        return adapter.attention(q, k, v, position_bias=bias, position_table=table)
+
+    assert torch.autograd.gradcheck(call, inputs)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_what_is_learned_keeps_its_dtype(dtype: str) -> None:
+    kind = getattr(torch, dtype)
+    bias, shape = BIASES["T5"]
+    arrays = tensors((4, 6, 5), (2, 7, 5), (2, 7, 3), dtype=kind)
+    names = "position_table", "bias", "sinks", "alibi_slopes"
+    learned = tensors(shape, (4, 1, 7), (4,), (4,), dtype=kind)
+    given = dict(zip(names, learned, strict=True))
+    out = adapter.attention(*arrays, position_bias=bias, **given)
+    dout = torch.randn(4, 6, 3, generator=torch.Generator().manual_seed(1)).to(kind)
+    got = torch.autograd.grad(out, learned, dout)
+    with torch.no_grad():
+        assert torch.equal(adapter.attention(*arrays, position_bias=bias, **given), out)
+    table, *others = (x.detach().double().numpy() for x in learned)
+    options = dict(zip(names[1:], others, strict=True), position_bias=bias.with_table(table))
+    wide = [x.detach().double().numpy() for x in (dout, *arrays)]
+    want = reference.gradients(*wide, **options)
+    tolerance = {"float32": 1e-5, "float16": 4e-3, "bfloat16": 0.03}[dtype]
+    for name, gradient in zip(names, got, strict=True):
+        assert gradient.dtype == kind
+        expected = getattr(want, name.replace("table", "bias"))
+        np.testing.assert_allclose(
+            gradient.double().numpy(), expected, tolerance, tolerance * np.abs(expected).max()
+        )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
@@ -130,6 +180,21 @@ def test_second_derivatives_are_refused() -> None:
     out = adapter.attention(q, k, v)
     with pytest.raises(NotImplementedError, match="derivatives of derivatives"):
         torch.autograd.grad(out.sum(), q, create_graph=True)
+
+
+def test_what_has_no_gradient_is_named() -> None:
+    q, k, v = tensors((2, 5, 8), (2, 5, 8), (2, 5, 8), dtype=torch.float32)
+    scale = torch.tensor(1.0, requires_grad=True)
+    with pytest.raises(ValueError, match="scale requires a gradient"):
+        adapter.attention(q, k, v, scale=scale)
+    adapter.attention(q, k, v, scale=scale.detach()).sum().backward()
+    with pytest.raises(ValueError, match="position_table without position_bias"):
+        adapter.attention(q, k, v, position_table=torch.zeros(9))
+    stored, scales = (torch.from_numpy(x) for x in regard.quantize_kv(k.detach().numpy()))
+    with pytest.raises(ValueError, match="no derivatives with key_scales"):
+        adapter.attention(q, stored, v, key_scales=scales)
+    with torch.no_grad():
+        adapter.attention(q, stored, v, key_scales=scales)
 
 
 def test_what_is_no_tensor_is_named() -> None:

@@ -14,15 +14,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 import regard
+from regard._backward import rounded
 
 # Options that are arrays a trace may pass through, and those of them that have gradients.
 _ARRAYS = (
-    "bias", "sinks", "alibi_slopes", "mask", "key_lengths", "query_lengths", "query_offset", "seed"
+    "bias", "sinks", "alibi_slopes", "mask", "key_lengths", "query_lengths", "query_offset", "seed",
+    "key_scales", "value_scales",
 )  # fmt: skip
-_DIFFERENTIABLE = ("bias", "sinks", "alibi_slopes")
+_DIFFERENTIABLE = ("bias", "sinks", "alibi_slopes", "position_table")
+
+_BIAS = {"position_table": "position_bias"}  # as regard calls its gradient
 
 
-def attention(query: jax.Array, key: jax.Array, value: jax.Array, **options: Any) -> jax.Array:
+def attention(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    *,
+    position_table: jax.Array | None = None,
+    **options: Any,
+) -> jax.Array:
     """Attention of JAX arrays; ``jit`` compiles around it, and ``grad`` goes through it.
 
     Computed by a callback on the host, so for arrays on the CPU.
@@ -32,15 +43,23 @@ def attention(query: jax.Array, key: jax.Array, value: jax.Array, **options: Any
     query : jax.Array, shape (..., Hq, Sq, D)
     key : jax.Array, shape (..., Hkv, Sk, D)
     value : jax.Array, shape (..., Hkv, Sk, Dv)
+    position_table : jax.Array, optional
+        Takes the place of ``position_bias.table``, and has a gradient: for tables that are learned.
     **options
         As in `regard.attention`, but return_lse and out. JAX arrays may be given as bias, sinks,
-        alibi_slopes (these have gradients), mask, key_lengths, query_lengths, query_offset and
-        seed; the others are part of the traced program.
+        alibi_slopes (these have gradients), mask, key_lengths, query_lengths, query_offset, seed,
+        key_scales and value_scales; the others are part of the traced program.
 
     Returns
     -------
     jax.Array, shape (..., Hq, Sq, Dv)
         In the dtype of query.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An option is traced that cannot be, or there are no gradients with it. What else does not
+        fit is found by the callback, whose message is in the error that JAX raises.
 
     Examples
     --------
@@ -52,9 +71,25 @@ def attention(query: jax.Array, key: jax.Array, value: jax.Array, **options: Any
     (8, 100, 16)
     """
     traced = {"query": query, "key": key, "value": value}
+    if position_table is not None:
+        if options.get("position_bias") is None:
+            raise ValueError(
+                "attention: position_table without position_bias.\n  Say what it is a table of, "
+                "e.g. position_bias=regard.bias.Relative(np.zeros((9, heads)))."
+            )
+        traced["position_table"] = position_table
     for name in _ARRAYS:
         if isinstance(options.get(name), jax.Array):
             traced[name] = options.pop(name)
+    for name, x in options.items():
+        if isinstance(x, jax.core.Tracer):
+            raise TypeError(
+                f"attention: {name} is traced.\n  Give a value that is known when the program is "
+                "traced, e.g. by static_argnames of jit. It has no gradient."
+            )
+    options = {
+        name: np.asarray(x) if isinstance(x, jax.Array) else x for name, x in options.items()
+    }
     out: jax.Array = _attention(_Static(options), traced)
     return out
 
@@ -90,7 +125,7 @@ def _forward(static: _Static, traced: dict[str, jax.Array]) -> tuple[jax.Array, 
     numbers = np.float64 if query.dtype == np.float64 else np.float32
 
     def run(arrays: dict[str, Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        out, lse = regard.attention(**_host(arrays), **static.options, return_lse=True)
+        out, lse = regard.attention(**_host(arrays, static), return_lse=True)
         return out, lse
 
     shapes = (
@@ -103,16 +138,23 @@ def _forward(static: _Static, traced: dict[str, jax.Array]) -> tuple[jax.Array, 
 
 def _backward(static: _Static, saved: Any, dout: jax.Array) -> tuple[dict[str, Any]]:
     traced, out, lse = saved
+    for name in ("key_scales", "value_scales", "block_table"):
+        if name in traced or static.options.get(name) is not None:
+            raise ValueError(
+                f"attention: there are no derivatives with {name}.\n  Give key and value as arrays "
+                "of floats."
+            )
     wanted = [name for name in traced if name in ("query", "key", "value", *_DIFFERENTIABLE)]
 
     def run(arrays: dict[str, Any], out: Any, lse: Any, dout: Any) -> dict[str, NDArray[Any]]:
         gradients = regard.attention_backward(
-            np.asarray(dout), **_host(arrays), out=np.asarray(out), lse=np.asarray(lse),
-            wrt=wanted, **static.options,
+            np.asarray(dout), out=np.asarray(out), lse=np.asarray(lse),
+            wrt=[_BIAS.get(name, name) for name in wanted], **_host(arrays, static),
         )  # fmt: skip
+        found = {name: getattr(gradients, _BIAS.get(name, name)) for name in wanted}
         return {
-            name: np.asarray(getattr(gradients, name)).astype(arrays[name].dtype, copy=False)
-            for name in wanted
+            name: rounded(np.asarray(x), arrays[name].dtype).reshape(arrays[name].shape)
+            for name, x in found.items()
         }
 
     shapes = {name: jax.ShapeDtypeStruct(traced[name].shape, traced[name].dtype) for name in wanted}
@@ -123,8 +165,15 @@ def _backward(static: _Static, saved: Any, dout: jax.Array) -> tuple[dict[str, A
     return (gradients,)
 
 
-def _host(arrays: dict[str, Any]) -> dict[str, Any]:
-    return {name: np.asarray(x) for name, x in arrays.items()}
+def _host(arrays: dict[str, Any], static: _Static) -> dict[str, Any]:
+    """All arguments of the call, as NumPy's."""
+    host = {**static.options, **{name: np.asarray(x) for name, x in arrays.items()}}
+    for name in ("sinks", "alibi_slopes", "position_table"):
+        if name in arrays and host[name].dtype.itemsize == 2:  # a few numbers, of a 16-bit model
+            host[name] = rounded(host[name], np.dtype(np.float32))
+    if "position_table" in host:
+        host["position_bias"] = host["position_bias"].with_table(host.pop("position_table"))
+    return host
 
 
 _attention.defvjp(_forward, _backward)

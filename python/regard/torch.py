@@ -5,6 +5,7 @@ Imported only when asked for; PyTorch is installed by ``pip install "regard[torc
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,19 @@ import torch
 from numpy.typing import NDArray
 
 import regard
+from regard._backward import rounded
 
 # Options that have gradients of their own.
 _DIFFERENTIABLE = ("bias", "sinks", "alibi_slopes")
 
 
 def attention(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **options: Any
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    *,
+    position_table: torch.Tensor | None = None,
+    **options: Any,
 ) -> torch.Tensor:
     """Attention of tensors on the CPU; part of the graph that autograd follows.
 
@@ -31,6 +38,8 @@ def attention(
         float32, float64, float16 or bfloat16.
     key : Tensor, shape (..., Hkv, Sk, D)
     value : Tensor, shape (..., Hkv, Sk, Dv)
+    position_table : Tensor, optional
+        Takes the place of ``position_bias.table``, and gets a gradient: for one that is learned.
     **options
         As in `regard.attention`, but return_lse and out; arrays may be tensors. A bias, sinks and
         alibi_slopes that require gradients get them.
@@ -43,7 +52,8 @@ def attention(
     Raises
     ------
     ValueError, TypeError
-        As `regard.attention_vjp` does, or a tensor is not on the CPU.
+        As `regard.attention_vjp` does, or a tensor is not on the CPU, or one requires a gradient
+        that there is none of.
     NotImplementedError
         Derivatives of derivatives were asked for.
 
@@ -55,6 +65,15 @@ def attention(
     >>> regard.torch.attention(x, x, x, causal=True).sum().backward()
     >>> x.grad.shape
     torch.Size([2, 8, 100, 16])
+
+    A learned position bias; its own table is only a place for that of the call:
+
+    >>> table = torch.zeros(32, 8, requires_grad=True)
+    >>> bias = regard.bias.T5(table.detach(), bidirectional=False)
+    >>> out = regard.torch.attention(x, x, x, position_bias=bias, position_table=table)
+    >>> out.square().sum().backward()
+    >>> table.grad.shape
+    torch.Size([32, 8])
     """
     tensors = {"query": query, "key": key, "value": value}
     for name, tensor in tensors.items():
@@ -63,10 +82,26 @@ def attention(
                 f"attention: {name} is a {type(tensor).__name__}.\n  Give a tensor, or use "
                 "regard.attention."
             )
+    if position_table is not None:
+        if options.get("position_bias") is None:
+            raise ValueError(
+                "attention: position_table without position_bias.\n  Say what it is a table of, "
+                "e.g. position_bias=regard.bias.Relative(table.detach())."
+            )
+        tensors["position_bias"] = position_table
     for name in _DIFFERENTIABLE:
         if isinstance(options.get(name), torch.Tensor):
             tensors[name] = options.pop(name)
+    for name, x in options.items():
+        if isinstance(x, torch.Tensor) and x.requires_grad:
+            raise ValueError(
+                f"attention: {name} requires a gradient, and there is none.\n  Give "
+                f"{name}.detach(). Gradients are those by query, key, value, "
+                f"{', '.join(_DIFFERENTIABLE)} and position_table."
+            )
     plain = {name: _array(x, name) for name, x in options.items()}
+    if not (torch.is_grad_enabled() and any(x.requires_grad for x in tensors.values())):
+        return _tensor(regard.attention(**_arrays(tuple(tensors), [*tensors.values()], plain)))
     out: torch.Tensor = _Attention.apply(plain, tuple(tensors), *tensors.values())
     return out
 
@@ -77,10 +112,8 @@ class _Attention(torch.autograd.Function):
         ctx: Any, options: dict[str, Any], names: tuple[str, ...], *tensors: torch.Tensor
     ) -> torch.Tensor:
         ctx.options, ctx.names = options, names
-        arrays = {name: _array(x, name) for name, x in zip(names, tensors, strict=True)}
-        if not any(ctx.needs_input_grad):
-            return _tensor(regard.attention(**arrays, **options))
-        out, vjp = regard.attention_vjp(**arrays, **options)
+        arrays = _arrays(names, tensors, options)
+        out, vjp = regard.attention_vjp(**arrays)
         result = _tensor(out)
         # By autograd, which notices when a tensor is changed before the backward pass.
         ctx.save_for_backward(*tensors, result, _tensor(vjp.lse))
@@ -95,17 +128,34 @@ class _Attention(torch.autograd.Function):
                 "for products with second derivatives."
             )
         *tensors, out, lse = ctx.saved_tensors
-        arrays = {name: _array(x, name) for name, x in zip(ctx.names, tensors, strict=True)}
         needed = dict(zip(ctx.names, ctx.needs_input_grad[2:], strict=True))
         gradients = regard.attention_backward(
-            _array(dout, "dout"), **arrays, out=_array(out, "out"), lse=_array(lse, "lse"),
-            wrt=[name for name in ctx.names if needed[name]], **ctx.options,
+            _array(dout, "dout"), out=_array(out, "out"), lse=_array(lse, "lse"),
+            wrt=[name for name in ctx.names if needed[name]],
+            **_arrays(ctx.names, tensors, ctx.options),
         )  # fmt: skip
         results = []
         for name, tensor in zip(ctx.names, tensors, strict=True):
             gradient = getattr(gradients, name)
-            results.append(None if gradient is None else _tensor(gradient).to(tensor.dtype))
+            results.append(
+                None
+                if gradient is None
+                else _tensor(gradient).to(tensor.dtype).reshape(tensor.shape)
+            )
         return None, None, *results
+
+
+def _arrays(
+    names: tuple[str, ...], tensors: Sequence[torch.Tensor], options: dict[str, Any]
+) -> dict[str, Any]:
+    """All arguments of the call, the tensors among them as arrays."""
+    arrays = {name: _array(x, name) for name, x in zip(names, tensors, strict=True)}
+    for name in ("sinks", "alibi_slopes", "position_bias"):
+        if name in arrays and arrays[name].dtype.itemsize == 2:  # a few numbers, of a 16-bit model
+            arrays[name] = rounded(arrays[name], np.dtype(np.float32))
+    if "position_bias" in arrays:
+        arrays["position_bias"] = options["position_bias"].with_table(arrays["position_bias"])
+    return {**options, **arrays}
 
 
 def _array(x: Any, argument: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import numbers
 from abc import ABC, abstractmethod
 from typing import Any, Literal, TypeAlias, TypedDict
@@ -51,6 +52,38 @@ class PositionBias(ABC):
         """
         dense = self.table[self._rows(queries, keys, offset)]
         return np.ascontiguousarray(np.moveaxis(dense, -1, 0))
+
+    def with_table(self, table: ArrayLike) -> PositionBias:
+        """Make the same bias of other numbers, as after a step of training.
+
+        Parameters
+        ----------
+        table : array_like
+            Of the shape of ``table``; its last axis may be left out if it is 1.
+
+        Returns
+        -------
+        PositionBias
+
+        Raises
+        ------
+        TypeError, ValueError
+            The table has another type or shape.
+
+        Examples
+        --------
+        >>> import regard
+        >>> regard.bias.Relative([0.1, 0.2, 0.3]).with_table([1.0, 2.0, 3.0]).to_dense(1, 3)
+        array([[[2., 3., 3.]]])
+        """
+        other = copy.copy(self)
+        other.table = as_table(table, type(self).__name__)
+        if other.table.shape != self.table.shape:
+            raise ValueError(
+                f"{type(self).__name__}: table has shape {other.table.shape}; the bias was made "
+                f"for {self.table.shape}.\n  Give one of that shape."
+            )
+        return other
 
     def lower(self, heads: int, dtype: DTypeLike) -> Lowered:
         """Give the compiled core what it takes.
