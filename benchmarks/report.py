@@ -24,6 +24,11 @@ from regard.bench.text import threads_text, time_text
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+TITLES = {
+    "storage": "In 16 bits:",
+    "decode": "One query for a cache, held to the speed of memory:",
+    "call": "The smallest call:",
+}
 OPTIONS_BEGIN, OPTIONS_END = "<!-- options:begin -->", "<!-- options:end -->"
 
 
@@ -73,8 +78,7 @@ def readme_text(results: Results) -> str:
         [
             *machine_lines(run),
             "",
-            *headline_table(run, plain_rows(run)),
-            "",
+            *sections(run),
             *summary_lines(run, plain_rows(run)),
             *gradients_lines(results),
             *options_line(results),
@@ -110,6 +114,16 @@ def all_lines(run: Report, rows: list[Row]) -> list[str]:
     """Say everything about some rows of a run."""
     table = [*machine_lines(run), "", *full_table(run, rows), ""]
     return [*table, *summary_lines(run, rows), *unsupported_lines(rows), ""]
+
+
+def sections(run: Report) -> Iterator[str]:
+    """Make the README's tables: the large one, and one for each group with a title."""
+    by_title: dict[str, list[Row]] = {}
+    for row in plain_rows(run):
+        by_title.setdefault(TITLES.get(row.case.group, ""), []).append(row)
+    for text, rows in by_title.items():
+        yield from ([text, ""] if text else [])
+        yield from (*headline_table(run, rows), "")
 
 
 def gradients_lines(results: Results) -> Iterator[str]:
