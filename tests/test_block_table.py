@@ -289,6 +289,11 @@ def test_misuse(case):
     assert (canary == 123.5).all()
 
 
+def test_no_pages_at_all():
+    with pytest.raises(ValueError, match="block_table holds 0 .*, but there are no pages"):
+        regard.attention(QUERY, PAGES[:0], PAGES[:0], **GOOD)
+
+
 def test_the_good_call_is_good():
     assert (regard.attention(QUERY, PAGES, PAGES, **GOOD) == 0).all()
     packed = np.zeros((3, 4, 8), np.float32)
