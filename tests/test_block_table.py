@@ -13,6 +13,8 @@ from pages import into_pages, paged, rubbish
 from problems import Problem, assert_same_bits, check, make_problem
 from storage import FLOATS, stored
 
+FORWARD_BFLOAT16 = True  # see conftest.py
+
 PAGE_SIZES = [1, 3, 16, 64, 256]
 KINDS = ("float32", "float16", "bfloat16", "ml_dtypes", "int8")
 # Decode and several queries of the decode kernel; blocks of queries of the other one.
@@ -290,7 +292,7 @@ def test_misuse(case):
 
 
 def test_no_pages_at_all():
-    with pytest.raises(ValueError, match="block_table holds 0 .*, but there are no pages"):
+    with pytest.raises(ValueError, match=r"block_table holds 0 .*, but there are no pages"):
         regard.attention(QUERY, PAGES[:0], PAGES[:0], **GOOD)
 
 
