@@ -148,3 +148,18 @@ def test_subnormal_numbers_are_zero(rng):
     value = problem.value.copy()
     value.view(np.uint16)[...] = 0x0040
     assert (values(problem.but(value=value).attention()) == 0).all()
+
+
+@pytest.mark.parametrize("size", [1e-20, 1e20])
+def test_cosines_of_very_short_and_long_vectors(rng, size):
+    """Norms may be anything in range, and their product need not be: cosines are for FMAs."""
+    problem = make(rng, queries=20, keys=30, head_dim=16)
+    problem = problem.but(
+        query=rounded(values(problem.query) * np.float32(size), BFLOAT16),
+        key=rounded(values(problem.key) * np.float32(size), BFLOAT16),
+        similarity="cosine",
+        scale=5.0,
+    )
+    assert product_dtype(problem) == "float32"
+    assert_same_bits(problem.output_and_lse(), on_avx512(problem))
+    assert np.isfinite(values(problem.attention())).all()

@@ -11,6 +11,7 @@ import pytest
 import regard
 from cache_model import DTYPES, Tokens, near, query_dtype
 from regard import KVCache, OutOfPages, PagedKVCache
+from regard.cache._storage import Storage
 from regard.positions import Llama3, Rope
 
 KV_HEADS, HEADS, DIM, VALUE_DIM, PAGE = 2, 4, 8, 5, 4
@@ -150,6 +151,31 @@ def test_rope_counts_from_where_queries_stand(rng):
         np.testing.assert_array_equal(
             inside.attend(a, query, **options), outside.attend(b, turned, **options)
         )
+
+
+@pytest.mark.parametrize("part", ["first", "second"])
+def test_an_append_that_is_stopped_changes_nothing(rng, monkeypatch, part):
+    cache, model = make(), [Tokens("float32")]
+    first = cache.allocate()
+    if part == "second":
+        add(rng, cache, [first], model, [8])  # two whole pages: nothing to copy when one writes on
+
+    def stopped(*_arguments):
+        raise KeyboardInterrupt
+
+    free = cache.free_pages
+    with monkeypatch.context() as patch:
+        patch.setattr(Storage, "scatter", stopped)
+        rope = Rope() if part == "first" else None
+        with pytest.raises(KeyboardInterrupt):
+            cache.append(first, *rows(rng, 20), rope=rope)
+    assert cache.free_pages == free
+    consistent(cache)
+    # Nor has it chosen a rotation, nor does a fork share what the append had taken.
+    handles, model = [first, cache.fork(first)], [model[0], model[0].copy()]
+    add(rng, cache, handles, model, [3, 5])
+    query = queries(rng, 2)
+    near(cache.attend(handles, query, return_lse=True), attended(model, query, [1, 1]))
 
 
 def test_forks_share_until_they_differ(rng):

@@ -128,7 +128,8 @@ void plan(Geometry& g) {
   const bool all_bfloat16 = std::ranges::all_of(
       std::array{&g.query, &g.key, &g.value},
       [](const Operand* x) { return x->storage == kernels::Storage::bfloat16; });
-  g.dots = all_bfloat16 ? g.table->bf16 : nullptr;
+  // Cosines need vectors of length 1, which are no bfloat16.
+  g.dots = all_bfloat16 && !g.cosine ? g.table->bf16 : nullptr;
   g.decoding = true;
   if (g.batch > 0) {
     double work = elements_differ(g) ? 0 : work_of(g, 0) * static_cast<double>(g.batch);

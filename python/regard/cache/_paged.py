@@ -272,20 +272,23 @@ class PagedKVCache:
         after = before + cuts
         self._sequences.check_pages(several, before.tolist(), after.tolist())
 
-        if rotation is not None:
-            self._rotation = rotation
-        self._used = self._used or total > 0
-        for one, start, end in zip(several, before.tolist(), after.tolist(), strict=True):
-            if end > start:
-                self._sequences.make_room(one, start, end)
         positions = np.repeat(before - starts, cuts) + np.arange(total)
         if rotation is not None:
             keys = rotation.turn(keys, positions[:, np.newaxis])
         blocks, slots = np.divmod(positions, self.page_size)
-        self._storage.scatter(
-            keys, values, self._sequences.table[np.repeat(table_rows, cuts), blocks], slots
-        )
+        try:
+            for one, start, end in zip(several, before.tolist(), after.tolist(), strict=True):
+                if end > start:
+                    self._sequences.make_room(one, start, end)
+            pages = self._sequences.table[np.repeat(table_rows, cuts), blocks]
+            self._storage.scatter(keys, values, pages, slots)
+        except BaseException:  # no memory, or a key pressed: pages without tokens are given back
+            for one, start in zip(several, before.tolist(), strict=True):
+                self._sequences.cut(one, start)
+            raise
         self._sequences.lengths[table_rows] = after
+        self._rotation = rotation
+        self._used = self._used or total > 0
         if numbers is not None:
             for one, length, start, count in zip(several, before, starts, cuts, strict=True):
                 one.know(
