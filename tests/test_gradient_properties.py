@@ -210,6 +210,19 @@ def test_layouts(isa, dtype, rng, layout):
         np.testing.assert_array_equal(buffers[name], x)
 
 
+@pytest.mark.parametrize("option", ["lengths", "window", "rows that see nothing", "bias of all"])
+def test_buffers_are_written_whole(isa, dtype, rng, option):
+    """Also where nobody sees anything."""
+    problem = option_problem(rng, option, dtype)
+    dout, dlse = upstream(rng, problem)
+    names = wanted(problem)
+    expected = bits(gradients(problem, dout, dlse), names)
+    buffers = {name: np.full_like(x, np.nan) for name, x in zip(names, expected, strict=True)}
+    _, vjp = regard.attention_vjp(problem.query, problem.key, problem.value, **problem.options)
+    vjp(dout, dlse, wrt=names, out=buffers)
+    assert_same_bits(tuple(buffers.values()), expected)
+
+
 def test_accumulate(isa, dtype, rng):
     problem = option_problem(rng, "all", dtype)
     dout, dlse = upstream(rng, problem)
@@ -300,6 +313,7 @@ def test_batch_does_not_matter(isa, dtype, rng):
         [(2, 4, 0, 3), (2, 4, 6, 3), (2, 4, 6, 2)],
         [(2, 4, 5, 3), (2, 4, 0, 3), (2, 4, 0, 2)],
         [(0, 4, 5, 3), (0, 4, 6, 3), (0, 4, 6, 2)],
+        [(2, 0, 5, 3), (2, 2, 6, 3), (2, 2, 6, 2)],
         [(2, 5, 3), (2, 6, 3), (2, 6, 0)],
     ],
 )

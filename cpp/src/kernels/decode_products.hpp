@@ -101,7 +101,8 @@ REGARD_NOINLINE void dot_block(const char* K, std::ptrdiff_t stride, const typen
     for (; c + line <= head_dim; c += line) {
       REGARD_UNROLL
       for (int j = 0; j < together; ++j) {
-        __builtin_prefetch(K + (first + j) * stride + c * sizeof(E) + ahead);
+        __builtin_prefetch(K + (first + j) * stride + c * static_cast<std::ptrdiff_t>(sizeof(E)) +
+                           ahead);
       }
       if constexpr (line == V::lanes) {
         add(c, c, load);
