@@ -4,7 +4,8 @@
     python benchmarks/report.py --check    # exits with 1 when the text is out of date
 
 The text between ``<!-- results:begin -->`` and ``<!-- results:end -->`` is replaced; so is that of
-``options`` in docs/performance.md, where the rows of options have a table of their own.
+``options`` in docs/performance.md, where the rows of options have a table of their own. So have
+those of gradients, in both pages.
 """
 
 from __future__ import annotations
@@ -23,6 +24,11 @@ from regard.bench.text import threads_text, time_text
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+TITLES = {
+    "storage": "In 16 bits:",
+    "decode": "One query for a cache, held to the speed of memory:",
+    "call": "The smallest call:",
+}
 OPTIONS_BEGIN, OPTIONS_END = "<!-- options:begin -->", "<!-- options:end -->"
 
 
@@ -35,9 +41,18 @@ class Results:
 
     @property
     def headline(self) -> Report:
-        """The run with the most rivals, and among those the most threads."""
-        runs = [run for run in self.runs.values() if plain_rows(run)] or list(self.runs.values())
-        return max(runs, key=lambda run: (len(run.rivals), run.threads, run.date))
+        """The run that the large table is about."""
+        return best_of([run for run in self.runs.values() if plain_rows(run)] or self.all)
+
+    @property
+    def all(self) -> list[Report]:
+        """Every run."""
+        return list(self.runs.values())
+
+
+def best_of(runs: list[Report]) -> Report:
+    """Choose the run with the most rivals, and among those the most threads."""
+    return max(runs, key=lambda run: (len(run.rivals), run.threads, run.date))
 
 
 def load(folder: Path) -> Results:
@@ -63,9 +78,9 @@ def readme_text(results: Results) -> str:
         [
             *machine_lines(run),
             "",
-            *headline_table(run),
-            "",
-            *summary_lines(run),
+            *sections(run),
+            *summary_lines(run, plain_rows(run)),
+            *gradients_lines(results),
             *options_line(results),
             *(["", *package_lines(results.package)] if results.package else []),
             "",
@@ -85,11 +100,43 @@ def performance_text(results: Results) -> str:
         if not plain_rows(run):
             continue
         lines += [f"### {run.isa}, {threads_text(run.threads)} (`{name}.json`)", ""]
-        lines += [*machine_lines(run), "", *full_table(run), ""]
-        lines += [*summary_lines(run), *unsupported_lines(run), ""]
+        lines += all_lines(run, plain_rows(run))
+    for name, run in results.runs.items():
+        if rows := gradient_rows(run):
+            lines += [f"### Gradients, {run.isa}, {threads_text(run.threads)} (`{name}.json`)", ""]
+            lines += all_lines(run, rows)
     if results.package:
         lines += ["### Memory, threads, package", "", *package_lines(results.package), ""]
     return "\n".join(lines).rstrip()
+
+
+def all_lines(run: Report, rows: list[Row]) -> list[str]:
+    """Say everything about some rows of a run."""
+    table = [*machine_lines(run), "", *full_table(run, rows), ""]
+    return [*table, *summary_lines(run, rows), *unsupported_lines(rows), ""]
+
+
+def sections(run: Report) -> Iterator[str]:
+    """Make the README's tables: the large one, and one for each group with a title."""
+    by_title: dict[str, list[Row]] = {}
+    for row in plain_rows(run):
+        by_title.setdefault(TITLES.get(row.case.group, ""), []).append(row)
+    for text, rows in by_title.items():
+        yield from ([text, ""] if text else [])
+        yield from (*headline_table(run, rows), "")
+
+
+def gradients_lines(results: Results) -> Iterator[str]:
+    """Say what the README shows of gradients: one run, each case against its best rival."""
+    runs = [run for run in results.all if gradient_rows(run)]
+    if not runs:
+        return
+    run = best_of(runs)
+    yield from ("", "Forward and backward pass together, 3.5 times the arithmetic:", "")
+    if run is not results.headline:
+        yield from (*machine_lines(run), "")
+    yield from (*headline_table(run, gradient_rows(run)), "")
+    yield from summary_lines(run, gradient_rows(run))
 
 
 def options_text(results: Results) -> str:
@@ -128,7 +175,12 @@ def options_line(results: Results) -> Iterator[str]:
 
 def plain_rows(run: Report) -> list[Row]:
     """Rows of the large table."""
-    return [row for row in run.rows if row.case.group != "options"]
+    return [row for row in run.rows if row.case.group != "options" and not row.case.backward]
+
+
+def gradient_rows(run: Report) -> list[Row]:
+    """Rows of forward and backward pass together."""
+    return [row for row in run.rows if row.case.group == "backward"]
 
 
 def option_rows(run: Report) -> list[Row]:
@@ -151,14 +203,14 @@ def machine_lines(run: Report) -> Iterator[str]:
     yield f"regard {run.contenders[OWN]}" + (f"; {', '.join(versions)}." if versions else ".")
 
 
-def headline_table(run: Report) -> Iterator[str]:
+def headline_table(run: Report, rows: list[Row]) -> Iterator[str]:
     """Speed and error of each case beside those of its best rival."""
     yield (
         "| batch x heads x length x head_dim | regard | of the ceiling | error "
         "| best rival | its error | rival's time / regard's | target |"
     )
     yield "|---|--:|--:|--:|---|--:|--:|---|"
-    for row in plain_rows(run):
+    for row in rows:
         best = row.best_rival()
         cells = [row.case.title, *own_cells(row)]
         if best is None:
@@ -170,13 +222,13 @@ def headline_table(run: Report) -> Iterator[str]:
         yield cells_line([*cells, verdict_text(row, run.isa)])
 
 
-def full_table(run: Report) -> Iterator[str]:
+def full_table(run: Report, rows: list[Row]) -> Iterator[str]:
     """Speed and error of every contender."""
-    names = run.rivals
+    names = [name for name in run.rivals if any(name in row.results for row in rows)]
     head = ["batch x heads x length x head_dim", "regard", "of the ceiling", "error"]
     yield cells_line([*head, *(title(name) for name in names), "target"])
     yield cells_line(["---", "--:", "--:", "--:", *("--:" for _ in names), "---"])
-    for row in plain_rows(run):
+    for row in rows:
         rivals = (rival_cell(row, name) for name in names)
         cells = [row.case.title, *own_cells(row), *rivals, verdict_text(row, run.isa)]
         yield cells_line(cells)
@@ -216,9 +268,8 @@ def verdict_text(row: Row, isa: str) -> str:
     return f"{verdict.target}: {outcome}{reached}"
 
 
-def summary_lines(run: Report) -> Iterator[str]:
+def summary_lines(run: Report, rows: list[Row]) -> Iterator[str]:
     """How many targets were met, how many rows were won."""
-    rows = plain_rows(run)
     verdicts = [verdict for row in rows if (verdict := row.verdict(run.isa))]
     met = sum(verdict.met for verdict in verdicts)
     line = f"Targets met: {met} of {len(verdicts)}." if verdicts else "No targets for this run."
@@ -228,28 +279,33 @@ def summary_lines(run: Report) -> Iterator[str]:
         line += f" Faster than every rival in {len(best) - len(lost)} of {len(best)} rows"
         line += f"; lost: {', '.join(lost)}." if lost else "."
     yield line
+    of_largest = ", relative to the largest number of each gradient"
     yield (
-        "Error: largest absolute difference from the float64 oracle. Times are medians of at "
+        "Error: largest absolute difference from the float64 oracle"
+        f"{of_largest if rows and rows[0].case.backward else ''}. Times are medians of at "
         f"least {run.settings['minimum']} calls after 2 warm-ups, contenders in turn."
     )
     if any(row.units for row in rows):
         yield "u: units of the output's precision, relative to the largest value."
-    if run.disturbed():
+    if any(row.disturbed for row in rows):
         yield "?: above 100 %, so the ceiling was disturbed."
 
 
-def unsupported_lines(run: Report) -> Iterator[str]:
+def unsupported_lines(rows: list[Row]) -> Iterator[str]:
     """Why a rival has no number in a row."""
-    reasons = {
-        f"{title(name)}: {row.case.title}: {reason}"
-        for row in plain_rows(run)
-        for name, reason in row.unsupported.items()
-    }
-    if reasons:
+    titles: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        for name, reason in row.unsupported.items():
+            titles.setdefault((title(name), reason), []).append(row.case.title)
+    if titles:
         yield ""
         yield "Not measured:"
         yield ""
-        yield from (f"- {reason}" for reason in sorted(reasons))
+        yield from sorted(
+            f"- {name}: {case}{reason}"
+            for (name, reason), cases in titles.items()
+            for case in ([""] if len(cases) == len(rows) else [f"{case}: " for case in cases])
+        )
 
 
 def package_lines(package: dict[str, Any]) -> list[str]:

@@ -16,7 +16,7 @@ import pytest
 
 import regard
 from regard import reference
-from regard.bench import accuracy, options, runner, targets, timing
+from regard.bench import accuracy, backward, options, runner, targets, timing
 from regard.bench.cases import CASES, Case, Inputs, make_inputs, options_of
 from regard.bench.report import OWN, Report
 from regard.bench.rivals import RIVALS, Rival, Unsupported
@@ -48,6 +48,16 @@ OPTIONS = {
     "grouped": replace(OPTION, option="alibi", kv_heads=2),
     "blocks": BLOCKS,
 }
+BACKWARD = {
+    "full": replace(FULL, group="backward"),
+    "causal": replace(FULL, group="backward", causal=True, kv_heads=4),
+    "bfloat16": replace(FULL, group="backward", dtype="bfloat16"),
+    "window": replace(FULL, group="backward-options", causal=True, window=7, kv_heads=4),
+    **{
+        name: replace(OPTION, group="backward-options", batch=1, option=name, bias=name == "bias")
+        for name in ("softcap", "alibi", "sinks", "dropout", "t5", "relative", "bias", "cosine")
+    },
+}
 FAST = timing.Effort(seconds=0.0, rounds=2, minimum=3)
 
 
@@ -70,6 +80,10 @@ def test_flops_of_a_full_problem() -> None:
 
 def test_causal_is_half_of_full() -> None:
     assert replace(FULL, causal=True).flops == FULL.flops / 2
+
+
+def test_gradients_are_five_products_more() -> None:
+    assert BACKWARD["causal"].flops == 3.5 * SMALL["causal"].flops
 
 
 @pytest.mark.parametrize("width", [1, 7, 39, 40, 100])
@@ -120,6 +134,8 @@ def test_options_are_causal_and_block_masks_are_not() -> None:
         replace(BLOCKS, causal=True)
     with pytest.raises(ValueError, match="of whole tiles"):
         replace(BLOCKS, length=40, key_length=40)
+    with pytest.raises(ValueError, match="gradients by options add up"):
+        replace(BACKWARD["sinks"], batch=2)
 
 
 def test_every_option_has_a_case() -> None:
@@ -140,6 +156,9 @@ def test_case_names_are_unique_and_all_have_a_shape() -> None:
         "1x8x4096x64 causal bfloat16",
         "1x8x4096x64 causal T5 bias",
         "1x8x4096x64 block mask 25 %",
+        "1x8x4096x128 causal gradients",
+        "1x1x8192x64 gradients",
+        "1x8x1024x64 causal softcap gradients",
         "1x1x4x2",
     }
 
@@ -225,6 +244,56 @@ def test_nan_and_wrong_shape_are_not_acceptable() -> None:
         assert not accuracy.acceptable(FULL, accuracy.largest_error(FULL, inputs, output))
 
 
+def whole_gradients(case: Case, inputs: Inputs) -> dict[str, np.ndarray]:
+    """Gradients of the whole problem, by the definition."""
+    words = options_of(case, inputs)
+    if case.bias:
+        words["bias"] = inputs.bias
+    arrays = (inputs.dout, inputs.query, inputs.key, inputs.value)
+    found = reference.gradients(*map(reference.stored, arrays), **words)
+    return {name: np.array(x) for name, x in found._asdict().items() if x is not None}
+
+
+@pytest.mark.parametrize("name", BACKWARD)
+@pytest.mark.parametrize("scores", [1 << 20, 200])
+def test_oracle_of_parts_agrees_with_that_of_the_whole(
+    name: str, scores: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = BACKWARD[name]
+    # Of dropout, whole heads: the oracle's counters start at 0.
+    monkeypatch.setattr(backward, "SCORES", 40 * 40 if name == "dropout" else scores)
+    backward.oracle.cache_clear()
+    inputs = draw(case)
+    right = whole_gradients(case, inputs)
+    assert set(right) == set(backward.wanted(case, inputs))
+
+    def acceptable(**changed: np.ndarray | None) -> bool:
+        gradients = regard.Gradients(**{**right, **changed})
+        return accuracy.acceptable(case, accuracy.largest_error(case, inputs, gradients))
+
+    assert accuracy.largest_error(case, inputs, regard.Gradients(**right)) < 1e-13
+    for field, x in right.items():
+        wrong = x.copy()
+        wrong.flat[0] += 0.5 * np.abs(x).max()
+        for bad in (None, wrong, x[..., :1], np.full_like(x, np.nan)):
+            assert not acceptable(**{field: bad}), field
+
+
+@pytest.mark.parametrize("name", BACKWARD)
+def test_own_gradients_are_right(name: str) -> None:
+    case = BACKWARD[name]
+    inputs = draw(case)
+    error = accuracy.largest_error(case, inputs, runner.own_call(case, inputs, threads=1)())
+    assert error < (5e-6 if case.dtype == "float32" else 2e-2)
+    if case.group == "backward":
+        return
+    plain = runner.baseline_call(case, inputs, threads=1)
+    assert plain is not None
+    assert plain[0] == "plain"
+    error = accuracy.largest_error(case, inputs, plain[1]())
+    assert not accuracy.acceptable(case, error)
+
+
 # --- timing
 
 
@@ -264,6 +333,8 @@ def report() -> Report:
         replace(OPTIONS["cosine"], name="tiny-cosine"),
         replace(OPTIONS["summary"], name="option-summary"),
         replace(BLOCKS, name="tiny-blocks"),
+        replace(BACKWARD["window"], name="backward-window"),
+        replace(BACKWARD["full"], name="tiny-gradients"),
         replace(SMALL["bfloat16"], name="tiny-bf16"),
         replace(SMALL["decode int8"], name="tiny-int8", key_length=400),
         CASES[-1],
@@ -276,7 +347,7 @@ def report() -> Report:
 
 
 def test_run_measures_regard_and_its_rival(report: Report) -> None:
-    tiny, bias, *more, half, decode, call = report.rows
+    tiny, bias, *more, gradients, half, decode, call = report.rows
     assert report.isa == regard.active_isa()
     assert report.contenders == {OWN: regard.__version__, "numpy": np.__version__}
     for row in (tiny, bias):
@@ -286,10 +357,13 @@ def test_run_measures_regard_and_its_rival(report: Report) -> None:
     assert tiny.baseline is None
     assert bias.baseline is not None
     assert bias.baseline.way == "without mask or bias"
+    assert gradients.unsupported == {"numpy": "has no gradients"}
+    assert gradients.baseline is None
     for row in more:
         assert row.baseline is not None
         assert row.baseline.way == "plain"
-        assert row.unsupported == {"numpy": "not measured with this option"}
+        reason = "has no gradients" if row.case.backward else "not measured with this option"
+        assert row.unsupported == {"numpy": reason}
     for row, larger in ((half, "in float32"), (decode, "in bfloat16")):
         assert row.baseline is not None
         assert row.baseline.way == larger
@@ -331,6 +405,8 @@ def test_report_says_what_options_cost(report: Report) -> None:
     text = str(report)
     assert all(line in text for line in lines.values())
     assert f"for its density, {lines['blocks']}" in text
+    window = report.rows[5]
+    assert f"a pair, {window.times_plain():.2f}x plain" in text
     assert report.rows[0].times_plain() is None
 
 
@@ -427,6 +503,20 @@ def test_rivals_agree_with_the_oracle(rival: str, name: str) -> None:
     assert ways or case.dtype == "float64" or case.group in ("storage", "decode")
 
 
+@pytest.mark.parametrize("name", ["full", "causal", "bfloat16", "window", "bias"])
+@pytest.mark.parametrize("rival", [name for name, kind in RIVALS.items() if kind.gradients])
+def test_gradients_of_rivals_agree_with_the_oracle(rival: str, name: str) -> None:
+    kind, case = RIVALS[rival], BACKWARD[name]
+    if not kind.available():
+        pytest.skip(f"{rival} is not installed")
+    if case.option and case.option not in kind.options:
+        pytest.skip(f"{rival} is not measured with it")
+    inputs = draw(case)
+    ((prepared, found),) = kind(1).prepare(case, inputs)
+    error = accuracy.largest_error(case, inputs, found)
+    assert error < (5e-2 if case.dtype == "bfloat16" else 1e-5), prepared.way
+
+
 # --- targets
 
 
@@ -460,6 +550,11 @@ def case_named(name: str) -> Case:
             40.0,
             "by 40.0 points and float32 is faster",
         ),
+        ("backward-4k-d128", "avx512_bf16", 1e-3, None, 78.0, ""),
+        ("backward-1k-d64-causal", "avx512", 1e-3, None, 69.0, "by 1.0 points"),
+        ("backward-one-head-8k-d64", "avx2", 1e-3, None, 72.0, ""),
+        ("backward-dropout", "avx512", 2.70e-3, 1e-3, 50.0, "by 100 %"),
+        ("backward-bias", "avx512", 1.5e-3, 1e-3, 50.0, ""),
         ("smallest-call", "avx2", 2.0e-6, 0.6e-6, 0.0, ""),
         ("smallest-call", "avx2", 2.5e-6, 0.6e-6, 0.0, "by 0.40 µs"),
         ("smallest-call", "avx2", 4.0e-6, 3.0e-6, 0.0, "by 1.00 µs"),
@@ -474,10 +569,11 @@ def test_targets(
     assert verdict.met == (missed == "")
 
 
-def test_window_is_judged_by_the_pairs_it_sees() -> None:
-    case = case_named("window-512-of-4k")
+@pytest.mark.parametrize(("name", "limit"), [("window-512-of-4k", 1.2), ("backward-window", 1.35)])
+def test_window_is_judged_by_the_pairs_it_sees(name: str, limit: float) -> None:
+    case = case_named(name)
     share = case.pairs / (4096 * 4096 / 2)
-    for factor, met in ((1.19, True), (1.21, False)):
+    for factor, met in ((0.99 * limit, True), (1.01 * limit, False)):
         verdict = targets.judge(case, "avx512", share * factor, 1.0, 50.0)
         assert verdict is not None
         assert verdict.met == met

@@ -84,6 +84,23 @@ def fixture_run() -> Report:
 
 
 @pytest.fixture
+def gradients_run(fixture_run: Report) -> Report:
+    full, bert, window = (
+        Row(
+            case_named(name),
+            ceiling=1000.0,
+            results={OWN: replace(RESULT, seconds=10e-3)},
+            unsupported={"numpy": "has no gradients"},
+            baseline=replace(RESULT, seconds=40e-3) if name == "backward-window" else None,
+        )
+        for name in ("backward-1k-d64", "backward-bert-8x12x128", "backward-window")
+    )
+    full.results["torch"] = replace(RESULT, seconds=30e-3, way="SDPA")
+    bert.unsupported["torch"] = "no"
+    return replace(fixture_run, date="2026-03-03 00:00 UTC", rows=[full, bert, window])
+
+
+@pytest.fixture
 def pages(tmp_path: Path, fixture_run: Report) -> Path:
     script = load_script("report")
     (tmp_path / "docs").mkdir()
@@ -158,6 +175,43 @@ def test_options_have_a_table_of_their_own(pages: Path) -> None:
         "| 6.00 ms, **0.50x, lost**, 1.0e-07 | <= 1.15x plain: **missed by 4 %** (1.20x) |"
     ) in table
     assert "| 11.0 ms | 10.0 ms | 1.10 | 1.0e-07 | - | none |" in table
+
+
+def test_gradients_have_tables_of_their_own(pages: Path, gradients_run: Report) -> None:
+    write_pages(pages)
+    assert "gradients" not in (pages / "README.md").read_text(encoding="utf-8")
+    gradients_run.save(pages / "results" / "gradients.json")
+    write_pages(pages)
+    readme = (pages / "README.md").read_text(encoding="utf-8")
+    first, second = readme.split("Forward and backward pass together")
+    assert "gradients |" not in first
+    assert "Measured 2026-03-03" in second
+    assert (
+        "| 1x8x1024x64 gradients | 10.0 ms (752 GFLOP/s) | 75.2 % | 1.0e-07 "
+        "| PyTorch SDPA 30.0 ms | 1.0e-07 | 3.00x "
+        "| >= 78 % of the ceiling: **missed by 2.8 points** |"
+    ) in second
+    assert "relative to the largest number of each gradient" in second
+    assert "window 512" not in second
+    text = (pages / "docs" / "performance.md").read_text(encoding="utf-8")
+    assert "### avx512, 2 threads (`gradients.json`)" not in text
+    part = text.split("### Gradients, avx512, 2 threads (`gradients.json`)")[1]
+    assert "| 10.0 ms (752 GFLOP/s) | 75.2 % | 1.0e-07 | 30.0 ms, 3.00x, 1.0e-07 |" in part
+    missing = "- NumPy: has no gradients\n- PyTorch: BERT 8x12x128x64 gradients: no\n"
+    assert missing in part
+    assert "| 1x8x4096x64 window 512 gradients | 10.0 ms | 40.0 ms | 0.25 |" in part
+
+
+def test_gradients_of_the_headline_run_repeat_no_machine(
+    pages: Path, fixture_run: Report, gradients_run: Report
+) -> None:
+    for name, words in (("two", {}), ("one", {"threads": 1, "contenders": {OWN: "1.0"}})):
+        both = replace(fixture_run, rows=fixture_run.rows + gradients_run.rows, **words)
+        both.save(pages / "results" / f"{name}.json")
+    write_pages(pages)
+    readme = (pages / "README.md").read_text(encoding="utf-8")
+    assert readme.count("Measured") == 1
+    assert readme.count("| 1x8x1024x64 gradients |") == 1
 
 
 def test_check_notices_stale_pages(pages: Path, capsys: pytest.CaptureFixture[str]) -> None:

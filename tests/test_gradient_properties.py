@@ -46,6 +46,21 @@ def test_one_long_head_on_threads(isa, rng):
             assert_same_bits(bits(gradients(problem, dout, num_threads=threads)), expected)
 
 
+def test_threads_with_several_blocks_a_head(isa, rng):
+    """Threads take a few heads at a time; what heads and elements share is summed in one order."""
+    problem = make_problem(
+        rng, batch=(3,), heads=4, kv_heads=2, queries=450, keys=70, sinks=rng.standard_normal(4),
+        alibi_slopes=rng.standard_normal((3, 4)), window=(200, 200),
+    )  # fmt: skip
+    dout, dlse = upstream(rng, problem)
+    names = wanted(problem)
+    assert {"sinks", "alibi_slopes"} < set(names)
+    expected = bits(gradients(problem, dout, dlse, num_threads=1), names)
+    for threads in (2, 3, 5, 12):
+        got = bits(gradients(problem, dout, dlse, num_threads=threads), names)
+        assert_same_bits(got, expected)
+
+
 def test_masked_keys_have_gradients_of_zero(isa, dtype, rng):
     problem = option_problem(rng, "plain", dtype)
     mask = rng.random((2, 1, 1, 203)) < 0.5

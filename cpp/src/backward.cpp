@@ -172,20 +172,22 @@ void Plan::backward(const Saved& saved, const Gradients& gradients) const {
       g.kernel->backward_bytes({g.head_dim, g.value_dim, g.key_tile, b.table_size});
   ThreadScratch scratch(bytes, threads);
   std::atomic<std::int64_t> next = 0;
+  const std::vector<std::size_t> order = order_of(jobs, threads, shared);
   // Jobs are taken in order, so the first that is not done never waits.
   parallel_for(threads, threads, [&](std::int64_t, int thread) {
-    for (std::int64_t n = next++; n < count; n = next++) {
-      const BackwardJob& job = jobs[static_cast<std::size_t>(n)];
+    for (std::int64_t taken = next++; taken < count; taken = next++) {
+      const std::size_t n = order[static_cast<std::size_t>(taken)];
+      const BackwardJob& job = jobs[n];
       const std::int64_t head = job.rows.head_set * g.unit_heads;
       BackwardUnit unit = backward_unit(g, b, job.rows);
-      Turn turn = {&progress[static_cast<std::size_t>(n)],
+      Turn turn = {&progress[n],
                    job.previous < 0 ? nullptr : &progress[static_cast<std::size_t>(job.previous)]};
       unit.turn = &turn;
       unit.dbias_shared = shared;
       unit.dsink =
-          b.sinks.data ? &parts.sinks[static_cast<std::size_t>(n * g.unit_heads)] : nullptr;
+          b.sinks.data ? &parts.sinks[n * static_cast<std::size_t>(g.unit_heads)] : nullptr;
       unit.dalibi =
-          b.alibi_slopes.data ? &parts.alibi[static_cast<std::size_t>(n * g.unit_heads)] : nullptr;
+          b.alibi_slopes.data ? &parts.alibi[n * static_cast<std::size_t>(g.unit_heads)] : nullptr;
       const std::int64_t place = (job.rows.element * g.query_heads + head) * b.table_size;
       unit.dtable = b.table ? parts.tables.data() + place : nullptr;
       unit.scratch = scratch.of(thread);

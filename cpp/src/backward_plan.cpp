@@ -1,6 +1,7 @@
 #include "backward_plan.hpp"
 
 #include <algorithm>
+#include <numeric>
 
 namespace regard {
 namespace {
@@ -57,16 +58,26 @@ std::vector<BackwardJob> plan_backward(Geometry& g, bool all_in_turn) {
       const auto& own = blocks[static_cast<std::size_t>(element)];
       if (block >= own.size()) continue;
       for (std::int64_t head_set = 0; head_set < g.head_sets(); ++head_set) {
-        const std::int64_t kv_head = head_set * g.unit_heads / g.group;
-        auto& before = last[static_cast<std::size_t>(element * g.kv_heads + kv_head)];
+        const std::int64_t kv_head = element * g.kv_heads + head_set * g.unit_heads / g.group;
+        auto& before = last[static_cast<std::size_t>(kv_head)];
         const auto index = static_cast<std::int64_t>(jobs.size());
         jobs.push_back({{element, head_set, own[block].first, own[block].count},
-                        all_in_turn ? index - 1 : before});
+                        all_in_turn ? index - 1 : before,
+                        kv_head});
         before = index;
       }
     }
   }
   return jobs;
+}
+
+std::vector<std::size_t> order_of(const std::vector<BackwardJob>& jobs, int threads,
+                                  bool all_in_turn) {
+  std::vector<std::size_t> order(jobs.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  if (all_in_turn) return order;
+  std::ranges::stable_sort(order, {}, [&](std::size_t n) { return jobs[n].kv_head / threads; });
+  return order;
 }
 
 }  // namespace regard

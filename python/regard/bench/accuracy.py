@@ -4,6 +4,7 @@ The oracle materialises its scores, so whole large problems would take longer to
 measure. A contiguous block of query rows is a smaller problem of its own: with the keys cut
 after the last one the block may see, bottom-right alignment gives each row the position it had.
 Of a summary, the cells of some rows of its map are checked, and all that is said of their queries.
+Gradients have a module of their own.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from regard import reference
-from regard.bench import options, storage
+from regard.bench import backward, options, storage
 from regard.bench.cases import Array, Case, Inputs, options_of
 from regard.reference.philox import philox4x32, threshold
 
@@ -36,17 +37,21 @@ OTHER_INT8 = 1e-2
 def largest_error(case: Case, inputs: Inputs, output: Any) -> float:
     """Largest absolute difference from the oracle, over all or chosen rows.
 
+    That of gradients is relative to the largest number of each: see `backward.largest_error`.
+
     Parameters
     ----------
     case : Case
     inputs : Inputs
-    output : ndarray, (batch, heads, length, head_dim); or AttentionSummary
+    output : ndarray, (batch, heads, length, head_dim); or AttentionSummary, or Gradients
 
     Returns
     -------
     float
         NaN where the output has one, or has the wrong shape.
     """
+    if case.backward:
+        return backward.largest_error(case, inputs, output)
     if case.option == "summary":
         return _summary_error(case, inputs, output)
     if output.shape != inputs.query.shape:
@@ -77,6 +82,8 @@ def in_units(case: Case, inputs: Inputs, error: float) -> float | None:
     """Error in units of the output's precision relative to the largest value, of 16 bits."""
     if case.dtype not in storage.UNIT:
         return None
+    if case.backward:
+        return error / storage.UNIT[case.dtype]
     largest = float(np.abs(reference.stored(inputs.value)).max())
     return error / (storage.UNIT[case.dtype] * largest)
 

@@ -5,6 +5,7 @@ A case is a shape and its options, no arrays; :func:`make_inputs` draws the arra
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -15,6 +16,9 @@ from numpy.typing import NDArray
 from regard.bench import options, storage
 
 Array = NDArray[Any]
+
+# Products of a forward and a backward pass, five of them in the latter, over the former's two.
+WITH_GRADIENTS = 3.5
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,8 @@ class Case:
     (batch, heads, length, key_length) array, or ``"key_padding"``, a (batch, 1, 1, key_length)
     array that is broadcast. `option` is one of :data:`regard.bench.options.TITLES`; `density` is
     the share of the tiles that ``"blocks"`` leaves. `cache` is the type of keys and values where it
-    is not `dtype`.
+    is not `dtype`. In the groups ``"backward"`` and ``"backward-options"`` a call is the forward
+    and the backward pass.
     """
 
     name: str
@@ -59,6 +64,8 @@ class Case:
             raise ValueError(f"case {self.name}: a block mask must be square, of whole tiles")
         if self.option and self.causal == blocks:
             raise ValueError(f"case {self.name}: options are causal, and block masks are not")
+        if self.backward and self.option and self.batch > 1:
+            raise ValueError(f"case {self.name}: gradients by options add up over the batch")
 
     @property
     def shape(self) -> str:
@@ -93,6 +100,8 @@ class Case:
             words.append(self.dtype)
         if self.cache:
             words.append(f"{self.cache} cache")
+        if self.backward:
+            words.append("gradients")
         return " ".join(words)
 
     @property
@@ -120,9 +129,15 @@ class Case:
         return self.key_length
 
     @property
+    def backward(self) -> bool:
+        """Whether gradients are computed too: of everything that has some."""
+        return self.group.startswith("backward")
+
+    @property
     def flops(self) -> float:
         """Useful floating-point operations: two products, a multiply and an add each."""
-        return 4.0 * self.batch * self.heads * self.pairs * self.head_dim
+        forward = 4.0 * self.batch * self.heads * self.pairs * self.head_dim
+        return WITH_GRADIENTS * forward if self.backward else forward
 
     @property
     def stored(self) -> str:
@@ -146,11 +161,12 @@ class Case:
         return asdict(self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Inputs:
     """The arrays of one case, query, key and value as (batch, heads, length, head_dim).
 
-    `more` are the keyword arguments of the case's option.
+    `more` are the keyword arguments of the case's option, `dout` the derivatives of a loss by the
+    output where gradients are computed.
     """
 
     query: Array
@@ -159,6 +175,7 @@ class Inputs:
     mask: Array | None = None
     bias: Array | None = None
     more: dict[str, Any] = field(default_factory=dict)
+    dout: Any = None
 
 
 def make_inputs(case: Case, rng: np.random.Generator) -> Inputs:
@@ -197,7 +214,8 @@ def make_inputs(case: Case, rng: np.random.Generator) -> Inputs:
     more = options.draw(case, rng)
     if key_scales is not None:
         more |= {"key_scales": key_scales, "value_scales": value_scales}
-    return Inputs(query, key, value, mask=mask, bias=bias, more=more)
+    dout = storage.store(draw(case.heads, case.length), case.dtype)[0] if case.backward else None
+    return Inputs(query, key, value, mask=mask, bias=bias, more=more, dout=dout)
 
 
 def options_of(case: Case, inputs: Inputs) -> dict[str, Any]:
@@ -249,6 +267,25 @@ def _decode(stored: str) -> Iterator[Case]:
         )  # fmt: skip
 
 
+def _backward() -> Iterator[Case]:
+    """Forward and backward; what each option adds to that, also by its own gradient."""
+    for causal in (False, True):
+        for length, head_dim in itertools.product((1024, 4096), (64, 128)):
+            name = f"backward-{length // 1024}k-d{head_dim}" + "-causal" * causal
+            quick = (length, head_dim) == (1024, 64)
+            yield _square(name, "backward", 8, length, head_dim, causal=causal, quick=quick)
+    for causal in (False, True):
+        name = "backward-one-head-8k-d64" + "-causal" * causal
+        yield _square(name, "backward", 1, 8192, 64, causal=causal)
+    yield _square("backward-2k-d128-gqa4", "backward", 16, 2048, 128, kv_heads=4, causal=True)
+    yield _square("backward-bert-8x12x128", "backward", 12, 128, 64, batch=8, model="BERT")
+    yield _square("backward-bf16-1k-d64", "backward", 8, 1024, 64, dtype="bfloat16")
+    for option in ("softcap", "alibi", "sinks", "dropout", "t5", "relative", "bias", "cosine"):
+        more: dict[str, Any] = {"option": option, "bias": option == "bias"}
+        yield _square(f"backward-{option}", "backward-options", 8, 1024, 64, causal=True, **more)
+    yield _square("backward-window", "backward-options", 8, 4096, 64, causal=True, window=512)
+
+
 CASES: tuple[Case, ...] = (
     _square("full-1k-d64", "full", 8, 1024, 64, quick=True),
     _square("full-4k-d64", "full", 8, 4096, 64),
@@ -279,5 +316,6 @@ CASES: tuple[Case, ...] = (
         _square(f"blocks-{percent}", "options", 8, 4096, 64, option="blocks", density=percent / 100)
         for percent in (50, 25, 10)
     ),
+    *_backward(),
     _square("smallest-call", "call", 1, 4, 2, quick=True),
 )

@@ -22,7 +22,8 @@ class Result:
     """One contender on one case: seconds a call (median and quartiles) and its error.
 
     `way` names the operator or formula that was used, `error` is the largest absolute difference
-    from the float64 oracle, `cores` the CPU time per elapsed time.
+    from the float64 oracle (of gradients relative to their largest number), `cores` the CPU time
+    per elapsed time.
     """
 
     seconds: float
@@ -112,7 +113,7 @@ class Row:
 
     def times_plain(self) -> float | None:
         """Divide an option's time by that of the same call without it; None in other rows."""
-        if self.case.group != "options" or self.baseline is None:
+        if not self.case.group.endswith("options") or self.baseline is None:
             return None
         return self.own.seconds / self.baseline.seconds
 
@@ -265,10 +266,9 @@ class Report:
             target = f"met: {verdict.reached}"
         else:
             target = f"missed {verdict.missed}: {verdict.reached}"
-        if verdict is not None and row.case.option == "blocks":
-            target += f" for its density, {plain}"
-        elif verdict is not None and plain:
-            target += " plain"
+        if verdict is not None and plain:
+            share = {"blocks": f" for its density, {plain}", "window": f" a pair, {plain}"}
+            target += share.get(row.case.option or "window" * bool(row.case.window), " plain")
         return [
             row.case.title,
             time_text(row.own.seconds),

@@ -16,7 +16,7 @@ import numpy as np
 import regard
 from regard import _core
 from regard._progress import progress
-from regard.bench import accuracy, machine, storage
+from regard.bench import accuracy, backward, machine, storage
 from regard.bench.cases import CASES, Case, Inputs, make_inputs, options_of
 from regard.bench.report import OWN, Report, Result, Row
 from regard.bench.rivals import RIVALS, Prepared, Rival, Unsupported
@@ -209,6 +209,8 @@ def own_call(case: Case, inputs: Inputs, threads: int) -> Callable[[], Any]:
     if case.group != "call":
         # The smallest call is measured as it is written: no option at all.
         options["num_threads"] = threads
+    if case.backward:
+        return partial(backward.step, inputs, options, backward.wanted(case, inputs))
     if case.option == "summary":
         return partial(regard.attention_summary, inputs.query, inputs.key, **options)
     return partial(regard.attention, inputs.query, inputs.key, inputs.value, **options)
@@ -230,6 +232,9 @@ def baseline_call(case: Case, inputs: Inputs, threads: int) -> tuple[str, Call] 
         converted = [storage.store(array, larger)[0] for array in storage.widened(case, inputs)]
         options = {"causal": case.causal, "num_threads": threads}
         return f"in {larger}", partial(regard.attention, *converted, **options)
+    if case.group == "backward-options":
+        words = {"causal": case.causal, "num_threads": threads}
+        return "plain", partial(backward.step, inputs, words)
     if case.group == "options":
         plain = partial(regard.attention, *arrays, causal=case.causal, num_threads=threads)
         return "plain", plain

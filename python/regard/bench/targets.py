@@ -29,6 +29,17 @@ _WIDEST = {
 }
 _AVX2 = {"full-1k-d64": 85, "full-4k-d64": 85, "full-2k-d128-gqa4": 85}
 
+# The same of forward and backward together, full and causal.
+_BACKWARD = (
+    "backward-1k-d64",
+    "backward-1k-d128",
+    "backward-4k-d64",
+    "backward-4k-d128",
+    "backward-one-head-8k-d64",
+)
+_WIDEST |= {name: 78 for name in _BACKWARD} | {f"{name}-causal": 70 for name in _BACKWARD}
+_AVX2 |= {name: 72 for name in _BACKWARD} | {f"{name}-causal": 70 for name in _BACKWARD}
+
 # Times the same call without the option.
 _OPTIONS = {
     "option-softcap": 1.35,
@@ -39,6 +50,11 @@ _OPTIONS = {
     "option-relative": 1.25,
     "option-bias": 1.15,
     "option-summary": 1.6,
+    **{
+        f"backward-{name}": 1.35
+        for name in ("softcap", "alibi", "sinks", "dropout", "t5", "relative", "cosine")
+    },
+    "backward-bias": 1.5,  # a gradient as large as the scores
 }
 
 BLOCKS_LIMIT = 1.25  # times the cost of a useful (query, key) pair without the block mask
@@ -47,6 +63,7 @@ DOT_PERCENT = 80  # of the ceiling of dot products of bfloat16, where the ISA ha
 BANDWIDTH_PERCENT = 80  # of the read bandwidth, for decode
 MASK_LIMIT = 1.15  # times the same call without mask or bias
 WINDOW_LIMIT = 1.2  # times the cost of a useful (query, key) pair without the window
+BACKWARD_WINDOW_LIMIT = 1.35  # the same with gradients
 CALL_LIMIT = 3e-6  # seconds, smallest call
 CALL_OVER_FLOOR_LIMIT = 1.5e-6  # seconds over an empty call with three arrays
 
@@ -115,9 +132,10 @@ def judge(
         return _factor("density x plain", seconds / baseline / density, BLOCKS_LIMIT)
     if case.name in _OPTIONS:
         return _factor("plain", seconds / baseline, _OPTIONS[case.name])
-    if case.group == "window":
+    if case.window is not None:
+        limit = BACKWARD_WINDOW_LIMIT if case.backward else WINDOW_LIMIT
         per_pair = seconds / baseline * (case.key_length / 2 * case.length) / case.pairs
-        return _factor("the time per visible pair without it", per_pair, WINDOW_LIMIT)
+        return _factor("the time per visible pair without it", per_pair, limit)
     if case.group == "call":
         over = seconds - baseline
         excess = max(seconds - CALL_LIMIT, over - CALL_OVER_FLOOR_LIMIT)

@@ -23,12 +23,13 @@ class Prepared:
     """One way in which a rival can compute a case.
 
     `call` does the work on inputs that already lie in the layout this way likes best: nobody is
-    charged for moving arrays. `result` runs it and returns (batch, heads, length, head_dim).
+    charged for moving arrays. `result` runs it and returns (batch, heads, length, head_dim), or
+    gradients of that shape.
     """
 
     way: str
     call: Callable[[], Any]
-    result: Callable[[], Array]
+    result: Callable[[], Any]
 
 
 class Rival(ABC):
@@ -46,6 +47,7 @@ class Rival(ABC):
     modules: ClassVar[tuple[str, ...]]
     # The options (regard.bench.options.TITLES) that it is measured with.
     options: ClassVar[tuple[str, ...]] = ()
+    gradients: ClassVar[bool] = False
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
@@ -60,7 +62,7 @@ class Rival(ABC):
         """Version of the package that does the work."""
         return importlib.metadata.version(cls.packages[0])
 
-    def prepare(self, case: Case, inputs: Inputs) -> list[tuple[Prepared, Array]]:
+    def prepare(self, case: Case, inputs: Inputs) -> list[tuple[Prepared, Any]]:
         """Try every way of computing a case; return those that work, with their results.
 
         Raises
@@ -68,6 +70,8 @@ class Rival(ABC):
         Unsupported
             When there is none.
         """
+        if case.backward and not self.gradients:
+            raise Unsupported("has no gradients")
         if case.option and case.option not in self.options:
             raise Unsupported("not measured with this option")
         found, reasons = [], []

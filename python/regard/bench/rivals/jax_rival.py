@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+import regard
 from regard.bench.cases import Array, Case, Inputs
 from regard.bench.rivals.base import Prepared, Rival, Unsupported
 
@@ -19,6 +20,7 @@ class Jax(Rival):
     title = "JAX"
     packages = ("jax", "jaxlib")
     modules = ("jax", "jaxlib")
+    gradients = True
 
     def __init__(self, threads: int) -> None:
         super().__init__(threads)
@@ -50,7 +52,11 @@ class Jax(Rival):
         query, key, value = map(transposed, (inputs.query, inputs.key, inputs.value))
         bias = None if inputs.bias is None else jax.numpy.asarray(inputs.bias)
         mask = None if inputs.mask is None else jax.numpy.asarray(inputs.mask)
-        compiled = jax.jit(partial(jax.nn.dot_product_attention, **options))
+        attention = partial(jax.nn.dot_product_attention, **options)
+        if case.backward:
+            dout = transposed(inputs.dout)
+            return self._gradients(attention, (query, key, value, bias), dout)
+        compiled = jax.jit(attention)
 
         def call() -> Any:
             return compiled(query, key, value, bias=bias, mask=mask).block_until_ready()
@@ -58,5 +64,24 @@ class Jax(Rival):
         def result() -> Array:
             output: Array = jax.device_get(call()).transpose(0, 2, 1, 3)
             return output
+
+        return Prepared("dot_product_attention", call, result)
+
+    def _gradients(self, attention: Any, arrays: tuple[Any, ...], dout: Any) -> Prepared:
+        jax = self._jax
+
+        def step(dout: Any, *arrays: Any) -> Any:
+            out, pull = jax.vjp(attention, *arrays)
+            return out, pull(dout)  # out too, or the compiler leaves part of the forward pass out
+
+        compiled = jax.jit(step)
+
+        def call() -> Any:
+            return jax.block_until_ready(compiled(dout, *arrays))
+
+        def result() -> regard.Gradients:
+            *others, bias = jax.device_get(call()[1])
+            query, key, value = (x.transpose(0, 2, 1, 3) for x in others)
+            return regard.Gradients(query, key, value, bias)
 
         return Prepared("dot_product_attention", call, result)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+import regard
 from regard._bfloat16 import is_bfloat16
 from regard.bench.cases import Array, Case, Inputs
 from regard.bench.rivals.base import Prepared, Rival, Unsupported, additive_mask, allowed_pairs
@@ -23,6 +24,7 @@ class Torch(Rival):
     packages = ("torch",)
     modules = ("torch",)
     options = ("bias",)
+    gradients = True
 
     def __init__(self, threads: int) -> None:
         super().__init__(threads)
@@ -35,11 +37,15 @@ class Torch(Rival):
         return str(importlib.import_module("torch").__version__)
 
     def ways(self, case: Case, inputs: Inputs) -> Iterator[tuple[str, Callable[[], Prepared]]]:
-        """SDPA always; FlexAttention where it may be PyTorch's best: windows, decode, 16 bits."""
+        """SDPA always; FlexAttention where it may be PyTorch's best: windows, decode, 16 bits.
+
+        FlexAttention has no gradients on the CPU.
+        """
         if case.cache:
             raise Unsupported("has no attention over 8-bit keys")
         yield "SDPA", lambda: self._sdpa(case, inputs)
-        if case.window is not None or case.group in ("decode", "storage"):
+        skips = case.window is not None or case.group in ("decode", "storage")
+        if skips and not case.backward:
             yield "FlexAttention", lambda: self._flex(case, inputs)
 
     def _sdpa(self, case: Case, inputs: Inputs) -> Prepared:
@@ -55,11 +61,29 @@ class Torch(Rival):
             "is_causal": causal,
             "enable_gqa": case.heads != case.kv_heads,
         }
+        attention = torch.nn.functional.scaled_dot_product_attention
+        if case.backward:
+            return self._gradients(case, inputs, attention, (query, key, value), options)
         # Nothing requires a gradient, so none is recorded: no guard around the call is needed.
-        call = partial(
-            torch.nn.functional.scaled_dot_product_attention, query, key, value, **options
-        )
+        call = partial(attention, query, key, value, **options)
         return Prepared("SDPA", call, lambda: self._array(call()))
+
+    def _gradients(
+        self, case: Case, inputs: Inputs, attention: Any, arrays: Any, options: dict[str, Any]
+    ) -> Prepared:
+        dout, leaves = self._tensor(inputs.dout), list(arrays)
+        if case.bias:  # the one that has the causal mask in it: what is hidden has no gradient
+            leaves.append(options["attn_mask"])
+        for leaf in leaves:
+            leaf.requires_grad_()
+
+        def call() -> Any:
+            return self._torch.autograd.grad(attention(*arrays, **options), leaves, dout)
+
+        def result() -> regard.Gradients:
+            return regard.Gradients(*map(self._array, call()))
+
+        return Prepared("SDPA", call, result)
 
     def _flex(self, case: Case, inputs: Inputs) -> Prepared:
         torch = self._torch
