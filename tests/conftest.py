@@ -22,7 +22,21 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("regard")
 
 
-@pytest.fixture(params=regard.available_isas())
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run tests once for each ISA, if it has kernels of its own for what they call.
+
+    avx512_bf16 is avx512 but for forward attention of bfloat16: modules that have that say so by
+    ``FORWARD_BFLOAT16``.
+    """
+    if "isa" not in metafunc.fixturenames or hasattr(metafunc.module, "isa"):
+        return
+    names = regard.available_isas()
+    if not hasattr(metafunc.module, "FORWARD_BFLOAT16"):
+        names = tuple(name for name in names if name != "avx512_bf16")
+    metafunc.parametrize("isa", names, indirect=True)
+
+
+@pytest.fixture
 def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     """Run the test once for each ISA of this machine."""
     with regard.set_isa(request.param):

@@ -13,6 +13,8 @@ from pages import into_pages, paged, rubbish
 from problems import Problem, assert_same_bits, check, make_problem
 from storage import FLOATS, stored
 
+FORWARD_BFLOAT16 = True  # see conftest.py
+
 PAGE_SIZES = [1, 3, 16, 64, 256]
 KINDS = ("float32", "float16", "bfloat16", "ml_dtypes", "int8")
 # Decode and several queries of the decode kernel; blocks of queries of the other one.
@@ -287,6 +289,11 @@ def test_misuse(case):
         assert others, str(error.value)
         assert all(line.startswith("  ") for line in others), str(error.value)
     assert (canary == 123.5).all()
+
+
+def test_no_pages_at_all():
+    with pytest.raises(ValueError, match=r"block_table holds 0 .*, but there are no pages"):
+        regard.attention(QUERY, PAGES[:0], PAGES[:0], **GOOD)
 
 
 def test_the_good_call_is_good():

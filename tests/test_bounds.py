@@ -17,6 +17,8 @@ from pages import paged
 from problems import assert_same_bits, make_problem
 from storage import FLOATS, rounded, stored
 
+FORWARD_BFLOAT16 = True  # see conftest.py
+
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs mprotect")
 
 PAGE = mmap.PAGESIZE

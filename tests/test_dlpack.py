@@ -11,6 +11,8 @@ import regard
 from problems import Problem, assert_same_bits, check
 from storage import FLOATS, bits, rounded, stored
 
+FORWARD_BFLOAT16 = True  # see conftest.py
+
 # DLPack 0.8, dlpack.h. Codes of types: int, uint, float, bfloat.
 CODES = {"i": 0, "u": 1, "f": 2}
 BFLOAT = 4

@@ -12,6 +12,8 @@ from layouts import LAYOUTS
 from problems import Problem, assert_close, assert_same_bits, check, make_problem
 from storage import FLOATS, HALVES, bits, eps_of, filled, rounded, stored, values
 
+FORWARD_BFLOAT16 = True  # see conftest.py
+
 # Forward over tiles and blocks, and decode over chunks.
 SIZES = {
     "forward": {"batch": (2,), "heads": 4, "kv_heads": 2, "queries": 50, "keys": 140},

@@ -114,11 +114,12 @@ void check_block_table(const Problem& p, Geometry& g) {
           g.block_table[static_cast<std::size_t>(element * g.blocks_an_element + block)];
       __builtin_memcpy(&page, row + block * stride(table, 0), sizeof page);
       if (page >= 0 && page < g.page_count) continue;
-      throw ValueError(message("block_table holds " + std::to_string(page) + " at block " +
-                                   std::to_string(block) + " of batch element " +
-                                   std::to_string(element) + ", outside 0 .. " +
-                                   std::to_string(g.page_count - 1) + ".",
-                               {shown}, "Every block that key_lengths reaches into needs a page."));
+      throw ValueError(message(
+          "block_table holds " + std::to_string(page) + " at block " + std::to_string(block) +
+              " of batch element " + std::to_string(element) +
+              (g.page_count == 0 ? ", but there are no pages."
+                                 : ", outside 0 .. " + std::to_string(g.page_count - 1) + "."),
+          {shown}, "Every block that key_lengths reaches into needs a page."));
     }
   }
 }

@@ -56,11 +56,10 @@ Operand align_scales(const char* argument, const Array& scales, const Array& of,
     fits = axis(scales, 2 + i) == 1 || axis(scales, 2 + i) == wanted;
   }
   if (!fits) {
-    throw ValueError(
-        message(std::string(argument) + " of shape " + tuple(scales.dims()) + " does not fit.",
-                {show_key(p), show_value(p)},
-                "Give one scale for each token and kv head: the shape without its "
-                "last axis."));
+    throw ValueError(message(std::string(argument) + " does not fit.",
+                             {shown, show_key(p), show_value(p)},
+                             "Give one scale for each token and kv head: the shape without its "
+                             "last axis."));
   }
   Operand operand = align(scales, g, 1);
   if (batch_rank == 0) operand.batch_strides.fill(0);
