@@ -145,6 +145,7 @@ def plot(curves: dict[str, Curve], file: Path) -> None:
         import matplotlib
 
         matplotlib.use("Agg")
+        matplotlib.rcParams["svg.hashsalt"] = "regard"
         from matplotlib import pyplot
     except ImportError as error:
         raise SystemExit("--plot needs matplotlib: pip install matplotlib") from error
@@ -161,7 +162,9 @@ def plot(curves: dict[str, Curve], file: Path) -> None:
     axes.set(xlabel="step", ylabel="loss in nats a character", title="King James Bible")
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(file, dpi=150)
+    # The same curve is to be the same file, which a date would not be.
+    metadata = {"Date": None} if file.suffix == ".svg" else {}
+    figure.savefig(file, dpi=150, metadata=metadata)
     pyplot.close(figure)
     print(f"loss curve: {file}")
 

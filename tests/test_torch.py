@@ -13,6 +13,9 @@ from regard import reference
 torch: Any = pytest.importorskip("torch")
 adapter: Any = pytest.importorskip("regard.torch")
 
+# PyTorch's own, when it first goes in forward mode.
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")
+
 
 def tensors(*shapes: tuple[int, ...], dtype: Any = None) -> list[Any]:
     generator = torch.Generator().manual_seed(0)
@@ -37,6 +40,33 @@ OPTIONS: list[dict[str, Any]] = [
 def test_gradcheck(options: dict[str, Any]) -> None:
     inputs = tensors((2, 4, 5, 6), (2, 2, 7, 6), (2, 2, 7, 3))
     assert torch.autograd.gradcheck(lambda *x: adapter.attention(*x, **options), inputs)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_forward_mode(options: dict[str, Any]) -> None:
+    inputs = tensors((2, 4, 5, 6), (2, 2, 7, 6), (2, 2, 7, 3))
+    assert torch.autograd.gradcheck(
+        lambda *x: adapter.attention(*x, **options), inputs, check_forward_ad=True
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_forward_mode_without_gradients(dtype: str) -> None:
+    forward = torch.autograd.forward_ad
+    kind = getattr(torch, dtype)
+    q, k, v, move, sinks = (x.detach() for x in tensors(*[(2, 5, 8)] * 4, (2,), dtype=kind))
+    with torch.no_grad(), forward.dual_level():
+        out = adapter.attention(q, forward.make_dual(k, move), v, sinks=sinks)
+        got = forward.unpack_dual(out).tangent
+        with pytest.raises(NotImplementedError, match="no forward mode for sinks"):
+            adapter.attention(q, k, v, sinks=forward.make_dual(sinks, sinks))
+    assert got.dtype == kind
+    arrays = (x.double().numpy() for x in (q, k, v))
+    _, want = regard.attention_jvp(
+        *arrays, dkey=move.double().numpy(), sinks=sinks.double().numpy()
+    )
+    tolerance = {"float32": 1e-6, "bfloat16": 2e-2}[dtype]
+    np.testing.assert_allclose(got.double().numpy(), want, atol=tolerance, rtol=tolerance)
 
 
 def test_gradcheck_of_bias_sinks_and_slopes() -> None:

@@ -18,6 +18,8 @@ from regard._backward import rounded
 # Options that have gradients of their own.
 _DIFFERENTIABLE = ("bias", "sinks", "alibi_slopes")
 
+_PLAIN = 3  # arguments of _Attention before its tensors
+
 
 def attention(
     query: torch.Tensor,
@@ -30,7 +32,8 @@ def attention(
     """Attention of tensors on the CPU; part of the graph that autograd follows.
 
     Nothing is copied: tensors are read where they are, whatever their strides, and only the
-    output and its LSE are kept for the backward pass.
+    output and its LSE are kept for the backward pass. Forward mode (``torch.autograd.forward_ad``)
+    follows query, key and value.
 
     Parameters
     ----------
@@ -100,19 +103,26 @@ def attention(
                 f"{', '.join(_DIFFERENTIABLE)} and position_table."
             )
     plain = {name: _array(x, name) for name, x in options.items()}
-    if not (torch.is_grad_enabled() and any(x.requires_grad for x in tensors.values())):
-        return _tensor(regard.attention(**_arrays(tuple(tensors), [*tensors.values()], plain)))
-    out: torch.Tensor = _Attention.apply(plain, tuple(tensors), *tensors.values())
+    keep = torch.is_grad_enabled()  # which it never is inside of forward
+    out: torch.Tensor = _Attention.apply(keep, plain, tuple(tensors), *tensors.values())
     return out
 
 
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, options: dict[str, Any], names: tuple[str, ...], *tensors: torch.Tensor
+        ctx: Any,
+        keep: bool,
+        options: dict[str, Any],
+        names: tuple[str, ...],
+        *tensors: torch.Tensor,
     ) -> torch.Tensor:
         ctx.options, ctx.names = options, names
+        ctx.set_materialize_grads(False)  # what does not move is None, and takes no time
+        ctx.save_for_forward(*tensors)
         arrays = _arrays(names, tensors, options)
+        if not (keep and any(ctx.needs_input_grad)):
+            return _tensor(regard.attention(**arrays))
         out, vjp = regard.attention_vjp(**arrays)
         result = _tensor(out)
         # By autograd, which notices when a tensor is changed before the backward pass.
@@ -122,13 +132,15 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *douts: Any) -> tuple[torch.Tensor | None, ...]:
         (dout,) = douts
+        if dout is None:
+            return (None,) * (_PLAIN + len(ctx.names))
         if torch.is_grad_enabled():  # that is, with create_graph=True
             raise NotImplementedError(
-                "attention: there are no derivatives of derivatives.\n  Use regard.attention_jvp "
-                "for products with second derivatives."
+                "attention: there are no derivatives of derivatives.\n  For products with them see "
+                "Hessian-vector products in the guide."
             )
         *tensors, out, lse = ctx.saved_tensors
-        needed = dict(zip(ctx.names, ctx.needs_input_grad[2:], strict=True))
+        needed = dict(zip(ctx.names, ctx.needs_input_grad[_PLAIN:], strict=True))
         gradients = regard.attention_backward(
             _array(dout, "dout"), out=_array(out, "out"), lse=_array(lse, "lse"),
             wrt=[name for name in ctx.names if needed[name]],
@@ -142,7 +154,25 @@ class _Attention(torch.autograd.Function):
                 if gradient is None
                 else _tensor(gradient).to(tensor.dtype).reshape(tensor.shape)
             )
-        return None, None, *results
+        return *(None,) * _PLAIN, *results
+
+    @staticmethod
+    def jvp(ctx: Any, *moves: torch.Tensor | None) -> torch.Tensor:
+        moving = {
+            name: _array(move, name)
+            for name, move in zip(ctx.names, moves[_PLAIN:], strict=True)
+            if move is not None
+        }
+        for name in moving:
+            if name not in ("query", "key", "value"):
+                raise NotImplementedError(
+                    f"attention: there is no forward mode for {name}.\n  Detach it, or use "
+                    "gradients."
+                )
+        tensors = ctx.saved_tensors
+        directions = {f"d{name}": move for name, move in moving.items()}
+        _, dout = regard.attention_jvp(**_arrays(ctx.names, tensors, ctx.options), **directions)
+        return _tensor(dout).to(tensors[0].dtype)
 
 
 def _arrays(

@@ -83,8 +83,8 @@ class Storage:
             if len(ends) < len(key) // _RUN:  # a prompt: slots of a page that follow each other
                 for begin, end in pairwise([0, *ends, len(key)]):
                     slot = slots[begin]
-                    at = (pages[begin], slice(None), slice(slot, slot + end - begin))
-                    self.write(key[begin:end].swapaxes(0, 1), value[begin:end].swapaxes(0, 1), at)
+                    run = (pages[begin], slice(None), slice(slot, slot + end - begin))
+                    self.write(key[begin:end].swapaxes(0, 1), value[begin:end].swapaxes(0, 1), run)
                 return
         # Rounded together first: a call for each row would cost more than its bytes.
         for start in range(0, len(key), _TOGETHER):
