@@ -23,9 +23,6 @@ except ImportError as error:  # pragma: no cover - needs a broken installation
     ) from error
 
 from regard._attention import attention
-from regard._config import show_config
-from regard._explain import Explanation, explain
-from regard._inspect import AttentionSummary, attention_summary, attention_weights
 from regard._isa import active_isa, available_isas, set_isa
 from regard._varlen import varlen_attention
 
@@ -33,6 +30,8 @@ if TYPE_CHECKING:
     from regard import bias, masks, plot, positions, reference
     from regard._alibi import alibi_slopes
     from regard._bfloat16 import bfloat16 as bfloat16
+    from regard._config import show_config
+    from regard._explain import Explanation, explain
     from regard._gradients import (
         Gradients,
         Vjp,
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
         attention_vjp,
         varlen_attention_vjp,
     )
+    from regard._inspect import AttentionSummary, attention_summary, attention_weights
     from regard._merge import merge_states
     from regard._quantize import quantize_kv
     from regard._tangents import attention_jvp
@@ -85,7 +85,9 @@ __all__ = [
 
 # Loaded when first used, so that the import stays within its few milliseconds.
 _LAZY = {
+    "AttentionSummary": "_inspect",
     "BlockMask": "masks",
+    "Explanation": "_explain",
     "Gradients": "_gradients",
     "KVCache": "cache",
     "OutOfPages": "cache",
@@ -95,15 +97,19 @@ _LAZY = {
     "alibi_slopes": "_alibi",
     "attention_backward": "_gradients",
     "attention_jvp": "_tangents",
+    "attention_summary": "_inspect",
     "attention_vjp": "_gradients",
+    "attention_weights": "_inspect",
     "bfloat16": "_bfloat16",
     "bias": "bias",
+    "explain": "_explain",
     "masks": "masks",
     "merge_states": "_merge",
     "plot": "plot",
     "positions": "positions",
     "quantize_kv": "_quantize",
     "reference": "reference",
+    "show_config": "_config",
     "varlen_attention_vjp": "_gradients",
 }
 
