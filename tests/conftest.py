@@ -28,7 +28,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     avx512_bf16 is avx512 but for forward attention of bfloat16: modules that have that say so by
     ``FORWARD_BFLOAT16``.
     """
-    if "isa" not in metafunc.fixturenames or hasattr(metafunc.module, "isa"):
+    marks = metafunc.definition.iter_markers("parametrize")
+    given = hasattr(metafunc.module, "isa") or any("isa" in mark.args[0] for mark in marks)
+    if given or "isa" not in metafunc.fixturenames:
         return
     names = regard.available_isas()
     if not hasattr(metafunc.module, "FORWARD_BFLOAT16"):
