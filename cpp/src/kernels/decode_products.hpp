@@ -66,7 +66,9 @@ REGARD_NOINLINE void dot_block(const char* K, std::ptrdiff_t stride, const typen
   REGARD_UNROLL
   for (int i = KEYS * ROWS; i < vectors * V::lanes; ++i)
     sums[i / V::lanes][i % V::lanes] = V::zero();
+#ifndef __clang__  // which refuses to unroll loops around loops
   REGARD_UNROLL
+#endif
   for (int first = 0; first < KEYS; first += together) {
     reg s[together][ROWS];
     REGARD_UNROLL
