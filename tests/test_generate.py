@@ -12,7 +12,7 @@ import re
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +52,6 @@ def load(name: str, path: str) -> Any:
 
 example = load("generate", "examples/generate.py")
 runs = load("smollm2_runs", "tests/smollm2_runs.py")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _examples_can_be_imported() -> Iterator[None]:
-    sys.path.insert(0, str(ROOT / "examples"))
-    yield
-    sys.path.remove(str(ROOT / "examples"))
 
 
 def module(name: str) -> Any:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import regard
+from regard._adapters import call_arguments, require_position_bias
 from regard._backward import rounded
 
 # Options that are arrays a trace may pass through, and those of them that have gradients.
@@ -21,9 +22,7 @@ _ARRAYS = (
     "bias", "sinks", "alibi_slopes", "mask", "key_lengths", "query_lengths", "query_offset", "seed",
     "key_scales", "value_scales",
 )  # fmt: skip
-_DIFFERENTIABLE = ("bias", "sinks", "alibi_slopes", "position_table")
-
-_BIAS = {"position_table": "position_bias"}  # as regard calls its gradient
+_DIFFERENTIABLE = ("bias", "sinks", "alibi_slopes", "position_bias")  # the last by its table
 
 
 def attention(
@@ -72,12 +71,8 @@ def attention(
     """
     traced = {"query": query, "key": key, "value": value}
     if position_table is not None:
-        if options.get("position_bias") is None:
-            raise ValueError(
-                "attention: position_table without position_bias.\n  Say what it is a table of, "
-                "e.g. position_bias=regard.bias.Relative(np.zeros((9, heads)))."
-            )
-        traced["position_table"] = position_table
+        require_position_bias(options, "regard.bias.Relative(np.zeros((9, heads)))")
+        traced["position_bias"] = position_table
     for name in _ARRAYS:
         if isinstance(options.get(name), jax.Array):
             traced[name] = options.pop(name)
@@ -149,9 +144,9 @@ def _backward(static: _Static, saved: Any, dout: jax.Array) -> tuple[dict[str, A
     def run(arrays: dict[str, Any], out: Any, lse: Any, dout: Any) -> dict[str, NDArray[Any]]:
         gradients = regard.attention_backward(
             np.asarray(dout), out=np.asarray(out), lse=np.asarray(lse),
-            wrt=[_BIAS.get(name, name) for name in wanted], **_host(arrays, static),
+            wrt=wanted, **_host(arrays, static),
         )  # fmt: skip
-        found = {name: getattr(gradients, _BIAS.get(name, name)) for name in wanted}
+        found = {name: getattr(gradients, name) for name in wanted}
         return {
             name: rounded(np.asarray(x), arrays[name].dtype).reshape(arrays[name].shape)
             for name, x in found.items()
@@ -167,13 +162,7 @@ def _backward(static: _Static, saved: Any, dout: jax.Array) -> tuple[dict[str, A
 
 def _host(arrays: dict[str, Any], static: _Static) -> dict[str, Any]:
     """All arguments of the call, as NumPy's."""
-    host = {**static.options, **{name: np.asarray(x) for name, x in arrays.items()}}
-    for name in ("sinks", "alibi_slopes", "position_table"):
-        if name in arrays and host[name].dtype.itemsize == 2:  # a few numbers, of a 16-bit model
-            host[name] = rounded(host[name], np.dtype(np.float32))
-    if "position_table" in host:
-        host["position_bias"] = host["position_bias"].with_table(host.pop("position_table"))
-    return host
+    return call_arguments({name: np.asarray(x) for name, x in arrays.items()}, static.options)
 
 
 _attention.defvjp(_forward, _backward)

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 import regard
-from regard._backward import rounded
+from regard._adapters import call_arguments, require_position_bias
 
 # Options that have gradients of their own.
 _DIFFERENTIABLE = ("bias", "sinks", "alibi_slopes")
@@ -86,11 +86,7 @@ def attention(
                 "regard.attention."
             )
     if position_table is not None:
-        if options.get("position_bias") is None:
-            raise ValueError(
-                "attention: position_table without position_bias.\n  Say what it is a table of, "
-                "e.g. position_bias=regard.bias.Relative(table.detach())."
-            )
+        require_position_bias(options, "regard.bias.Relative(table.detach())")
         tensors["position_bias"] = position_table
     for name in _DIFFERENTIABLE:
         if isinstance(options.get(name), torch.Tensor):
@@ -180,12 +176,7 @@ def _arrays(
 ) -> dict[str, Any]:
     """All arguments of the call, the tensors among them as arrays."""
     arrays = {name: _array(x, name) for name, x in zip(names, tensors, strict=True)}
-    for name in ("sinks", "alibi_slopes", "position_bias"):
-        if name in arrays and arrays[name].dtype.itemsize == 2:  # a few numbers, of a 16-bit model
-            arrays[name] = rounded(arrays[name], np.dtype(np.float32))
-    if "position_bias" in arrays:
-        arrays["position_bias"] = options["position_bias"].with_table(arrays["position_bias"])
-    return {**options, **arrays}
+    return call_arguments(arrays, options)
 
 
 def _array(x: Any, argument: str) -> Any:

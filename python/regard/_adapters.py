@@ -1,0 +1,42 @@
+"""What the adapters of other libraries share: position biases whose table is learned."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from regard._backward import rounded
+
+
+def require_position_bias(options: dict[str, Any], example: str) -> None:
+    """Refuse a table that nothing says the meaning of."""
+    if options.get("position_bias") is None:
+        raise ValueError(
+            "attention: position_table without position_bias.\n  Say what it is a table of, "
+            f"e.g. position_bias={example}."
+        )
+
+
+def call_arguments(arrays: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Put the arguments of a call together.
+
+    Parameters
+    ----------
+    arrays : dict
+        Those that the library may differentiate by. A ``position_bias`` among them is the table
+        that takes the place of the one in ``options``.
+    options : dict
+        The others.
+
+    Returns
+    -------
+    dict
+    """
+    arguments = {**options, **arrays}
+    for name in ("sinks", "alibi_slopes", "position_bias"):
+        if name in arrays and arrays[name].dtype.itemsize == 2:  # a few numbers, of a 16-bit model
+            arguments[name] = rounded(arrays[name], np.dtype(np.float32))
+    if "position_bias" in arrays:
+        arguments["position_bias"] = options["position_bias"].with_table(arguments["position_bias"])
+    return arguments
