@@ -7,8 +7,8 @@ bool cpu_has_avx2();         ///< AVX2, FMA and F16C, with the operating system 
 bool cpu_has_avx512();       ///< AVX-512 F, BW, DQ and VL, with the operating system saving zmm
                              ///< registers
 bool cpu_has_avx512_bf16();  ///< AVX512_BF16 too
-/// Whether its dot products run at more than the rate of FMA in float: they do at twice that on AMD
-/// (Zen 4 and 5), at that at best on Intel.
+/// Whether its dot products are held to do more than FMAs in float, by its vendor: AMD's do (twice
+/// as much on Zen 5), Intel's do not (half as much on the Xeon of docs/performance.md).
 bool cpu_multiplies_bf16_faster();
 
 }  // namespace regard
