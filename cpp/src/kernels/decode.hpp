@@ -95,15 +95,15 @@ class DecodeBlock {
   void run() {
     scores.pack(scratch.Q, width);
     const auto total = DecodeState<T>::in(scratch.total);
-    const bool only = d.parts == nullptr && d.groups == 1;  // there is nothing to merge
-    if (d.parts == nullptr && !only) total.clear(rows, columns);
+    const bool merges = d.parts == nullptr && d.groups > 1;
+    if (merges) total.clear(rows, columns);
     for (std::int64_t group = d.first_group; group < d.last_group; ++group) {
-      const auto state = d.parts ? part(group) : only ? total : DecodeState<T>::in(scratch.state);
+      const auto state = d.parts ? part(group) : merges ? DecodeState<T>::in(scratch.state) : total;
       // As in forward.hpp: masked values that are not finite show in O, and are then left out.
       if (attend(group, state, false) && !all_finite<V>(state.O, rows * columns)) {
         attend(group, state, true);
       }
-      if (d.parts == nullptr && !only) merge(total, state);
+      if (merges) merge(total, state);
     }
     if (d.parts == nullptr) write_output<V>(u, total.O, columns, total.m, total.l, total.l);
   }
