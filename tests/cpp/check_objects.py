@@ -214,7 +214,7 @@ def check_includes(build: Path) -> Iterator[str]:
         foreign = includes(command, str(source)) - includes(command, "-", ALLOWED)
         checked += 1
         for header in sorted(foreign):
-            if header.parent != source.parent.resolve():
+            if source.parent.resolve() not in header.parents:
                 yield f"{source.name}: includes {header}"
     if not checked:
         yield "no ISA source was found in compile_commands.json"

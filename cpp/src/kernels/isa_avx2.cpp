@@ -1,5 +1,5 @@
-#include "kernels.hpp"
-#include "vec_avx2.hpp"
+#include "kernels/kernels.hpp"
+#include "kernels/simd/vec_avx2.hpp"
 
 namespace regard::kernels {
 

@@ -1,5 +1,5 @@
-#include "dot_products.hpp"
-#include "vec_avx512_bf16.hpp"
+#include "kernels/dot_kernels.hpp"
+#include "kernels/simd/vec_avx512_bf16.hpp"
 
 namespace regard::kernels {
 

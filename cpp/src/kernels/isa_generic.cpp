@@ -1,5 +1,5 @@
-#include "kernels.hpp"
-#include "vec_generic.hpp"
+#include "kernels/kernels.hpp"
+#include "kernels/simd/vec_generic.hpp"
 
 namespace regard::kernels {
 

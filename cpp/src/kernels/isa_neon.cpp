@@ -1,5 +1,5 @@
-#include "kernels.hpp"
-#include "vec_neon.hpp"
+#include "kernels/kernels.hpp"
+#include "kernels/simd/vec_neon.hpp"
 
 namespace regard::kernels {
 

@@ -1,14 +1,14 @@
 // The kernels of one compute type, over one vector type: what an instruction set's file offers.
 #pragma once
 
-#include "backward.hpp"
-#include "decode.hpp"
-#include "forward.hpp"
-#include "roofline.hpp"
-#include "store.hpp"
-#include "summary.hpp"
-#include "tangent.hpp"
-#include "weights.hpp"
+#include "kernels/backward/backward.hpp"
+#include "kernels/decode/decode.hpp"
+#include "kernels/forward/forward.hpp"
+#include "kernels/probes/roofline.hpp"
+#include "kernels/tangent/tangent.hpp"
+#include "kernels/tiles/store_rows.hpp"
+#include "kernels/weights/summary.hpp"
+#include "kernels/weights/weights.hpp"
 
 namespace regard::kernels {
 namespace {

@@ -1,0 +1,40 @@
+// What the queries of a block are multiplied by before the product: their scale and, for cosines,
+// one over their length.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/kernel_api.hpp"
+#include "kernels/simd/base2.hpp"
+#include "kernels/tiles/pack.hpp"
+
+namespace regard::kernels {
+namespace {
+
+/// Where the first elements of rows [row, row + count) of the block lie.
+inline void query_rows(const ScoreUnit& u, std::int64_t row, std::int64_t count,
+                       const char** rows) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    rows[i] = row_address(u.query, u.group, u.first_row + row + i);
+  }
+}
+
+/// What the queries of these rows, elements of type S, are multiplied by.
+template <class V, class S>
+inline typename V::reg query_factors(const ScoreUnit& u, std::int64_t row, std::int64_t count,
+                                     const char* const* rows, std::ptrdiff_t stride) {
+  using T = typename V::scalar;
+  if (u.scale_step == 0 && !u.cosine) return V::set1(static_cast<T>(u.scale[0] * kLog2E));
+  alignas(64) T factor[V::lanes] = {};
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::int64_t head = (u.first_row + row + i) % u.group;
+    double scale = u.scale[head * u.scale_step] * kLog2E;
+    if (u.cosine) scale *= inverse_norm<S>(rows[i], stride, u.head_dim);
+    factor[i] = static_cast<T>(scale);
+  }
+  return V::load(factor);
+}
+
+}  // namespace
+}  // namespace regard::kernels

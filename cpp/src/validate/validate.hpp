@@ -1,0 +1,39 @@
+// Every check the library makes of its arguments, and every message about them.
+#pragma once
+
+#include "regard/attention.hpp"
+#include "validate/geometry.hpp"
+
+namespace regard {
+
+/// Checks the inputs and options and fills in the geometry; reads no array but the lengths.
+/// @throws ValueError, TypeError
+void validate(const Problem& problem, Geometry& geometry);
+
+/// Checks an output against the shape wanted of it and aligns it with the problem's axes.
+/// `trailing` is how many of its axes follow the heads: 2 for out, 1 for the LSE.
+Operand validate_output(const char* argument, const Array& array, const Geometry& geometry,
+                        int trailing);
+
+/// What the backward pass reads and writes, aligned with the problem's axes.
+struct BackwardOperands {
+  Operand out, dout, lse, dlse;
+  Operand query, key, value, bias;  ///< gradients; data is null where not wanted
+  Operand sinks, alibi_slopes;      ///< columns are heads, rows batch elements
+  double* table = nullptr;          ///< gradient of the position bias, (heads or 1, table_size)
+  std::int64_t table_heads = 0, table_size = 0;
+};
+
+/// What forward mode reads and writes.
+struct TangentOperands {
+  Operand query, key, value;  ///< moves; data is null for what stays
+  Operand out, dout, lse, dlse;
+};
+
+TangentOperands validate_tangent(const Tangents& moves, const TangentOutputs& outputs,
+                                 const Geometry& geometry);
+
+BackwardOperands validate_backward(const Saved& saved, const Gradients& gradients,
+                                   const Geometry& geometry);
+
+}  // namespace regard

@@ -1,0 +1,69 @@
+// The parts of validate(), and what their messages show.
+#pragma once
+
+#include <string>
+
+#include "base/message.hpp"
+#include "regard/attention.hpp"
+#include "validate/geometry.hpp"
+
+namespace regard {
+
+inline constexpr const char* kKeyAxes[] = {"heads", "length", "head_dim"};
+inline constexpr const char* kValueAxes[] = {"heads", "length", "value_dim"};
+inline constexpr const char* kScoreAxes[] = {"heads", "queries", "keys"};
+
+inline Shown show_query(const Problem& p) { return {"query", p.query, kKeyAxes}; }
+inline Shown show_key(const Problem& p) { return {"key", p.key, kKeyAxes}; }
+inline Shown show_value(const Problem& p) { return {"value", p.value, kValueAxes}; }
+
+inline std::string versus(std::int64_t a, std::int64_t b) {
+  return " (" + std::to_string(a) + " vs " + std::to_string(b) + ").";
+}
+
+/// Whether a type is one of those that are computed in float32.
+bool computed_in_float32(DType dtype);
+
+/// How kernels are told a type; `compute` for all that have no name there.
+kernels::Storage storage_of(DType dtype);
+
+/// Types of query, key, value and scales: sets those of the computation and the output.
+void check_dtypes(const Problem& p, Geometry& g);
+
+/// Shapes of the scales of int8 keys and values; once the batch axes are known.
+void check_scales(const Problem& p, Geometry& g);
+
+/// The problem with the keys and values of its pages as if they followed each other; remembers in
+/// `g` how they lie.
+Problem without_pages(const Problem& p, Geometry& g);
+
+/// The pages of each batch element; once the lengths are known.
+void check_block_table(const Problem& p, Geometry& g);
+
+/// Packed pieces become the batch: starts are checked, and queries and keys are the most of any.
+void check_pieces(const Problem& p, Geometry& g);
+
+/// key_lengths, query_lengths and query_offset.
+void check_lengths(const Problem& p, Geometry& g);
+
+/// mask, packed mask and block mask.
+void check_masks(const Problem& p, Geometry& g);
+
+/// bias and position bias.
+void check_biases(const Problem& p, Geometry& g);
+
+/// Causal, windows, and options that are numbers: scale, softcap, slopes, sinks, dropout.
+void check_numbers(const Problem& p, Geometry& g);
+
+/// Aligns an array that broadcasts to (batch..., query heads, queries, keys).
+Operand broadcast_scores(const char* argument, const Array& array, const Problem& p,
+                         const Geometry& g);
+
+/// Whether the leading axes `shape` broadcast to (batch..., query heads); `from_end` 0 is the
+/// heads.
+bool leading_axes_fit(std::span<const std::int64_t> shape, const Geometry& g);
+
+/// "(2, 8, 512, 512)": what masks and biases broadcast to.
+std::string score_shape(const Geometry& g);
+
+}  // namespace regard
