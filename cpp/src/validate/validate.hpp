@@ -1,18 +1,21 @@
 // Every check the library makes of its arguments, and every message about them.
 #pragma once
 
+#include <memory>
+#include <span>
+
 #include "regard/attention.hpp"
-#include "validate/geometry.hpp"
+#include "validate/checked_problem.hpp"
 
 namespace regard {
 
-/// Checks the inputs and options and fills in the geometry; reads no array but the lengths.
+/// Checks the inputs and options; reads no array but the lengths and other small ones.
 /// @throws ValueError, TypeError
-void validate(const Problem& problem, Geometry& geometry);
+std::unique_ptr<const CheckedProblem> validate(const Problem& problem);
 
 /// Checks an output against the shape wanted of it and aligns it with the problem's axes.
 /// `trailing` is how many of its axes follow the heads: 2 for out, 1 for the LSE.
-Operand validate_output(const char* argument, const Array& array, const Geometry& geometry,
+Operand validate_output(const char* argument, const Array& array, const CheckedProblem& checked,
                         int trailing);
 
 /// What the backward pass reads and writes, aligned with the problem's axes.
@@ -31,9 +34,13 @@ struct TangentOperands {
 };
 
 TangentOperands validate_tangent(const Tangents& moves, const TangentOutputs& outputs,
-                                 const Geometry& geometry);
+                                 const CheckedProblem& checked);
 
 BackwardOperands validate_backward(const Saved& saved, const Gradients& gradients,
-                                   const Geometry& geometry);
+                                   const CheckedProblem& checked);
+
+/// Numbers of queries, and of keys [first_key, last_key).
+void validate_rows(std::span<const std::int64_t> rows, std::int64_t first_key,
+                   std::int64_t last_key, const CheckedProblem& checked);
 
 }  // namespace regard

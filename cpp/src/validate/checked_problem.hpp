@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <type_traits>
 #include <vector>
 
 #include "kernels/kernel_api.hpp"
@@ -40,7 +41,8 @@ struct HeadNumbers {
   T most() const { return differ() ? *std::max_element(each.begin(), each.end()) : one; }
 };
 
-struct Geometry {
+/// Made by validate and not changed after. Holds pointers into the caller's arrays.
+struct CheckedProblem {
   DType dtype;      ///< of the computation and the LSE
   DType out_dtype;  ///< of the query and the output
   int batch_rank = 0;
@@ -78,23 +80,6 @@ struct Geometry {
   bool query_is_vector = false;  ///< a 1-D query: the output has no length axis
   bool heads_axis = false;       ///< false when every input is 2-D or less: no heads axis
 
-  /// Filled in by plan.
-  const kernels::KernelTable* table = nullptr;
-  const kernels::Kernels* kernel = nullptr;
-  const kernels::DotKernels* dots = nullptr;  ///< in place of the kernel's forward
-  std::int64_t unit_heads = 1;                ///< query heads whose rows are interleaved in a unit
-  std::int64_t key_tile = 0;
-  std::int64_t segment = 0;  ///< rows that blocks are cut from; with a block mask, of its tiles
-  std::int64_t segment_blocks = 0;  ///< blocks a segment
-  std::int64_t units = 0;
-  std::vector<std::int64_t> elements;    ///< in the order of work, if they differ in size
-  std::vector<std::int64_t> first_unit;  ///< of each of `elements`, and the number of all units
-  std::size_t scratch_bytes = 0;
-  bool decoding = false;                 ///< elements with few rows are decoded
-  bool split = false;                    ///< their groups of keys are units of their own
-  std::vector<std::int64_t> first_part;  ///< of each of `elements`: its states, if they are split
-  std::int64_t parts = 0;                ///< states of all groups
-
   /// Keys and queries that a batch element has room for.
   std::int64_t key_room(std::int64_t element) const {
     return key_starts.empty() ? keys : length_of(key_starts, element);
@@ -114,11 +99,37 @@ struct Geometry {
     if (!query_offsets.empty()) return query_offsets[static_cast<std::size_t>(element)];
     return upper_left ? 0 : keys_of(element) - queries_of(element);
   }
-  std::int64_t rows_of(std::int64_t element) const { return unit_heads * queries_of(element); }
-  bool decodes(std::int64_t element) const {
-    return decoding && rows_of(element) > 0 && rows_of(element) <= kernels::kDecodeRows;
+
+  /// Sum of strides over the batch axes of element number `element`, counted in C order.
+  std::int64_t batch_offset(std::int64_t element,
+                            const std::array<std::int64_t, kMaxRank>& strides) const {
+    return batch_offset(
+        element, [&](int i) { return strides[static_cast<std::size_t>(batch_rank - 1 - i)]; });
   }
-  std::int64_t head_sets() const { return unit_heads == 0 ? 0 : query_heads / unit_heads; }
+  /// The same; stride_of(i) is that of the axis i places before the last batch axis.
+  template <class StrideOf>
+    requires std::is_invocable_v<StrideOf, int>
+  std::int64_t batch_offset(std::int64_t element, const StrideOf& stride_of) const {
+    std::int64_t offset = 0;
+    for (int i = 0; i < batch_rank; ++i) {
+      const std::int64_t extent = batch_shape[static_cast<std::size_t>(batch_rank - 1 - i)];
+      offset += element % extent * stride_of(i);
+      element /= extent;
+    }
+    return offset;
+  }
+  /// Numbers a head in the table of the position bias; 0 without one.
+  std::int64_t position_bias_places() const {
+    const auto& [table, reach, height, width] = position_bias;
+    if (table == nullptr) return 0;
+    return width > 0 ? (2 * height - 1) * (2 * width - 1) : 2 * reach + 1;
+  }
+  /// The block mask of the heads from `head` on.
+  kernels::BlockMask blocks_of(std::int64_t element, std::int64_t head) const {
+    kernels::BlockMask tiles = blocks.tiles;
+    tiles.row_begin += batch_offset(element, blocks.batch_strides) + head * blocks.head_stride;
+    return tiles;
+  }
 
  private:
   static std::int64_t length_of(const std::vector<std::int64_t>& starts, std::int64_t element) {
