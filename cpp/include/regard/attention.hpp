@@ -68,8 +68,7 @@ struct Problem {
   std::optional<std::int64_t> threads;  ///< default: what OpenMP would use
 };
 
-struct CheckedProblem;  // these two are private to the library
-struct ForwardPlan;
+struct PlannedCall;  // private to the library
 
 /// A checked problem and the way it will be run. Holds pointers into the problem's arrays.
 class Plan {
@@ -135,8 +134,7 @@ class Plan {
   std::string options() const;   ///< what is done to scores and weights, in order, e.g. "softcap"
 
  private:
-  std::unique_ptr<const CheckedProblem> problem_;
-  std::unique_ptr<const ForwardPlan> forward_;
+  std::unique_ptr<const PlannedCall> call_;
 };
 
 /// Plan(problem).run(out, lse).

@@ -120,25 +120,25 @@ Explanation explain_tangent(const CheckedProblem& problem) {
 
 Explanation Plan::explain(Pass pass, std::int64_t top_k) const {
   switch (pass) {
-    case Pass::weights: return explain_weights(*problem_);
-    case Pass::summary: return explain_summary(*problem_, top_k);
-    case Pass::backward: return explain_backward(*problem_);
-    case Pass::tangent: return explain_tangent(*problem_);
-    default: return explain_forward(*forward_);
+    case Pass::weights: return explain_weights(call_->problem);
+    case Pass::summary: return explain_summary(call_->problem, top_k);
+    case Pass::backward: return explain_backward(call_->problem);
+    case Pass::tangent: return explain_tangent(call_->problem);
+    default: return explain_forward(call_->forward);
   }
 }
 
-DType Plan::query_dtype() const { return problem_->out_dtype; }
-DType Plan::key_dtype() const { return kept_as(problem_->key, *problem_); }
-DType Plan::value_dtype() const { return kept_as(problem_->value, *problem_); }
-std::int64_t Plan::batch() const { return problem_->batch; }
-std::int64_t Plan::query_heads() const { return problem_->query_heads; }
-std::int64_t Plan::kv_heads() const { return problem_->kv_heads; }
-std::int64_t Plan::queries() const { return problem_->queries; }
-std::int64_t Plan::keys() const { return problem_->keys; }
-std::int64_t Plan::head_dim() const { return problem_->head_dim; }
-std::int64_t Plan::value_dim() const { return problem_->value_dim; }
-double Plan::scale() const { return problem_->scale.of(0); }
+DType Plan::query_dtype() const { return call_->problem.out_dtype; }
+DType Plan::key_dtype() const { return kept_as(call_->problem.key, call_->problem); }
+DType Plan::value_dtype() const { return kept_as(call_->problem.value, call_->problem); }
+std::int64_t Plan::batch() const { return call_->problem.batch; }
+std::int64_t Plan::query_heads() const { return call_->problem.query_heads; }
+std::int64_t Plan::kv_heads() const { return call_->problem.kv_heads; }
+std::int64_t Plan::queries() const { return call_->problem.queries; }
+std::int64_t Plan::keys() const { return call_->problem.keys; }
+std::int64_t Plan::head_dim() const { return call_->problem.head_dim; }
+std::int64_t Plan::value_dim() const { return call_->problem.value_dim; }
+double Plan::scale() const { return call_->problem.scale.of(0); }
 
 namespace {
 
@@ -166,7 +166,7 @@ std::int64_t keys_in_tiles(const CheckedProblem& problem, std::int64_t element, 
 }  // namespace
 
 double Plan::visible_share() const {
-  const CheckedProblem& problem = *problem_;
+  const CheckedProblem& problem = call_->problem;
   const bool blocks = problem.mask_kind == kernels::MaskKind::blocks;
   const bool heads_differ =
       problem.left.differ() || problem.right.differ() || problem.blocks.head_stride != 0;
@@ -193,7 +193,7 @@ double Plan::visible_share() const {
 }
 
 std::string Plan::options() const {
-  const CheckedProblem& problem = *problem_;
+  const CheckedProblem& problem = call_->problem;
   std::string list;
   const auto add = [&](bool on, const char* what) {
     if (on) list += (list.empty() ? "" : ", ") + std::string(what);

@@ -142,7 +142,7 @@ void add_parts(const BackwardPlan& plan, const BackwardOperands& b, const Parts&
 }  // namespace
 
 void Plan::backward(const Saved& saved, const Gradients& gradients) const {
-  const CheckedProblem& problem = *problem_;
+  const CheckedProblem& problem = call_->problem;
   const BackwardOperands b = validate_backward(saved, gradients, problem);
   if (!gradients.accumulate) {
     for (const auto* array :

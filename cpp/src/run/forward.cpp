@@ -1,6 +1,7 @@
 #include <atomic>
 #include <limits>
 #include <memory>
+#include <utility>
 
 #include "base/threads.hpp"
 #include "plan/decode_plan.hpp"
@@ -112,27 +113,30 @@ void run(const ForwardPlan& plan, const Outputs& outputs) {
 
 }  // namespace
 
-Plan::Plan(const Problem& problem)
-    : problem_(validate(problem)),
-      forward_(std::make_unique<const ForwardPlan>(plan_forward(*problem_))) {}
+Plan::Plan(const Problem& problem) {
+  auto call = std::make_unique_for_overwrite<PlannedCall>();
+  validate(problem, call->problem);
+  call->forward = plan_forward(call->problem);
+  call_ = std::move(call);
+}
 Plan::Plan(Plan&&) noexcept = default;
 Plan& Plan::operator=(Plan&&) noexcept = default;
 Plan::~Plan() = default;
 
 std::span<const std::int64_t> Plan::out_shape() const {
-  return {problem_->out_shape.data(), static_cast<std::size_t>(problem_->out_rank)};
+  return {call_->problem.out_shape.data(), static_cast<std::size_t>(call_->problem.out_rank)};
 }
 std::span<const std::int64_t> Plan::lse_shape() const {
-  return out_shape().first(static_cast<std::size_t>(problem_->out_rank - 1));
+  return out_shape().first(static_cast<std::size_t>(call_->problem.out_rank - 1));
 }
-DType Plan::dtype() const { return problem_->out_dtype; }
-DType Plan::compute_dtype() const { return problem_->dtype; }
+DType Plan::dtype() const { return call_->problem.out_dtype; }
+DType Plan::compute_dtype() const { return call_->problem.dtype; }
 
 void Plan::run(const Array& out, const Array* lse) const {
   Outputs outputs;
-  outputs.out = validate_output("out", out, *problem_, 2);
-  if (lse != nullptr) outputs.lse = validate_output("lse", *lse, *problem_, 1);
-  regard::run(*forward_, outputs);
+  outputs.out = validate_output("out", out, call_->problem, 2);
+  if (lse != nullptr) outputs.lse = validate_output("lse", *lse, call_->problem, 1);
+  regard::run(call_->forward, outputs);
 }
 
 void attention(const Problem& problem, const Array& out, const Array* lse) {

@@ -30,7 +30,7 @@ void clear_padding(const CheckedProblem& problem, const Summary& s, std::int64_t
 }  // namespace
 
 void Plan::summary(const Summary& s) const {
-  const CheckedProblem& problem = *problem_;
+  const CheckedProblem& problem = call_->problem;
   const SummaryPlan plan = plan_summary(problem, s.top_k);
   const Tiling& tiling = plan.tiling;
   const auto item = static_cast<std::int64_t>(size(problem.dtype));

@@ -64,7 +64,7 @@ void clear_padding(const CheckedProblem& problem, const TangentOperands& t) {
 }  // namespace
 
 void Plan::tangent(const Tangents& moves, const TangentOutputs& outputs) const {
-  const CheckedProblem& problem = *problem_;
+  const CheckedProblem& problem = call_->problem;
   const TangentOperands t = validate_tangent(moves, outputs, problem);
   const TangentPlan plan = plan_tangent(problem);
   ThreadScratch scratch(plan.scratch_bytes, plan.threads);

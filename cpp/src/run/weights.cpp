@@ -33,7 +33,7 @@ void clear_rows(const kernels::Rows& rows, std::int64_t count, std::int64_t keys
 
 void Plan::weights(std::span<const std::int64_t> rows, std::int64_t first_key,
                    std::int64_t last_key, const Array& out) const {
-  const CheckedProblem& problem = *problem_;
+  const CheckedProblem& problem = call_->problem;
   validate_rows(rows, first_key, last_key, problem);
   const WeightsPlan plan = plan_weights(problem, rows);
   const auto run_count = static_cast<std::int64_t>(plan.runs.size());

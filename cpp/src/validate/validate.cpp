@@ -1,7 +1,6 @@
 #include "validate/validate.hpp"
 
 #include <algorithm>
-#include <memory>
 #include <optional>
 #include <string>
 
@@ -117,7 +116,9 @@ void set_out_shape(const Problem& p, CheckedProblem& checked) {
   checked.out_rank = rank;
 }
 
-void fill_in(const Problem& given, CheckedProblem& checked) {
+}  // namespace
+
+void validate(const Problem& given, CheckedProblem& checked) {
   check_dtypes(given, checked);
   std::optional<Problem> unpaged;
   if (given.block_table) unpaged = without_pages(given, checked);
@@ -143,14 +144,6 @@ void fill_in(const Problem& given, CheckedProblem& checked) {
   check_masks(p, checked);
   check_biases(p, checked);  // after the positions, which a grid depends on
   check_threads(p, checked);
-}
-
-}  // namespace
-
-std::unique_ptr<const CheckedProblem> validate(const Problem& problem) {
-  auto checked = std::make_unique_for_overwrite<CheckedProblem>();
-  fill_in(problem, *checked);
-  return checked;
 }
 
 }  // namespace regard

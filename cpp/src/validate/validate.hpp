@@ -1,7 +1,6 @@
 // Every check the library makes of its arguments, and every message about them.
 #pragma once
 
-#include <memory>
 #include <span>
 
 #include "regard/attention.hpp"
@@ -9,9 +8,10 @@
 
 namespace regard {
 
-/// Checks the inputs and options; reads no array but the lengths and other small ones.
+/// Checks the inputs and options and fills in `checked`, which nothing changes after; reads no
+/// array but the lengths and other small ones.
 /// @throws ValueError, TypeError
-std::unique_ptr<const CheckedProblem> validate(const Problem& problem);
+void validate(const Problem& problem, CheckedProblem& checked);
 
 /// Checks an output against the shape wanted of it and aligns it with the problem's axes.
 /// `trailing` is how many of its axes follow the heads: 2 for out, 1 for the LSE.
