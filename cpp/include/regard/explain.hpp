@@ -24,7 +24,7 @@ struct Explanation {
   std::string_view isa;   ///< whose kernels run
   std::string algorithm;  ///< the pass; of the forward pass "forward", "decode" for few query rows
                           ///< a kv head, or "forward+decode" for elements that differ
-  DType product_dtype;        ///< of the factors of the products of tiles
+  DType product_dtype;    ///< of the factors of the products of tiles
   std::int64_t query_block;   ///< most query rows in a unit of work
   std::int64_t key_tile;      ///< keys a tile
   std::int64_t heads_a_unit;  ///< query heads that share a unit of work
