@@ -50,8 +50,9 @@ struct Problem {
   std::optional<Array> query_lengths;  ///< later queries give 0
   std::optional<Array> query_offset;   ///< query i is at i + offset; default by causal and lengths
 
-  std::optional<PerHead<double>> scale;    ///< default 1 / sqrt(head_dim), 1 for cosines
-  bool cosine = false;                     ///< queries and keys are brought to length 1
+  std::optional<PerHead<double>> scale;  ///< default 1 / sqrt(head_dim), 1 for cosines
+  std::optional<Array> query_scale;  ///< float64; times scale; broadcasts to (..., heads, queries)
+  bool cosine = false;               ///< queries and keys are brought to length 1
   std::optional<PerHead<double>> softcap;  ///< c tanh(score / c); 0 is off
   std::optional<Array> alibi_slopes;       ///< float64; broadcasts to (..., heads)
   std::optional<PositionBias> position_bias;

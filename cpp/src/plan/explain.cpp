@@ -199,6 +199,7 @@ std::string Plan::options() const {
     if (on) list += (list.empty() ? "" : ", ") + std::string(what);
   };
   add(problem.cosine, "cosine");
+  add(problem.query_scale.data != nullptr, "query scale");
   add(!problem.softcap.empty(), "softcap");
   add(!problem.alibi.empty(), "alibi");
   add(problem.position_bias.table != nullptr,

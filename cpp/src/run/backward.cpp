@@ -73,6 +73,7 @@ BackwardUnit backward_unit(const Tiling& tiling, const BackwardOperands& b, cons
   unit.dquery = head_rows(b.query, problem, element, head, problem.query_starts);
   unit.dkey = head_rows(b.key, problem, element, kv_head, problem.key_starts);
   unit.dvalue = head_rows(b.value, problem, element, kv_head, problem.key_starts);
+  unit.dquery_scale = head_rows(b.query_scale, problem, element, head, problem.query_starts);
   unit.dbias = head_rows(b.bias, problem, element, head, {});
   unit.value_dim = problem.value_dim;
   unit.out_storage = problem.query.storage;
@@ -147,7 +148,7 @@ void Plan::backward(const Saved& saved, const Gradients& gradients) const {
   if (!gradients.accumulate) {
     for (const auto* array :
          {&gradients.query, &gradients.key, &gradients.value, &gradients.bias, &gradients.sinks,
-          &gradients.alibi_slopes, &gradients.position_bias}) {
+          &gradients.alibi_slopes, &gradients.position_bias, &gradients.query_scale}) {
       if (*array) clear(**array);
     }
   }

@@ -50,6 +50,7 @@ struct CheckedProblem {
   std::int64_t batch = 1, query_heads = 0, kv_heads = 0, group = 0;
   std::int64_t queries = 0, keys = 0, head_dim = 0, value_dim = 0;  ///< of packed pieces, the most
   Operand query, key, value, mask, bias;
+  Operand query_scale;                   ///< float64, a column
   std::vector<std::int64_t> bias_shape;  ///< as the caller gave it
   Operand key_scales, value_scales;      ///< of int8
   kernels::MaskKind mask_kind = kernels::MaskKind::none;

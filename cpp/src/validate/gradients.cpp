@@ -67,6 +67,23 @@ Operand like_input(const char* argument, const std::optional<Array>& array,
   return operand;
 }
 
+/// (batch elements, heads, queries), or (heads, queries) of packed pieces, in C order.
+Operand dense_rows(const Array& array, const CheckedProblem& checked) {
+  Operand operand;
+  operand.data = static_cast<char*>(array.data);
+  operand.row_stride = stride(array, 0);
+  operand.head_stride = stride(array, 1);
+  operand.batch_strides.fill(0);
+  if (array.rank < 3) return operand;
+  std::int64_t step = stride(array, 2);
+  for (int i = checked.batch_rank; i-- > 0;) {
+    const auto axis = static_cast<std::size_t>(i);
+    operand.batch_strides[axis] = step;
+    step *= checked.batch_shape[axis];
+  }
+  return operand;
+}
+
 std::int64_t packed_length(const std::vector<std::int64_t>& starts, std::int64_t length) {
   return starts.empty() ? length : starts.back();
 }
@@ -107,6 +124,14 @@ BackwardOperands validate_backward(const Saved& saved, const Gradients& wanted,
     check("bias", *wanted.bias, checked.dtype, checked.bias_shape);
     check_writable("bias", *wanted.bias);
     b.bias = align(*wanted.bias, checked, 2);
+  }
+  if (wanted.query_scale) {
+    if (checked.query_scale.data == nullptr) refuse_ungiven("query_scale");
+    Shape shape = {checked.batch, checked.query_heads, checked.queries};
+    if (!checked.query_starts.empty()) shape = {checked.query_heads, queries};
+    check("query_scale", *wanted.query_scale, DType::float64, shape);
+    check_writable("query_scale", *wanted.query_scale);
+    b.query_scale = dense_rows(*wanted.query_scale, checked);
   }
   if (wanted.sinks) {
     if (checked.sinks.empty()) refuse_ungiven("sinks");

@@ -80,6 +80,32 @@ void check_scale(const Problem& p, CheckedProblem& checked) {
   }
 }
 
+void check_query_scale(const Problem& p, CheckedProblem& checked) {
+  if (!p.query_scale) return;
+  const Array& scale = *p.query_scale;
+  constexpr const char* axes[] = {"heads", "queries"};
+  const Shown shown = {"query_scale", scale, axes};
+  if (scale.dtype != DType::float64) {
+    throw TypeError(message(std::string("query_scale has dtype ") + name(scale.dtype) + ".",
+                            {shown}, "Use float64."));
+  }
+  const bool packed = !checked.query_starts.empty();
+  const std::int64_t queries = packed ? checked.query_starts.back() : checked.queries;
+  const auto leading = scale.dims().first(static_cast<std::size_t>(std::max(scale.rank - 1, 0)));
+  const bool fits = (axis(scale, 0) == 1 || axis(scale, 0) == queries) &&
+                    leading_axes_fit(leading, checked) && (!packed || scale.rank <= 2);
+  if (!fits) {
+    throw ValueError(message("query_scale does not broadcast to the batch axes, " +
+                                 std::to_string(checked.query_heads) + " heads and " +
+                                 std::to_string(queries) + " queries.",
+                             {shown, show_query(p)},
+                             "Give one factor a query: (queries,), (heads, queries) or (batch, "
+                             "heads, queries); axes of 1 broadcast."));
+  }
+  checked.query_scale = align(scale, checked, 1);
+  if (packed) checked.query_scale.batch_strides.fill(0);
+}
+
 void check_softcap(const Problem& p, CheckedProblem& checked) {
   if (!p.softcap) return;
   for (const double cap : p.softcap->values()) {
@@ -155,6 +181,7 @@ void check_dropout(const Problem& p, CheckedProblem& checked) {
 void check_numbers(const Problem& p, CheckedProblem& checked) {
   check_positions(p, checked);
   check_scale(p, checked);
+  check_query_scale(p, checked);
   check_softcap(p, checked);
   check_sinks(p, checked);
   check_alibi(p, checked);

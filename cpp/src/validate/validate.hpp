@@ -22,8 +22,9 @@ Operand validate_output(const char* argument, const Array& array, const CheckedP
 struct BackwardOperands {
   Operand out, dout, lse, dlse;
   Operand query, key, value, bias;  ///< gradients; data is null where not wanted
-  Operand sinks, alibi_slopes;      ///< columns are heads, rows batch elements
-  double* table = nullptr;          ///< gradient of the position bias, (heads or 1, table_size)
+  Operand query_scale;
+  Operand sinks, alibi_slopes;  ///< columns are heads, rows batch elements
+  double* table = nullptr;      ///< gradient of the position bias, (heads or 1, table_size)
   std::int64_t table_heads = 0, table_size = 0;
 };
 

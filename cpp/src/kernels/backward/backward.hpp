@@ -23,6 +23,7 @@
 #include "kernels/blocks/output.hpp"
 #include "kernels/blocks/query_block.hpp"
 #include "kernels/kernel_api.hpp"
+#include "kernels/scores/scale.hpp"
 #include "kernels/simd/base2.hpp"
 #include "kernels/softmax/dropout.hpp"
 
@@ -52,7 +53,8 @@ class BackwardBlock {
     columns = round_up(u.scores.head_dim, V::lanes);
     value_columns = round_up(u.value_dim, V::lanes);
     added = OptionGradients<V>::any_wanted(u);
-    onwards = u.dquery.data || u.dkey.data;
+    rows_wanted = OptionGradients<V>::any_wants_rows(u);
+    onwards = u.dquery.data || u.dkey.data || rows_wanted;
     if (onwards) block.keep_slopes(memory_.slopes);
     value_in_place = readable_in_place<T>(u.value);
     read_rows();
@@ -122,7 +124,8 @@ class BackwardBlock {
   Tile tile;
   std::int64_t columns, value_columns;
   bool added;    ///< gradients of something that is added to scores are wanted
-  bool onwards;  ///< those of Q or K are
+  bool onwards;  ///< those of Q or K are, or of a factor of Q
+  bool rows_wanted;
   bool value_in_place;
   bool finite[QueryBlock<V>::most_panels];  ///< rows of Q and dO of a panel, and their D and lse
   T factor[V::query_block];                 ///< what Q was multiplied by, but log2(e)
@@ -166,7 +169,7 @@ class BackwardBlock {
     const std::int64_t row = s.first_row + r, head = s.group == 1 ? 0 : row % s.group;
     T* Q = memory_.Q + r * columns;
     widen(s.query_storage, s.query, row, s.head_dim, Q, columns);
-    double scale = s.scale[head * s.scale_step];
+    double scale = row_scale<V>(s, row);
     if (s.cosine) scale *= inverse_norm<T>(reinterpret_cast<char*>(Q), sizeof(T), s.head_dim);
     factor[r] = static_cast<T>(scale);
     for (std::int64_t c = 0; c < columns; ++c) Q[c] *= factor[r];
@@ -276,7 +279,7 @@ class BackwardBlock {
       add_to_keys<V>(dS, edge, memory_.Q + panel.row * columns, columns, columns,
                      memory_.dK + first * columns, columns);
     }
-    if (u.dquery.data) {
+    if (u.dquery.data || rows_wanted) {
       add_to_rows<V>(dS, edge, tile.K + first * tile.ldk, tile.ldk, columns,
                      memory_.dQ + panel.row * columns, columns);
     }
@@ -309,8 +312,12 @@ class BackwardBlock {
   }
 
   void write_rows() {
-    if (!u.dquery.data) return;
     const ScoreUnit& s = u.scores;
+    for (std::int64_t r = 0; r < s.row_count && rows_wanted; ++r) {
+      const double by_factor = derivative_by_factor(r);
+      for_each_option([&](auto& gradient) { gradient.add_row(s.first_row + r, by_factor); });
+    }
+    if (!u.dquery.data) return;
     for (std::int64_t r = 0; r < s.row_count; ++r) {
       T* dQ = memory_.dQ + r * columns;
       if (s.cosine) remove_component(dQ, memory_.Q + r * columns);
@@ -318,6 +325,24 @@ class BackwardBlock {
       add_row(dQ, sees ? factor[r] : T(0), s.head_dim,
               row_address(u.dquery, s.group, s.first_row + r), u.dquery.column_stride);
     }
+  }
+
+  /// scale q . dQ with the query as it was given, of length 1 for cosines: packed ones may have
+  /// been multiplied by 0.
+  double derivative_by_factor(std::int64_t r) {
+    const ScoreUnit& s = u.scores;
+    const std::int64_t row = s.first_row + r, head = s.group == 1 ? 0 : row % s.group;
+    const T* dQ = memory_.dQ + r * columns;
+    if (is_zero(dQ)) return 0;    // nobody looks, and the query may hold anything
+    T* query = memory_.key_copy;  // not in use any more
+    widen(s.query_storage, s.query, row, s.head_dim, query, columns);
+    double scale = s.scale[head * s.scale_step];
+    if (s.cosine) scale *= inverse_norm<T>(reinterpret_cast<char*>(query), sizeof(T), s.head_dim);
+    double dot = 0;
+    for (std::int64_t c = 0; c < s.head_dim; ++c) {
+      dot += static_cast<double>(query[c]) * static_cast<double>(dQ[c]);
+    }
+    return scale * dot;
   }
 
   /// x -= (x . unit) unit, the unit vector being that of `along`: lengths do not change a cosine.

@@ -47,7 +47,7 @@ class DecodeScores {
         widen_row<V, E>(row_address(u.query, u.group, row), u.query.column_stride, u.head_dim,
                         V::set1(1), q, ldq);
       });
-      double scale = u.scale[row % u.group * u.scale_step] * kLog2E;
+      double scale = row_scale<V>(u, row) * kLog2E;
       if (u.cosine) {
         scale *= inverse_norm<T>(reinterpret_cast<const char*>(q), sizeof(T), u.head_dim);
       }

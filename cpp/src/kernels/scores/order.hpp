@@ -11,6 +11,7 @@
 #include "kernels/scores/bias.hpp"
 #include "kernels/scores/key_norms.hpp"
 #include "kernels/scores/position_bias.hpp"
+#include "kernels/scores/query_scale.hpp"
 #include "kernels/scores/score_option.hpp"
 #include "kernels/scores/softcap.hpp"
 #include "kernels/simd/base2.hpp"
@@ -46,9 +47,10 @@ struct OptionChain<V, First, Rest...> {
   }
 };
 
-/// The list. Scales and the lengths of the queries are part of Q' (scale.hpp).
+/// The list. What belongs to a query alone is part of Q' (scale.hpp).
 template <class V>
-using OptionsInOrder = OptionChain<V, KeyNorms, Softcap, Alibi, RelativeBias, GridBias, ArrayBias>;
+using OptionsInOrder =
+    OptionChain<V, QueryScale, KeyNorms, Softcap, Alibi, RelativeBias, GridBias, ArrayBias>;
 
 /// Slopes of all options, by value, so that a loop over scores keeps them in registers.
 template <class V>
@@ -84,8 +86,8 @@ class ScoreOptions {
  public:
   explicit ScoreOptions(const ScoreUnit& unit) : u(unit), mask(unit) {
     const std::int64_t rows = (u.row_count + V::lanes - 1) / V::lanes * V::lanes;
-    for_each_on([&](auto& option) {
-      any = true;
+    for_each_on([&]<class O>(O& option) {
+      any |= O::changes_scores;
       option.set_rows(u, rows);
     });
   }
@@ -154,7 +156,9 @@ class ScoreOptions {
             const TileEdge<V>* edge, bool mixed) {
     reg largest = V::set1(minus_infinity<V>());
     for_each_step(St, ld, r, from, to, [&](const ScoreStep<T>& step) {
-      for_each_on([&](auto& option) { option.apply(u, step); });
+      for_each_on([&]<class O>(O& option) {
+        if constexpr (O::changes_scores) option.apply(u, step);
+      });
       largest = V::max(largest, hide(step, edge, mixed, minus_infinity<V>()));
     });
     return largest;
@@ -221,7 +225,16 @@ struct RowOptions {
   using T = typename V::scalar;
 
   static void apply(const ScoreUnit& u, const ScoreRow<T>& row) {
-    for_each_on(u, [&]<class O>() { O::apply_row(u, row); });
+    for_each_on(u, [&]<class O>() {
+      if constexpr (O::changes_scores) O::apply_row(u, row);
+    });
+  }
+
+  /// What options multiply a row of the kv head by.
+  static double query_factor(const ScoreUnit& u, std::int64_t row) {
+    double factor = 1;
+    for_each_on(u, [&]<class O>() { factor *= O::query_factor(u, row); });
+    return factor;
   }
 
   /// factor[j - begin] times what options multiply the scores of a key by; `copy` has room for it.
@@ -261,6 +274,7 @@ struct GradientChain {
   GradientChain(const BackwardUnit&, ScratchMemory&) {}
   static void count(ScratchMemory&, const BackwardSizes&) {}
   static bool any_wanted(const BackwardUnit&) { return false; }
+  static bool any_wants_rows(const BackwardUnit&) { return false; }
   template <class Body>
   void for_each_wanted(const BackwardUnit&, const Body&) {}
 };
@@ -278,6 +292,9 @@ struct GradientChain<V, First, Rest...> {
   }
   static bool any_wanted(const BackwardUnit& unit) {
     return Gradient::is_wanted(unit) || GradientChain<V, Rest...>::any_wanted(unit);
+  }
+  static bool any_wants_rows(const BackwardUnit& unit) {
+    return Gradient::wants_rows(unit) || GradientChain<V, Rest...>::any_wants_rows(unit);
   }
   template <class Body>
   void for_each_wanted(const BackwardUnit& unit, const Body& body) {

@@ -1,10 +1,13 @@
 // What an option of the scores is: one file, one struct here for each place where it is felt.
 //
-//   rows in the lanes   set_rows, set_keys, set_tile, then apply: forward, weights, summary,
+//   query_factor        what is a factor of a query joins its scale (scale.hpp): no score is
+//   touched rows in the lanes   set_rows, set_keys, set_tile, then apply: forward, weights,
+//   summary,
 //                       gradients and tangents, all of which score a block of rows against a tile
 //   keys in the lanes   apply_row: decode, which scores a row against a chunk of keys
 //   the way back        slope: what dS is multiplied by on its way to Q and K;
-//                       Gradient: what dS adds to the option's own gradient
+//                       Gradient: what dS adds to the option's own gradient, score by score (add)
+//                       or summed over the keys of a row (add_row)
 //
 // What the two layouts compute is one function of registers where the arithmetic is the same.
 // order.hpp lists the options; what an option does not need it takes from ScoreOption.
@@ -64,6 +67,8 @@ struct NoGradient {
   NoGradient(const BackwardUnit&, ScratchMemory&) {}
   static void count(ScratchMemory&, const BackwardSizes&) {}
   static bool is_wanted(const BackwardUnit&) { return false; }
+  /// Whether `add_row` is wanted.
+  static bool wants_rows(const BackwardUnit&) { return false; }
   /// Whether `add` writes to what units share, and so has to be in turn.
   bool needs_turn() const { return false; }
   void start_tile() {}
@@ -71,6 +76,9 @@ struct NoGradient {
   void add(const Panel<T>&, const Keys<T>&, std::int64_t /*tile*/, const T* /*dSt*/) {}
   /// In turn, once a tile is done for all panels.
   void finish_tile(std::int64_t /*begin*/, std::int64_t /*end*/) {}
+  /// The derivative by what the scores of a row of the kv head are multiplied by, besides their
+  /// scale, before any option changes them.
+  void add_row(std::int64_t /*row*/, double /*by_factor*/) {}
   /// In turn, once the unit is done.
   void finish() {}
 };
@@ -79,10 +87,13 @@ template <class V>
 struct ScoreOption {
   using T = typename V::scalar;
   using Gradient = NoGradient<V>;
-  static constexpr bool has_slope = false;     ///< then `slope`
-  static constexpr bool keeps_slopes = false;  ///< has one by score: then `keep_slopes`
-  static constexpr bool hides_keys = false;    ///< then `mark_hidden` and `hides`
+  static constexpr bool changes_scores = true;  ///< then `apply` and `apply_row`
+  static constexpr bool has_slope = false;      ///< then `slope`
+  static constexpr bool keeps_slopes = false;   ///< has one by score: then `keep_slopes`
+  static constexpr bool hides_keys = false;     ///< then `mark_hidden` and `hides`
 
+  /// What a row of the kv head is multiplied by, besides the scale.
+  static double query_factor(const ScoreUnit&, std::int64_t /*row*/) { return 1; }
   /// Once a block: whatever depends on its rows, and those that only fill up a vector.
   void set_rows(const ScoreUnit&, std::int64_t /*lanes*/) {}
   /// Once a tile of keys, of elements of type Key.

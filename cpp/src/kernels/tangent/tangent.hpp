@@ -18,6 +18,7 @@
 #include "kernels/blocks/output.hpp"
 #include "kernels/blocks/query_block.hpp"
 #include "kernels/kernel_api.hpp"
+#include "kernels/scores/scale.hpp"
 #include "kernels/simd/base2.hpp"
 #include "kernels/softmax/dropout.hpp"
 #include "kernels/softmax/online_softmax.hpp"
@@ -119,7 +120,7 @@ class TangentBlock {
         T* to = memory_.row + i * key_columns;
         widen_row<V, T>(row_address(u.dquery, s.group, row), u.dquery.column_stride, s.head_dim,
                         V::set1(1), to, key_columns);
-        double factor = s.scale[(s.group == 1 ? 0 : row % s.group) * s.scale_step] * kLog2E;
+        double factor = row_scale<V>(s, row) * kLog2E;
         if (s.cosine) {
           T* query = memory_.row + V::lanes * key_columns;
           with_storage<V>(s.query_storage, [&]<class S>() {
