@@ -11,7 +11,7 @@ import pytest
 import regard
 from regard.cli import problems
 from regard.cli.storage import EPS, name_of
-from storage import bits, values
+from storage_types import bits, values
 
 OPTIONS = (
     "causal", "window", "mask", "bias", "position_bias", "key_lengths", "query_lengths",

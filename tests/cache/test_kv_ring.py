@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from test_kv_cache import BATCH, DIM, HEADS, KV_HEADS, VALUE_DIM, attended, queries, rows
 
 import regard
 from cache_model import DTYPES, Tokens, near, query_dtype, widened
 from regard import KVCache, bias
 from regard.positions import Rope
-from test_kv_cache import BATCH, DIM, HEADS, KV_HEADS, VALUE_DIM, attended, queries, rows
 
 WINDOW, SINKS = 6, 2
 TIGHT = SINKS + WINDOW + 1  # the smallest capacity

@@ -18,10 +18,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import minilm_runs as runs
 import regard
+import sentence_similarity as example
+from paths import ROOT
 
 Array = NDArray[Any]
-ROOT = Path(__file__).parents[1]
 
 # Lengths from 2 tokens to more than the 256 that count, so that batches are padded.
 SENTENCES = (
@@ -35,21 +37,6 @@ SENTENCES = (
     "the quick brown fox jumps over the lazy dog " * 12,
     "attention is all you need " * 60,
 )
-
-
-def load(path: str) -> Any:
-    """Import a script that is no part of an installed package."""
-    file = ROOT / path
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-example = load("examples/sentence_similarity.py")
-runs = load("tests/minilm_runs.py")
 
 
 @pytest.fixture(scope="module")

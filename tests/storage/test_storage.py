@@ -10,7 +10,7 @@ import pytest
 import regard
 from layouts import LAYOUTS
 from problems import Problem, assert_close, assert_same_bits, check, make_problem
-from storage import FLOATS, HALVES, bits, eps_of, filled, rounded, stored, values
+from storage_types import FLOATS, HALVES, bits, eps_of, filled, rounded, stored, values
 
 FORWARD_BFLOAT16 = True  # see conftest.py
 

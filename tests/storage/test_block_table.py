@@ -11,7 +11,7 @@ import regard
 from layouts import LAYOUTS
 from pages import into_pages, paged, rubbish
 from problems import Problem, assert_same_bits, check, make_problem
-from storage import FLOATS, stored
+from storage_types import FLOATS, stored
 
 FORWARD_BFLOAT16 = True  # see conftest.py
 

@@ -13,7 +13,7 @@ import pytest
 import regard
 from problems import Problem, assert_same_bits, make_problem
 from regard import _core
-from storage import FLOATS, filled, rounded, values
+from storage_types import FLOATS, filled, rounded, values
 
 ISA = "avx512_bf16"
 BFLOAT16 = FLOATS["bfloat16"]

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from test_paged_cache import consistent, cuts
 
 from cache_model import DTYPES, Tokens, near, query_dtype
 from regard import KVCache, OutOfPages, PagedKVCache
 from regard.positions import Rope
-from test_paged_cache import consistent, cuts
 
 dtypes = st.sampled_from(DTYPES)
 ropes = st.sampled_from([None, Rope(30.0), Rope(30.0, interleaved=True, dim=2)])

@@ -15,7 +15,7 @@ import pytest
 import regard
 from pages import paged
 from problems import assert_same_bits, make_problem
-from storage import FLOATS, rounded, stored
+from storage_types import FLOATS, rounded, stored
 
 FORWARD_BFLOAT16 = True  # see conftest.py
 

@@ -9,7 +9,7 @@ import pytest
 
 import regard
 from problems import Problem, assert_same_bits, check
-from storage import FLOATS, bits, rounded, stored
+from storage_types import FLOATS, bits, rounded, stored
 
 FORWARD_BFLOAT16 = True  # see conftest.py
 

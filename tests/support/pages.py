@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from problems import Problem
-from storage import rounded
+from storage_types import rounded
 
 # Pages that belong to nobody.
 SPARE = 3

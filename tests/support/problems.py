@@ -12,7 +12,7 @@ import regard
 from layouts import LAYOUTS as LAYOUTS
 from regard import reference
 from regard._bfloat16 import is_bfloat16, to_float32
-from storage import EPS, eps_of, name_of, values
+from storage_types import EPS, eps_of, name_of, values
 
 DTYPES = (np.float32, np.float64)
 

@@ -18,7 +18,7 @@ from regard.bench import command, plot
 from regard.bench.cases import CASES, Case
 from regard.bench.report import OWN, Report, Result, Row
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 RESULT = Result(seconds=1e-3, low=1e-3, high=1e-3, samples=7, cores=1.0, error=1e-7)
 
 

@@ -1,6 +1,7 @@
 """One case for each message: its type and first line, the shapes it shows, and nothing written.
 
-Messages about `out` are in test_out.py, those about ISAs in test_isa.py.
+Messages about `out` are in test_out.py, those of newer options in options/test_errors_options.py,
+those about ISAs in package/test_isa.py.
 """
 
 from __future__ import annotations

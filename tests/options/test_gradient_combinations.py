@@ -6,13 +6,13 @@ import hypothesis
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from test_combinations import isas, layouts, poisoned, problems
 
 import regard
 from gradient_problems import check_gradients, gradients, wanted
 from problems import assert_same_bits
 from regard import reference
 from regard.reference._stored import values
-from test_combinations import isas, layouts, poisoned, problems
 
 thorough = hypothesis.settings(max_examples=2 * hypothesis.settings().max_examples)
 

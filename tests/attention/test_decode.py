@@ -10,7 +10,7 @@ import regard
 from layouts import LAYOUTS
 from pages import paged
 from problems import Problem, assert_same_bits, check, make_problem
-from storage import FLOATS, rounded, stored
+from storage_types import FLOATS, rounded, stored
 
 # (query heads of a kv head, queries): up to 8 rows share a pass over the keys.
 ROWS = [

@@ -20,8 +20,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import generate as example
+import smollm2_runs as runs
+from paths import ROOT
+
 Array = NDArray[Any]
-ROOT = Path(__file__).parents[1]
 
 PROMPTS = (
     "Why is the sky blue?",
@@ -38,20 +41,6 @@ TEXTS = (
     'Ünïcödé, 我喜欢吃苹果 🍎🇫🇷 and punctuation: (a), [b]; "c" -- & 100 %!',
     "<|im_end|>\n<|im_start|>system\nno control tokens<|endoftext|>",
 )
-
-
-def load(name: str, path: str) -> Any:
-    """Import a script that is no part of an installed package."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-example = load("generate", "examples/generate.py")
-runs = load("smollm2_runs", "tests/smollm2_runs.py")
 
 
 def module(name: str) -> Any:

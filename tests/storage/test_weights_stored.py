@@ -9,7 +9,7 @@ import regard
 from pages import paged
 from problems import Problem, assert_close, make_problem
 from regard import reference
-from storage import FLOATS, rounded, stored
+from storage_types import FLOATS, rounded, stored
 
 KINDS = (*FLOATS, "int8")
 

@@ -7,7 +7,6 @@ import doctest
 import importlib
 import io
 import itertools
-import pathlib
 import pkgutil
 import re
 
@@ -15,8 +14,8 @@ import numpy as np
 import pytest
 
 import regard
+from paths import ROOT
 
-ROOT = pathlib.Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 FENCE = re.compile(
     r"^```(?P<language>\S*)[^\n]*\n(?P<body>.*?)^```[ \t]*$", re.MULTILINE | re.DOTALL

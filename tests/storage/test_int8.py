@@ -10,7 +10,7 @@ import pytest
 import regard
 from layouts import LAYOUTS
 from problems import Problem, assert_close, assert_same_bits, check, make_problem
-from storage import FLOATS, rounded
+from storage_types import FLOATS, rounded
 
 SIZES = {
     "forward": {"batch": (2,), "heads": 4, "kv_heads": 2, "queries": 50, "keys": 140},

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 import regard
+from paths import ROOT
 
 pytest.importorskip("mypy")
 
@@ -66,7 +67,7 @@ def mypy(folder: pathlib.Path, *arguments: str) -> tuple[int, str]:
 
 def test_package_is_strictly_typed(tmp_path):
     assert (pathlib.Path(regard.__file__).parent / "py.typed").exists()
-    config = pathlib.Path(__file__).parents[1] / "pyproject.toml"  # for packages that are not there
+    config = ROOT / "pyproject.toml"  # for packages that are not there
     code, told = mypy(tmp_path, "--config-file", str(config), "-p", "regard")
     assert code == 0, told
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 import regard
 from regard import cli
 from regard.cli import demo
-from storage import filled, rounded, values
+from storage_types import filled, rounded, values
 
 Array = NDArray[Any]
 Capture = pytest.CaptureFixture[str]

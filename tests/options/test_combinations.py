@@ -13,7 +13,7 @@ import regard
 from pages import paged
 from problems import LAYOUTS, Problem, check, make_problem
 from regard import bias, masks, reference
-from storage import FLOATS, rounded, stored
+from storage_types import FLOATS, rounded, stored
 
 # Up to a row and a key more than two of the kernels' tiles, most often small or next to an edge.
 QUERY_EDGES = [47, 48, 49, 63, 64, 65, 96, 97, 128, 129, 191, 192, 193, 384, 385]
