@@ -9,9 +9,9 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from test_paged_cache import consistent, cuts
 
 from cache_model import DTYPES, Tokens, near, query_dtype
+from paged_caches import consistent, cuts
 from regard import KVCache, OutOfPages, PagedKVCache
 from regard.positions import Rope
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_kv_cache import BATCH, DIM, HEADS, KV_HEADS, VALUE_DIM, attended, queries, rows
 
 import regard
 from cache_model import DTYPES, Tokens, near, query_dtype, widened
+from kv_caches import BATCH, DIM, HEADS, KV_HEADS, VALUE_DIM, attended, queries, rows
 from regard import KVCache, bias
 from regard.positions import Rope
 

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
 import pytest
 
 import regard
-from problems import make_problem
+from bad_calls import ARRAYS, CUTS, KEY, QUERY, VALUE, check_message, ones
 from regard import bias
-from regard._bfloat16 import MARKER, to_bfloat16
-
-PROBLEM = make_problem(
-    np.random.default_rng(3), batch=(2,), heads=8, kv_heads=4, queries=12, keys=10, head_dim=16,
-    value_dim=6,
-)  # fmt: skip
-QUERY, KEY, VALUE = PROBLEM.query, PROBLEM.key, PROBLEM.value
-
-
-def ones(*shape: int, dtype: Any = bool) -> np.ndarray:
-    return np.ones(shape, dtype=dtype)
 
 
 def holding(x: float, *, heads: int = 8) -> np.ndarray:
@@ -148,14 +136,6 @@ CASES: dict[str, tuple[str, type[Exception], dict[str, Any]]] = {
 }  # fmt: skip
 
 
-def check_message(error: BaseException, name: str) -> None:
-    """Function and argument on the first line, what to do on those below."""
-    first, *others = str(error).split("\n")
-    assert re.match(rf"\w+: .*\b{name}\b", first), str(error)
-    assert others, str(error)
-    assert all(line.startswith("  ") for line in others), str(error)
-
-
 @pytest.mark.parametrize("case", CASES)
 def test_refused_before_anything_is_written(case):
     name, exception, options = CASES[case]
@@ -190,93 +170,6 @@ def test_a_grid_has_its_own_positions(options):
         regard.attention(*six, position_bias=GRID, **options)
 
 
-ARRAYS = [np.ascontiguousarray(x[0].swapaxes(0, 1)) for x in (QUERY, KEY, VALUE)]
-CUTS = {"cu_seqlens_q": [0, 5, 12], "cu_seqlens_k": [0, 9, 10]}
-Q, K = CUTS
-VARLEN_CASES: dict[str, tuple[str, type[Exception], dict[str, Any]]] = {
-    "not from 0": (Q, ValueError, {Q: [1, 5, 12]}),
-    "not to the end": (Q, ValueError, {Q: [0, 5, 11]}),
-    "beyond the end": (K, ValueError, {K: [0, 9, 11]}),
-    "falling": (K, ValueError, {K: [0, 12, 10]}),
-    "negative": (Q, ValueError, {Q: [0, -5, 12]}),
-    "another number of pieces": ("cu_seqlens_[qk]", ValueError, {K: [0, 3, 9, 10]}),
-    "no cuts": (Q, ValueError, {Q: np.array([], int)}),
-    "two axes": (K, ValueError, {K: [[0, 9, 10]]}),
-    "a number": (K, ValueError, {K: 10}),
-    "floats": (Q, TypeError, {Q: [0.0, 5.0, 12.0]}),
-    "bools": (Q, TypeError, {Q: [False, True, True]}),
-    "strings": (K, TypeError, {K: ["0", "9", "10"]}),
-    "key_lengths of a piece": ("key_lengths", ValueError, {"key_lengths": [9, 2]}),
-    "query_lengths of a piece": ("query_lengths", ValueError, {"query_lengths": [6, 5]}),
-    "key_lengths of 3 pieces": ("key_lengths", ValueError, {"key_lengths": [9, 1, 1]}),
-    "slopes of 3 pieces": ("alibi_slopes", ValueError, {"alibi_slopes": np.ones((3, 8))}),
-    "mask of 3 pieces": ("mask", ValueError, {"mask": ones(3, 8, 7, 9)}),
-    "mask of all rows": ("mask", ValueError, {"mask": ones(12, 10)}),
-    "bias of all rows": ("bias", ValueError, {"bias": ones(12, 10, dtype=np.float32)}),
-    "query of four axes": ("query", ValueError, {"query": QUERY}),
-    "value of two axes": ("value", ValueError, {"value": ARRAYS[2][:, 0]}),
-    "no seed": ("seed", ValueError, {"dropout": 0.5}),
-    "no keys": (K, ValueError, {K: None}),
-    "unknown": ("softcaps", TypeError, {"softcaps": 1.0}),
-    "int8 without scales": ("key", TypeError, {"key": ARRAYS[1].astype(np.int8)}),
-    "scales of floats": ("key_scales", TypeError, {"key_scales": ones(10, 4, dtype=np.float32)}),
-    "scales by head": ("key_scales", ValueError, {
-        "key": ARRAYS[1].astype(np.int8), "key_scales": ones(4, 10, dtype=np.float32)}),
-    "table and cuts": ("cu_seqlens_k", ValueError, {
-        "key": KEY.swapaxes(1, 2), "value": VALUE.swapaxes(1, 2), "block_table": [[0], [1]],
-        "key_lengths": [3, 4]}),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", VARLEN_CASES)
-def test_varlen_refuses(case):
-    name, exception, options = VARLEN_CASES[case]
-    canary = np.full((12, 8, 6), 123.5, dtype=np.float32)
-    arguments = dict(zip(("query", "key", "value"), ARRAYS, strict=True)) | CUTS | options
-    with pytest.raises(exception) as error:
-        regard.varlen_attention(**arguments, out=canary)
-    check_message(error.value, name)
-    assert (canary == 123.5).all()
-
-
-def test_the_good_packed_call_is_good():
-    options = {"mask": ones(2, 8, 7, 9), "key_lengths": [9, 1], "query_lengths": [5, 7]}
-    assert np.isfinite(regard.varlen_attention(*ARRAYS, **CUTS, **options)).all()
-
-
-INSPECT_CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "row beyond": ("attention_weights", "rows", {"rows": [12]}),
-    "row before": ("attention_weights", "rows", {"rows": [-13]}),
-    "key beyond": ("attention_weights", "keys", {"keys": np.array([0, 10])}),
-    "rows of floats": ("attention_weights", "rows", {"rows": [1.0]}),
-    "keys of strings": ("attention_weights", "keys", {"keys": ["1"]}),
-    "rows of two axes": ("attention_weights", "rows", {"rows": [[1, 2]]}),
-    "top_k < 0": ("attention_summary", "top_k", {"top_k": -1}),
-    "top_k float": ("attention_summary", "top_k", {"top_k": 8.0}),
-    "pooled 0": ("attention_summary", "pooled", {"pooled": (0, 4)}),
-    "pooled < 0": ("attention_summary", "pooled", {"pooled": (4, -1)}),
-    "pooled of three": ("attention_summary", "pooled", {"pooled": (4, 4, 4)}),
-    "pooled float": ("attention_summary", "pooled", {"pooled": (4.0, 4)}),
-    "softcap of weights": ("attention_weights", "softcap", {"softcap": -1.0}),
-    "value_scales of weights": ("attention_weights", "value_scales", {"value_scales": 1}),
-    "key_scales of floats": (
-        "attention_weights",
-        "key_scales",
-        {"key_scales": ones(2, 4, 10, dtype=np.float32)},
-    ),
-    "no lengths of pages": ("attention_summary", "key_lengths", {"block_table": [[0], [1]]}),
-    "sinks of a summary": ("attention_summary", "sinks", {"sinks": np.ones(7)}),
-}
-
-
-@pytest.mark.parametrize("case", INSPECT_CASES)
-def test_inspection_refuses(case):
-    function, name, options = INSPECT_CASES[case]
-    with pytest.raises((ValueError, TypeError, IndexError)) as error:
-        getattr(regard, function)(QUERY, KEY, **options)
-    check_message(error.value, name)
-
-
 UNKNOWN = {
     "explain": lambda **options: regard.explain(QUERY, KEY, VALUE, **options),
     "attention_weights": lambda **options: regard.attention_weights(QUERY, KEY, **options),
@@ -295,40 +188,3 @@ def test_unknown_options_are_named(function):
         UNKNOWN[function](qqq=3)
     with pytest.raises(TypeError, match=r"attention\(\) got an unexpected keyword .*windw"):
         regard.attention(QUERY, KEY, VALUE, windw=3)
-
-
-BFLOAT16 = [to_bfloat16(x, MARKER) for x in (QUERY, KEY, VALUE)]
-TYPES: dict[str, tuple[str, dict[str, Any]]] = {
-    "float64 query": ("key", {"query": QUERY.astype(np.float64)}),
-    "float64 key": ("key", {"key": KEY.astype(np.float64)}),
-    "float64 value": ("value", {"value": VALUE.astype(np.float64)}),
-    "float64 key of bfloat16": ("key", {"query": BFLOAT16[0], "key": KEY.astype(np.float64)}),
-    "bfloat16 key of float64": ("key", {
-        "query": QUERY.astype(np.float64), "key": BFLOAT16[1], "value": VALUE.astype(np.float64)}),
-    "complex query": ("query", {"query": QUERY.astype(np.complex64)}),
-    "long double value": ("value", {"value": VALUE.astype(np.longdouble)}),
-    "record": ("query", {"query": np.zeros(QUERY.shape, [("half", "<u2")])}),
-    "record of two": ("key", {"key": np.zeros(KEY.shape, [("bfloat16", "<u2"), ("x", "<u2")])}),
-    "uint16 key": ("key", {"key": KEY.astype(np.uint16)}),
-    "other byte order": ("query", {"query": QUERY.astype(">f2")}),
-    "float64 bias": ("bias", {"bias": np.zeros((12, 10)), "query": BFLOAT16[0]}),
-    "int8 bias": ("bias", {"bias": np.zeros((12, 10), np.int8)}),
-    "out of float32": ("out", {"query": BFLOAT16[0], "out": np.zeros((2, 8, 12, 6), np.float32)}),
-    "out of bfloat16": ("out", {"out": np.zeros((2, 8, 12, 6), MARKER)}),
-    "out of uint16": ("out", {"query": BFLOAT16[0], "out": np.zeros((2, 8, 12, 6), np.uint16)}),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", TYPES)
-def test_types_that_do_not_go_together(case):
-    name, changed = TYPES[case]
-    with pytest.raises((TypeError, ValueError)) as error:
-        regard.attention(**{"query": QUERY, "key": KEY, "value": VALUE} | changed)
-    check_message(error.value, name)
-
-
-def test_types_that_do():
-    for query in (QUERY, BFLOAT16[0], QUERY.astype(np.float16)):
-        bias = np.zeros((12, 10), np.float16)
-        out = np.zeros((2, 8, 12, 6), query.dtype)
-        regard.attention(query, BFLOAT16[1], VALUE.astype(np.float16), bias=bias, out=out)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_block_mask import MIB, check_fields, peak_bytes
 
 import regard
+from block_mask_checks import MIB, check_fields, peak_bytes
 from regard import masks
 
 LENGTHS = [(1, 1), (16, 16), (15, 17), (33, 100), (100, 33), (97, 97), (1, 65), (65, 1), (0, 7),

@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 
 import regard
-from problems import Problem
+from problems import Problem, make_problem
 from regard import reference
 from regard.reference._stored import values
 
 # Gradients of these are wanted where they are given.
 EXTRAS = ("bias", "sinks", "alibi_slopes", "position_bias")
+
+# Scores of the problems that have one option each: several tiles and blocks of keys.
+SHAPE = (2, 4, 131, 203)
 
 Make = Callable[[np.random.Generator, tuple[int, ...], Any], dict[str, Any]]
 
@@ -218,3 +221,16 @@ def magnitudes(problem: Problem, dout: Any, dlse: Any) -> dict[str, float]:
 
 def _with_heads(x: np.ndarray) -> np.ndarray:
     return np.asarray(x, np.float64).reshape((1,) * (3 - x.ndim) + x.shape)
+
+
+def option_problem(rng: np.random.Generator, option: str, dtype: Any, **sizes: Any) -> Problem:
+    """A problem of `SHAPE` with one of `OPTIONS`."""
+    batch, heads, queries, keys = SHAPE
+    return make_problem(
+        rng, batch=(batch,), heads=heads, kv_heads=2, queries=queries, keys=keys, head_dim=16,
+        value_dim=9, dtype=dtype, **OPTIONS[option](rng, SHAPE, dtype), **sizes,
+    )  # fmt: skip
+
+
+def bits(grads: Any, names: tuple[str, ...] = ("query", "key", "value")) -> tuple[Any, ...]:
+    return tuple(getattr(grads, name) for name in names)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import hypothesis
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from test_combinations import isas, layouts, poisoned, problems
 
 import regard
+from any_options import isas, layouts, poisoned, problems, thorough
 from gradient_problems import check_gradients, gradients, wanted
 from problems import assert_same_bits
 from regard import reference
 from regard.reference._stored import values
-
-thorough = hypothesis.settings(max_examples=2 * hypothesis.settings().max_examples)
 
 
 def with_mild_sinks(problem):
