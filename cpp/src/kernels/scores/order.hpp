@@ -230,7 +230,12 @@ struct RowOptions {
     });
   }
 
-  /// What options multiply a row of the kv head by.
+  /// Whether an option is a factor of the queries, and what a row of the kv head is multiplied by.
+  static bool scales_queries(const ScoreUnit& u) {
+    bool scales = false;
+    for_each_on(u, [&]<class O>() { scales |= O::scales_queries; });
+    return scales;
+  }
   static double query_factor(const ScoreUnit& u, std::int64_t row) {
     double factor = 1;
     for_each_on(u, [&]<class O>() { factor *= O::query_factor(u, row); });

@@ -36,7 +36,7 @@ template <class V>
 struct QueryScale : ScoreOption<V> {
   using T = typename V::scalar;
   using Gradient = QueryScaleGradient<V>;
-  static constexpr bool changes_scores = false;
+  static constexpr bool changes_scores = false, scales_queries = true;
 
   static bool is_on(const ScoreUnit& u) { return u.query_scale.data != nullptr; }
   static double query_factor(const ScoreUnit& u, std::int64_t row) {

@@ -33,7 +33,7 @@ template <class V, class S>
 inline typename V::reg query_factors(const ScoreUnit& u, std::int64_t row, std::int64_t count,
                                      const char* const* rows, std::ptrdiff_t stride) {
   using T = typename V::scalar;
-  if (u.scale_step == 0 && !u.cosine && !QueryScale<V>::is_on(u))
+  if (u.scale_step == 0 && !u.cosine && !RowOptions<V>::scales_queries(u))
     return V::set1(static_cast<T>(u.scale[0] * kLog2E));
   alignas(64) T factor[V::lanes] = {};
   for (std::int64_t i = 0; i < count; ++i) {

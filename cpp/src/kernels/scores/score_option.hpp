@@ -87,10 +87,11 @@ template <class V>
 struct ScoreOption {
   using T = typename V::scalar;
   using Gradient = NoGradient<V>;
-  static constexpr bool changes_scores = true;  ///< then `apply` and `apply_row`
-  static constexpr bool has_slope = false;      ///< then `slope`
-  static constexpr bool keeps_slopes = false;   ///< has one by score: then `keep_slopes`
-  static constexpr bool hides_keys = false;     ///< then `mark_hidden` and `hides`
+  static constexpr bool changes_scores = true;   ///< then `apply` and `apply_row`
+  static constexpr bool scales_queries = false;  ///< then `query_factor`
+  static constexpr bool has_slope = false;       ///< then `slope`
+  static constexpr bool keeps_slopes = false;    ///< has one by score: then `keep_slopes`
+  static constexpr bool hides_keys = false;      ///< then `mark_hidden` and `hides`
 
   /// What a row of the kv head is multiplied by, besides the scale.
   static double query_factor(const ScoreUnit&, std::int64_t /*row*/) { return 1; }
