@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from pathlib import Path, PurePosixPath
 
@@ -132,7 +131,7 @@ def test_files_that_a_recipe_names_are_there(recipe):
 
 
 def test_an_option_is_as_many_places_as_the_recipe_says():
-    """Each numbered place names a file that knows query_scale, and no other file of the code does."""
+    """Each place names a file that knows query_scale; no other file of the code does."""
     text = (ROOT / "docs" / "adding-an-option.md").read_text("utf-8")
     list_of = text[text.index("## What is touched") : text.index("## Pitfalls")]
     places = re.split(r"^\d+\. ", list_of, flags=re.MULTILINE)[1:]
@@ -151,4 +150,3 @@ def test_an_option_is_as_many_places_as_the_recipe_says():
     known = {path.relative_to(ROOT).as_posix() for path in code if path.suffix != ".pyc"}
     beyond = {name for name in known if knows(name)} - named
     assert not beyond, f"the recipe does not name {sorted(beyond)}"
-

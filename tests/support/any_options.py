@@ -131,6 +131,10 @@ class Draw:
     def scale(self) -> Any:
         return self.of_heads(st.one_of(st.just(0.0), reals))
 
+    def query_scale(self) -> np.ndarray:
+        shape = self.broadcast()[:-1]  # without the keys
+        return self.rng.choice([0.0, 1.0, -0.5, 0.25, 3.0], shape)
+
     def softcap(self) -> Any:
         return self.of_heads(st.one_of(st.just(0.0), st.floats(0.125, 60, width=32)))
 
@@ -149,7 +153,10 @@ class Draw:
 
 
 MASKS = ("causal", "window", "mask", "key_lengths", "query_lengths", "query_offset")
-SCORES = ("bias", "position_bias", "scale", "softcap", "alibi_slopes", "sinks", "similarity")
+SCORES = (
+    "bias", "position_bias", "scale", "query_scale", "softcap", "alibi_slopes", "sinks",
+    "similarity",
+)  # fmt: skip
 
 
 def some_options(draw: Any, d: Draw, names: tuple[str, ...]) -> dict[str, Any]:

@@ -55,7 +55,8 @@ def dot(x, y):
     return sum(float(a) * float(b) for a, b in zip(x, y, strict=True))
 
 
-def score(q, k, b, h, i, j, p, *, scale, softcap, alibi_slopes, position_bias, bias, similarity):
+def score(q, k, b, h, i, j, p, *, scale, softcap, alibi_slopes, position_bias, bias, similarity,
+          query_scale=None):  # fmt: skip
     s = dot(q, k)
     if similarity == "cosine":
         norms = math.sqrt(dot(q, q)) * math.sqrt(dot(k, k))
@@ -63,6 +64,8 @@ def score(q, k, b, h, i, j, p, *, scale, softcap, alibi_slopes, position_bias, b
         s *= 1 if scale is None else of_head(scale, h)
     else:
         s *= 1 / math.sqrt(len(q)) if scale is None else of_head(scale, h)
+    if query_scale is not None:
+        s *= float(of_pair(query_scale, b, h, i))
     cap = 0.0 if softcap is None else of_head(softcap, h)
     if cap:
         s = cap * math.tanh(s / cap)
@@ -84,7 +87,7 @@ def kept(seed, dropout, b, h, i, j):
 
 def by_loops(query, key, value, *, sinks=None, dropout=0.0, seed=None, scale=None, softcap=None,
              alibi_slopes=None, position_bias=None, similarity="dot", bias=None,
-             **masks):  # fmt: skip
+             query_scale=None, **masks):  # fmt: skip
     """Output, LSE and weights. Arrays are (batch, heads, length, dim)."""
     shape = (*query.shape[:3], key.shape[2])
     out = np.zeros((*shape[:3], value.shape[-1]))
@@ -100,7 +103,7 @@ def by_loops(query, key, value, *, sinks=None, dropout=0.0, seed=None, scale=Non
                 seen[j] = score(
                     query[b, h, i], key[b, g, j], b, h, i, j, p, scale=scale, softcap=softcap,
                     alibi_slopes=alibi_slopes, position_bias=position_bias, bias=bias,
-                    similarity=similarity,
+                    similarity=similarity, query_scale=query_scale,
                 )  # fmt: skip
         sink = -math.inf if sinks is None else float(sinks[h])
         if rows is not None and i >= of_element(rows, b):

@@ -13,7 +13,7 @@ from regard import reference
 from regard.reference._stored import values
 
 # Gradients of these are wanted where they are given.
-EXTRAS = ("bias", "sinks", "alibi_slopes", "position_bias")
+EXTRAS = ("bias", "sinks", "alibi_slopes", "position_bias", "query_scale")
 
 # Scores of the problems that have one option each: several tiles and blocks of keys.
 SHAPE = (2, 4, 131, 203)
@@ -53,6 +53,13 @@ OPTIONS: dict[str, Make] = {
     },
     "scale of heads": lambda rng, shape, dtype: {
         "scale": np.array([0.5, -1.0, 0.0, 2.0] * shape[1])[: shape[1]] / 4
+    },
+    "query scale": lambda rng, shape, dtype: {
+        "query_scale": rng.choice([0.0, 1.0, -0.5, 2.0], shape[:-1]), "causal": True,
+    },
+    "query scale by position": lambda rng, shape, dtype: {
+        "query_scale": np.log(np.arange(2, shape[-2] + 2)), "softcap": 3.0,
+        "similarity": "cosine",
     },
     "softcap": lambda rng, shape, dtype: {
         "softcap": np.array([1.0, 0.0, 3.0, 0.5] * shape[1])[: shape[1]]
@@ -109,6 +116,7 @@ OPTIONS: dict[str, Make] = {
     "all": lambda rng, shape, dtype: {
         "dropout": 0.3, "seed": 5, "softcap": 2.0, "causal": True, "similarity": "cosine",
         "bias": _normal(rng, dtype, shape[1], 1, shape[-1]),
+        "query_scale": rng.choice([1.0, -0.5, 2.0], (shape[1], 1)),
         "alibi_slopes": rng.standard_normal(shape[1]) / 8,
         "sinks": rng.standard_normal(shape[1]), "mask": rng.random(shape[-2:]) < 0.8,
         "position_bias": regard.bias.Relative(_table(rng, dtype, 5, shape[1])),
@@ -196,13 +204,21 @@ def magnitudes(problem: Problem, dout: Any, dlse: Any) -> dict[str, float]:
         d = d + np.abs(np.nan_to_num(np.asarray(dlse, np.float64))).reshape(d.shape)
     ds = p * (dp + d[..., np.newaxis])
     scale = np.abs(np.broadcast_to(problem.scale, (heads,)))[:, np.newaxis, np.newaxis]
-    dq, dk = ds * scale, (ds * scale).swapaxes(-1, -2)
+    of_query = ds * scale
+    if problem.options.get("query_scale") is not None:
+        factor = np.abs(np.nan_to_num(problem.options["query_scale"]))
+        ds_scaled = of_query * np.broadcast_to(factor, p.shape[:-1])[..., np.newaxis]
+    else:
+        ds_scaled = of_query
+    dq, dk = ds_scaled, ds_scaled.swapaxes(-1, -2)
     if problem.is_cosine:
         norms = [np.sqrt(np.square(x).sum(-1, keepdims=True)) for x in (q, k)]
         inverse = [np.divide(1, n, out=np.zeros_like(n), where=n > 0) for n in norms]
         dq, dk = 4 * dq * inverse[0], 4 * dk * inverse[1]
         q, k = q * inverse[0], k * inverse[1]
     many = np.prod(p.shape[:-2])
+    by_factor = (of_query * (q @ k.swapaxes(-1, -2))).sum(-1)
+    factors = np.size(problem.options.get("query_scale"))
     # Heads of a group, and batch elements that share keys.
     sharing = [many / np.prod(x.shape[:-2]) for x in (problem.key, problem.value)]
     sharing = [max(1, n) if many else 0 for n in sharing]
@@ -215,6 +231,7 @@ def magnitudes(problem: Problem, dout: Any, dlse: Any) -> dict[str, float]:
         "sinks": d.sum(),
         "alibi_slopes": distance * ds.sum(axis=(-1, -2)).max(initial=0) * many,
         "position_bias": ds.sum(),
+        "query_scale": by_factor.max(initial=0) * (by_factor.size / max(factors, 1)),
     }
     return {name: float(x) for name, x in sums.items()}
 

@@ -139,13 +139,20 @@ class Problem:
         """Largest error of a score, in eps."""
         arrays = _finite(self.plain.query), _finite(self.plain.key)
         alike = {"similarity": self.options.get("similarity", "dot")}
-        terms = reference.scores(*arrays, scale=np.abs(self.scale), **alike)
+        factor = self.options.get("query_scale")
+        sizes = None if factor is None else _finite(factor)
+        terms = reference.scores(
+            *arrays, batch=self.score_shape[:-3], scale=np.abs(self.scale), query_scale=sizes,
+            **alike,
+        )  # fmt: skip
         error = MAGNITUDE * terms * (NORMS if self.is_cosine else 1)
         cap = np.asarray(self.options.get("softcap", 0.0), dtype=np.float64)
         if np.nan_to_num(cap).any():
             # The slope of the cap makes errors of large scores smaller.
             signed = (_finite(a, signed=True) for a in (self.plain.query, self.plain.key))
-            s = reference.scores(*signed, scale=self.scale, **alike)
+            s = reference.scores(
+                *signed, batch=self.score_shape[:-3], scale=self.scale, query_scale=factor, **alike
+            )
             cap = cap.reshape(-1, *(1, 1) * cap.ndim)
             t = np.tanh(s / np.where(cap > 0, cap, np.inf))
             error = error * (1 - t**2) + TANH * np.abs(cap * t)
