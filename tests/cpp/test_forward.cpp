@@ -11,7 +11,7 @@ void random_problems(DType dtype) {
     const UseIsa use(isa);
     Random random(2017);
     double worst = 0;
-    for (int i = 0; i < 150; ++i) {
+    for (int i = 0; i < sample(150); ++i) {
       Case c(draw_spec(random, dtype, Layout::contiguous), random());
       c.run();
       worst = std::max(worst, c.check());

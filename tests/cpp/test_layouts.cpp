@@ -11,7 +11,7 @@ void random_layouts(Layout layout) {
     const UseIsa use(isa);
     for (const DType dtype : {DType::float32, DType::float64}) {
       Random random(1961);
-      for (int i = 0; i < 60; ++i) {
+      for (int i = 0; i < sample(60); ++i) {
         Case c(draw_spec(random, dtype, layout), random());
         c.run();
         c.check();

@@ -22,7 +22,7 @@ void poisoned(const Poison& poison) {
     const UseIsa use(isa);
     for (const DType dtype : {DType::float32, DType::float64}) {
       Random random(451);
-      for (int i = 0; i < 120; ++i) {
+      for (int i = 0; i < sample(120); ++i) {
         const Spec spec = draw_masked(random, dtype);
         const bool other = dtype == DType::float32 && i >= 80;
         Case c(other ? draw_types(random, spec) : spec, random());

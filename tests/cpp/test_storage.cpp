@@ -29,7 +29,7 @@ TEST_CASE("random problems of every type and mix") {
   for (const std::string_view isa : available_isas()) {
     const UseIsa use(isa);
     Random random(1942);
-    for (int i = 0; i < 250; ++i) {
+    for (int i = 0; i < sample(250); ++i) {
       const auto layout = static_cast<Layout>(pick(random, 0, 3));
       Spec spec = draw_spec(random, DType::float32, layout);
       if (chance(random, 0.3)) spec.queries = pick(random, 1, 4);  // decode
@@ -115,7 +115,7 @@ TEST_CASE("keys in pages give the bits that they give in one piece") {
   for (const std::string_view isa : available_isas()) {
     const UseIsa use(isa);
     Random random(4096);
-    for (int i = 0; i < 60; ++i) {
+    for (int i = 0; i < sample(60); ++i) {
       Spec spec = draw_spec(random, DType::float32, Layout::contiguous);
       spec.batch = {pick(random, 1, 3)};
       spec.mask = spec.bias = false;  // which would have as many keys as pages have room for
@@ -174,7 +174,7 @@ TEST_CASE("a store rounds as double does") {
   for (const std::string_view isa : available_isas()) {
     const UseIsa use(isa);
     Random random(11);
-    for (int i = 0; i < 60; ++i) {
+    for (int i = 0; i < sample(60); ++i) {
       const Index shape = {pick(random, 0, 3), pick(random, 0, 5), pick(random, 1, 40)};
       const auto layout = [&] { return static_cast<Layout>(pick(random, 0, 2)); };
       Buffer from(DType::float32, shape, layout(), random);

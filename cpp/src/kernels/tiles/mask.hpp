@@ -136,6 +136,7 @@ class MaskTile {
       for (std::int64_t i = 0; i < lanes; ++i) {
         rows[i] = at[r + i] + (first + key) * u.mask.column_stride;
       }
+      if (count > keys) __builtin_unreachable();  // GCC would warn of writes past the end
       transpose_mask<V>(rows, lanes, u.mask.column_stride, count, transposed, keys);
       return;
     }
