@@ -30,20 +30,20 @@ if TYPE_CHECKING:
     from regard import bias, masks, plot, positions, reference
     from regard._alibi import alibi_slopes
     from regard._bfloat16 import bfloat16 as bfloat16
+    from regard._call.scores import AttentionSummary, attention_summary, attention_weights
     from regard._config import show_config
     from regard._explain import Explanation, explain
-    from regard._gradients import (
+    from regard._merge import merge_states
+    from regard._quantize import quantize_kv
+    from regard.cache import KVCache, OutOfPages, PagedKVCache
+    from regard.gradients._jvp import attention_jvp
+    from regard.gradients._vjp import (
         Gradients,
         Vjp,
         attention_backward,
         attention_vjp,
         varlen_attention_vjp,
     )
-    from regard._inspect import AttentionSummary, attention_summary, attention_weights
-    from regard._merge import merge_states
-    from regard._quantize import quantize_kv
-    from regard._tangents import attention_jvp
-    from regard.cache import KVCache, OutOfPages, PagedKVCache
     from regard.masks import BlockMask, PackedMask
 
 __version__: str = _build()["version"]
@@ -85,21 +85,21 @@ __all__ = [
 
 # Loaded when first used, so that the import stays within its few milliseconds.
 _LAZY = {
-    "AttentionSummary": "_inspect",
+    "AttentionSummary": "_call.scores",
     "BlockMask": "masks",
     "Explanation": "_explain",
-    "Gradients": "_gradients",
+    "Gradients": "gradients._vjp",
     "KVCache": "cache",
     "OutOfPages": "cache",
     "PackedMask": "masks",
     "PagedKVCache": "cache",
-    "Vjp": "_gradients",
+    "Vjp": "gradients._vjp",
     "alibi_slopes": "_alibi",
-    "attention_backward": "_gradients",
-    "attention_jvp": "_tangents",
-    "attention_summary": "_inspect",
-    "attention_vjp": "_gradients",
-    "attention_weights": "_inspect",
+    "attention_backward": "gradients._vjp",
+    "attention_jvp": "gradients._jvp",
+    "attention_summary": "_call.scores",
+    "attention_vjp": "gradients._vjp",
+    "attention_weights": "_call.scores",
     "bfloat16": "_bfloat16",
     "bias": "bias",
     "explain": "_explain",
@@ -110,7 +110,7 @@ _LAZY = {
     "quantize_kv": "_quantize",
     "reference": "reference",
     "show_config": "_config",
-    "varlen_attention_vjp": "_gradients",
+    "varlen_attention_vjp": "gradients._vjp",
 }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from regard._backward import rounded
+from regard.gradients._targets import rounded
 
 
 def require_position_bias(options: dict[str, Any], example: str) -> None:

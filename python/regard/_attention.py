@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from regard import _core
-from regard._options import Causal, Similarity, Window, core_options
+from regard._call.conversions import Causal, Similarity, Window, core_options
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

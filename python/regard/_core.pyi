@@ -8,7 +8,7 @@ class _Build(TypedDict):
     openmp: str
     openmp_version: str
 
-# What regard._options.core_options makes; None is a plain call.
+# What regard._call.conversions.core_options makes; None is a plain call.
 _Options: TypeAlias = dict[str, Any] | None
 
 @overload

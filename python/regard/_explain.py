@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from regard import _core
-from regard._options import check_names, core_options
+from regard._call.conversions import check_names, core_options
 from regard._varlen import packed_options
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import numpy as np
 
 from regard import _core
 from regard._arrays import coerce
-from regard._options import check_names, core_options
+from regard._call.conversions import check_names, core_options
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 import regard
 from regard._adapters import call_arguments, require_position_bias
-from regard._backward import rounded
+from regard.gradients._targets import rounded
 
 # Options that are arrays a trace may pass through, and those of them that have gradients.
 _ARRAYS = (

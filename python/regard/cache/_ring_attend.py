@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from regard._attention import attention
 from regard._bfloat16 import is_bfloat16, to_bfloat16, to_float32
+from regard._call.conversions import _position_bias as lowered_position_bias
 from regard._merge import merge_states
-from regard._options import _position_bias as lowered_position_bias
 from regard.cache._ring import Ring
 from regard.cache._rotary import first_positions
 from regard.cache._storage import Storage

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from regard import _core
 from regard._arrays import coerce
-from regard._options import check_names, core_options
+from regard._call.conversions import check_names, core_options
 
 if TYPE_CHECKING:
     Array: TypeAlias = NDArray[Any]

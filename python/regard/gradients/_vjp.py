@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from regard import _core
 from regard._arrays import coerce
-from regard._backward import Call
+from regard.gradients._targets import Call
 
 if TYPE_CHECKING:
     Array: TypeAlias = NDArray[Any]

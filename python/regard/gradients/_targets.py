@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from regard import _core
 from regard._arrays import check_out, coerce
 from regard._bfloat16 import is_bfloat16, to_bfloat16, to_float32
-from regard._options import check_names, core_options
+from regard._call.conversions import check_names, core_options
 from regard._varlen import packed_options
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from regard import _core
 from regard._arrays import coerce
-from regard._backward import Call, rounded
+from regard.gradients._targets import Call, rounded
 
 if TYPE_CHECKING:
     from typing import TypeAlias

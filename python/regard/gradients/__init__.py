@@ -1,0 +1,1 @@
+"""Derivatives of attention: backwards from a loss to its inputs, and forwards along a direction."""
