@@ -1,156 +1,60 @@
-"""Options of a call: from what users write to the plain values that the core reads."""
+"""One function for each kind of option: from what users write to the plain values the core reads.
+
+Each is called with the core's options so far, which it adds to; the option's name and value; and
+query, for its dtype and number of heads. What depends on shapes is for the core to check.
+"""
 
 from __future__ import annotations
 
 import numbers
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from regard._arrays import coerce, int64
 
-Causal: TypeAlias = "bool | Literal['lower_right', 'upper_left']"
-Side: TypeAlias = "int | NDArray[np.integer[Any]] | None"
-Window: TypeAlias = "int | NDArray[np.integer[Any]] | tuple[Side, Side] | None"
-Similarity: TypeAlias = "Literal['dot', 'cosine']"
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 _CAUSAL: dict[Any, int] = {False: 0, True: 1, "lower_right": 1, "upper_left": 2}
 
 
-def core_options(
-    query: ArrayLike,
-    *,
-    causal: Any = False,
-    window: Any = None,
-    mask: Any = None,
-    bias: Any = None,
-    position_bias: Any = None,
-    key_lengths: Any = None,
-    query_lengths: Any = None,
-    query_offset: Any = None,
-    block_table: Any = None,
-    key_scales: Any = None,
-    value_scales: Any = None,
-    scale: Any = None,
-    softcap: Any = None,
-    alibi_slopes: Any = None,
-    sinks: Any = None,
-    similarity: Any = "dot",
-    dropout: Any = 0.0,
-    seed: Any = None,
-    num_threads: Any = None,
-) -> dict[str, Any]:
-    """Turn the options of `regard.attention` into what the core takes.
-
-    Parameters
-    ----------
-    query : array_like
-        For its dtype and number of heads.
-    **options
-        As in `regard.attention`.
-
-    Returns
-    -------
-    dict
-        Only what differs from a plain call; the core checks what depends on shapes.
-
-    Raises
-    ------
-    TypeError, ValueError
-        An option is not of a kind that can be meant.
-    """
-    options: dict[str, Any] = {}
-    if causal is not False:
-        options["causal"] = _causal(causal)
-    if window is not None:
-        _window(window, options)
-    if mask is not None:
-        _mask(mask, options)
-    if bias is not None:
-        options["bias"] = bias
-    if key_lengths is not None:
-        options["key_lengths"] = key_lengths
-    if query_lengths is not None:
-        options["query_lengths"] = query_lengths
-    if query_offset is not None:
-        options["query_offset"] = query_offset
-    if block_table is not None:
-        options["block_table"] = block_table
-    if key_scales is not None:
-        options["key_scales"] = key_scales
-    if value_scales is not None:
-        options["value_scales"] = value_scales
-    if position_bias is not None:
-        options["position_bias"] = _position_bias(position_bias, query)
-    if scale is not None:
-        options["scale"] = _per_head(scale, "scale")
-    if softcap is not None:
-        options["softcap"] = _per_head(softcap, "softcap")
-    if sinks is not None:
-        options["sinks"] = _per_head(sinks, "sinks")
-    if alibi_slopes is not None:
-        options["alibi_slopes"] = _floats(alibi_slopes, "alibi_slopes")
-    if not _is_dot(similarity):
-        options["cosine"] = True
-    if not (isinstance(dropout, float) and dropout == 0.0):
-        options["dropout"] = _number(dropout, "dropout", "the share of weights to drop")
-    if seed is not None:
-        options["seed"] = _seed(seed)
-    if num_threads is not None:
-        options["num_threads"] = _whole(
-            num_threads, "num_threads", "a whole number of at least 1, or None for OpenMP's own"
-        )
-    return options
+def as_given(core: dict[str, Any], name: str, value: Any, query: ArrayLike) -> None:
+    """Leave it to the core, which makes an array of it."""
+    core[name] = value
 
 
-def check_names(function: str, options: dict[str, Any]) -> None:
-    """Refuse options that `core_options` does not have, in the name of a public function.
-
-    Raises
-    ------
-    TypeError
-        There is no such option.
-    """
-    known = core_options.__kwdefaults__ or {}
-    for name in options:
-        if name not in known:
-            from difflib import get_close_matches  # only who errs needs it
-
-            close = get_close_matches(name, known, n=1)
-            advice = f"Is {close[0]} meant?" if close else f"There are {', '.join(known)}."
-            raise TypeError(f"{function}: there is no option {name}.\n  {advice}")
-
-
-def _causal(causal: Any) -> int:
+def causal(core: dict[str, Any], name: str, value: Any, query: ArrayLike) -> None:
+    """Take the number of a kind of causal mask."""
     try:
-        return _CAUSAL[causal]
+        core[name] = _CAUSAL[value]
     except (KeyError, TypeError):
         raise ValueError(
-            f"attention: causal is {causal!r}.\n  Give True or 'lower_right' (the last query sees "
+            f"attention: causal is {value!r}.\n  Give True or 'lower_right' (the last query sees "
             "the last key), 'upper_left' (the first query sees only the first key), or False."
         ) from None
 
 
-def _window(window: Any, options: dict[str, Any]) -> None:
-    sides = window if isinstance(window, (tuple, list)) else (window, window)
+def window(core: dict[str, Any], name: str, value: Any, query: ArrayLike) -> None:
+    """Split a window into its sides, each with a limit for all heads or one for each."""
+    sides = value if isinstance(value, (tuple, list)) else (value, value)
     if len(sides) != 2:
         raise ValueError(
             f"attention: window has {len(sides)} sides.\n  Give (left, right), or one number for "
             "both."
         )
-    for name, side in zip(("window_left", "window_right"), sides, strict=True):
+    for of_side, side in zip(("window_left", "window_right"), sides, strict=True):
         if side is None:
             continue
         if isinstance(side, np.ndarray) and side.ndim > 0:
-            options[name] = _window_of_heads(side)
+            core[of_side] = _window_of_heads(side)
         elif isinstance(side, bool) or not isinstance(side, (numbers.Integral, np.integer)):
             raise TypeError(
-                f"attention: window is {window!r}.\n  Give a number of keys, (left, right), None "
+                f"attention: window is {value!r}.\n  Give a number of keys, (left, right), None "
                 "on a side that has no limit, or an integer array with one number a head."
             )
         else:
-            options[name] = int64(side)
+            core[of_side] = int64(side)
 
 
 def _window_of_heads(side: NDArray[Any]) -> list[int]:
@@ -162,22 +66,29 @@ def _window_of_heads(side: NDArray[Any]) -> list[int]:
     return [int64(keys) for keys in side]
 
 
-def _mask(mask: Any, options: dict[str, Any]) -> None:
-    if isinstance(mask, np.ndarray) or not hasattr(mask, "to_dense"):
-        options["mask"] = mask
+def mask(core: dict[str, Any], name: str, value: Any, query: ArrayLike) -> None:
+    """Tell an array, the bits of one, and tiles."""
+    if isinstance(value, np.ndarray) or not hasattr(value, "to_dense"):
+        core["mask"] = value
         return
     from regard.masks import BlockMask, PackedMask  # not needed by who has no such mask
 
-    if isinstance(mask, BlockMask):
-        options["block_mask"] = mask
-    elif isinstance(mask, PackedMask):
-        options["packed_mask"] = mask.bits
-        options["packed_keys"] = mask.keys
+    if isinstance(value, BlockMask):
+        core["block_mask"] = value
+    elif isinstance(value, PackedMask):
+        core["packed_mask"] = value.bits
+        core["packed_keys"] = value.keys
     else:
-        options["mask"] = mask
+        core["mask"] = value
 
 
-def _position_bias(bias: Any, query: ArrayLike) -> tuple[NDArray[Any], int, int]:
+def position_bias(core: dict[str, Any], name: str, value: Any, query: ArrayLike) -> None:
+    """Lower a position bias to the numbers of each head."""
+    core[name] = lowered_position_bias(value, query)
+
+
+def lowered_position_bias(bias: Any, query: ArrayLike) -> tuple[NDArray[Any], int, int]:
+    """Return table, height and width, in the type that query is computed in."""
     if isinstance(bias, type) or not (hasattr(bias, "lower") and hasattr(bias, "to_dense")):
         raise TypeError(
             f"attention: position_bias is a {type(bias).__name__}.\n  Give an object of "
@@ -190,7 +101,7 @@ def _position_bias(bias: Any, query: ArrayLike) -> tuple[NDArray[Any], int, int]
     return lowered["table"], lowered["height"], lowered["width"]
 
 
-def _per_head(value: Any, name: str) -> float | list[float]:
+def per_head(core: dict[str, Any], name: str, value: Any, query: ArrayLike) -> None:
     """One number, or a list of one a head."""
     if isinstance(value, (np.ndarray, list, tuple)) and np.ndim(value) > 0:
         array = _floats(value, name)
@@ -199,10 +110,15 @@ def _per_head(value: Any, name: str) -> float | list[float]:
                 f"attention: {name} has shape {array.shape}.\n  Give one number for all heads, or "
                 "a 1-D array with one for each head of query."
             )
-        numbers_of_heads: list[float] = array.tolist()
-        return numbers_of_heads
+        core[name] = array.tolist()
+        return
     what = "1 / sqrt(head_dim)" if name == "scale" else "none"
-    return _number(value, name, f"a number, an array with one a head, or None for {what}")
+    core[name] = _number(value, name, f"a number, an array with one a head, or None for {what}")
+
+
+def floats(core: dict[str, Any], name: str, value: Any, query: ArrayLike) -> None:
+    """Make a float64 array of real numbers."""
+    core[name] = _floats(value, name)
 
 
 def _floats(value: Any, name: str) -> NDArray[np.float64]:
@@ -223,26 +139,39 @@ def _number(value: Any, name: str, wanted: str) -> float:
         return float("inf")  # which the core refuses
 
 
-def _whole(value: Any, name: str, wanted: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, (numbers.Integral, np.integer)):
-        raise TypeError(f"attention: {name} is {value!r}.\n  Give {wanted}.")
-    return int64(value)
-
-
-def _is_dot(similarity: Any) -> bool:
-    if isinstance(similarity, str) and similarity in ("dot", "cosine"):
-        return similarity == "dot"
-    raise ValueError(
-        f"attention: similarity is {similarity!r}.\n  Give 'dot' (the dot product of query and "
-        "key) or 'cosine' (of the two brought to length 1)."
-    )
-
-
-def _seed(seed: Any) -> int:
-    if isinstance(seed, bool) or not isinstance(seed, (numbers.Integral, np.integer)):
-        raise TypeError(
-            f"attention: seed is a {type(seed).__name__}.\n  Give an integer from 0 to 2**64 - 1."
+def similarity(core: dict[str, Any], name: str, value: Any, query: ArrayLike) -> None:
+    """Say whether it is the cosine."""
+    if not (isinstance(value, str) and value in ("dot", "cosine")):
+        raise ValueError(
+            f"attention: similarity is {value!r}.\n  Give 'dot' (the dot product of query and "
+            "key) or 'cosine' (of the two brought to length 1)."
         )
-    if not 0 <= int(seed) < 2**64:
-        raise ValueError(f"attention: seed is {seed}.\n  Give an integer from 0 to 2**64 - 1.")
-    return int(seed)
+    if value == "cosine":
+        core["cosine"] = True
+
+
+def dropout(core: dict[str, Any], name: str, value: Any, query: ArrayLike) -> None:
+    """Take the share of weights to drop, if that is not none."""
+    if not (isinstance(value, float) and value == 0.0):
+        core[name] = _number(value, name, "the share of weights to drop")
+
+
+def seed(core: dict[str, Any], name: str, value: Any, query: ArrayLike) -> None:
+    """Take a seed of 64 bits."""
+    if isinstance(value, bool) or not isinstance(value, (numbers.Integral, np.integer)):
+        raise TypeError(
+            f"attention: seed is a {type(value).__name__}.\n  Give an integer from 0 to 2**64 - 1."
+        )
+    if not 0 <= int(value) < 2**64:
+        raise ValueError(f"attention: seed is {value}.\n  Give an integer from 0 to 2**64 - 1.")
+    core[name] = int(value)
+
+
+def threads(core: dict[str, Any], name: str, value: Any, query: ArrayLike) -> None:
+    """Take a number of threads."""
+    if isinstance(value, bool) or not isinstance(value, (numbers.Integral, np.integer)):
+        raise TypeError(
+            f"attention: {name} is {value!r}.\n  Give a whole number of at least 1, or None for "
+            "OpenMP's own."
+        )
+    core[name] = int64(value)
