@@ -23,8 +23,6 @@ except ImportError as error:  # pragma: no cover - needs a broken installation
     ) from error
 
 from regard._attention import attention
-from regard._isa import active_isa, available_isas, set_isa
-from regard._varlen import varlen_attention
 
 if TYPE_CHECKING:
     from regard import bias, masks, plot, positions, reference
@@ -32,18 +30,21 @@ if TYPE_CHECKING:
     from regard._bfloat16 import bfloat16 as bfloat16
     from regard._config import show_config
     from regard._explain import Explanation, explain
-    from regard._gradients import (
+    from regard._isa import active_isa, available_isas, set_isa
+    from regard._merge import merge_states
+    from regard._quantize import quantize_kv
+    from regard._summary import AttentionSummary, attention_summary
+    from regard._varlen import varlen_attention
+    from regard._weights import attention_weights
+    from regard.cache import KVCache, OutOfPages, PagedKVCache
+    from regard.gradients import (
         Gradients,
         Vjp,
         attention_backward,
+        attention_jvp,
         attention_vjp,
         varlen_attention_vjp,
     )
-    from regard._inspect import AttentionSummary, attention_summary, attention_weights
-    from regard._merge import merge_states
-    from regard._quantize import quantize_kv
-    from regard._tangents import attention_jvp
-    from regard.cache import KVCache, OutOfPages, PagedKVCache
     from regard.masks import BlockMask, PackedMask
 
 __version__: str = _build()["version"]
@@ -85,21 +86,23 @@ __all__ = [
 
 # Loaded when first used, so that the import stays within its few milliseconds.
 _LAZY = {
-    "AttentionSummary": "_inspect",
+    "AttentionSummary": "_summary",
     "BlockMask": "masks",
     "Explanation": "_explain",
-    "Gradients": "_gradients",
+    "Gradients": "gradients",
     "KVCache": "cache",
     "OutOfPages": "cache",
     "PackedMask": "masks",
     "PagedKVCache": "cache",
-    "Vjp": "_gradients",
+    "Vjp": "gradients",
+    "active_isa": "_isa",
     "alibi_slopes": "_alibi",
-    "attention_backward": "_gradients",
-    "attention_jvp": "_tangents",
-    "attention_summary": "_inspect",
-    "attention_vjp": "_gradients",
-    "attention_weights": "_inspect",
+    "attention_backward": "gradients",
+    "attention_jvp": "gradients",
+    "attention_summary": "_summary",
+    "attention_vjp": "gradients",
+    "attention_weights": "_weights",
+    "available_isas": "_isa",
     "bfloat16": "_bfloat16",
     "bias": "bias",
     "explain": "_explain",
@@ -109,8 +112,10 @@ _LAZY = {
     "positions": "positions",
     "quantize_kv": "_quantize",
     "reference": "reference",
+    "set_isa": "_isa",
     "show_config": "_config",
-    "varlen_attention_vjp": "_gradients",
+    "varlen_attention": "_varlen",
+    "varlen_attention_vjp": "gradients",
 }
 
 

@@ -6,7 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from regard._backward import rounded
+from regard._bfloat16 import rounded
+from regard._call.options import names
+
+_NUMBERS = names(lambda option: option.gradient == "numbers")
 
 
 def require_position_bias(options: dict[str, Any], example: str) -> None:
@@ -34,7 +37,7 @@ def call_arguments(arrays: dict[str, Any], options: dict[str, Any]) -> dict[str,
     dict
     """
     arguments = {**options, **arrays}
-    for name in ("sinks", "alibi_slopes", "position_bias"):
+    for name in _NUMBERS:
         if name in arrays and arrays[name].dtype.itemsize == 2:  # a few numbers, of a 16-bit model
             arguments[name] = rounded(arrays[name], np.dtype(np.float32))
     if "position_bias" in arrays:

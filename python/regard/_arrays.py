@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from regard import _core
+from regard import _bfloat16, _core
 from regard._bfloat16 import is_bfloat16
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def coerce(value: Any, argument: str, role: str) -> NDArray[Any]:
@@ -96,9 +98,7 @@ def _from_dlpack(tensor: Any) -> NDArray[Any]:
         return np.from_dlpack(tensor)
     except (BufferError, RuntimeError):
         bits = _core.bits_of_bfloat16(tensor.__dlpack__())  # which NumPy does not have
-    from regard._bfloat16 import bfloat16  # imports what few have
-
-    array: NDArray[Any] = bits.view(bfloat16)
+    array: NDArray[Any] = bits.view(_bfloat16.bfloat16)
     return array
 
 

@@ -1,79 +1,25 @@
-"""``attention``: documentation and option parsing over the compiled core."""
+"""``attention``: its signature, spelled out in overloads for editors and type checkers; its words.
+
+What runs takes options as they are given, so that those left out cost nothing.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from regard import _core
-from regard._options import Causal, Similarity, Window, core_options
+from regard._call.core_options import core_options, known
+from regard._call.signature import spelled_out
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from regard._call.types import Causal, Similarity, Window
     from regard.bias import PositionBias
     from regard.masks import BlockMask, PackedMask
 
 
 @overload
-def attention(
-    query: ArrayLike,
-    key: ArrayLike,
-    value: ArrayLike,
-    *,
-    causal: Causal = ...,
-    window: Window = ...,
-    mask: ArrayLike | BlockMask | PackedMask | None = ...,
-    bias: ArrayLike | None = ...,
-    position_bias: PositionBias | None = ...,
-    key_lengths: ArrayLike | None = ...,
-    query_lengths: ArrayLike | None = ...,
-    query_offset: ArrayLike | None = ...,
-    block_table: ArrayLike | None = ...,
-    key_scales: ArrayLike | None = ...,
-    value_scales: ArrayLike | None = ...,
-    scale: ArrayLike | None = ...,
-    softcap: ArrayLike | None = ...,
-    alibi_slopes: ArrayLike | None = ...,
-    sinks: ArrayLike | None = ...,
-    similarity: Similarity = ...,
-    dropout: float = ...,
-    seed: int | None = ...,
-    return_lse: Literal[False] = ...,
-    out: NDArray[Any] | None = ...,
-    num_threads: int | None = ...,
-) -> NDArray[Any]: ...
-
-
-@overload
-def attention(
-    query: ArrayLike,
-    key: ArrayLike,
-    value: ArrayLike,
-    *,
-    causal: Causal = ...,
-    window: Window = ...,
-    mask: ArrayLike | BlockMask | PackedMask | None = ...,
-    bias: ArrayLike | None = ...,
-    position_bias: PositionBias | None = ...,
-    key_lengths: ArrayLike | None = ...,
-    query_lengths: ArrayLike | None = ...,
-    query_offset: ArrayLike | None = ...,
-    block_table: ArrayLike | None = ...,
-    key_scales: ArrayLike | None = ...,
-    value_scales: ArrayLike | None = ...,
-    scale: ArrayLike | None = ...,
-    softcap: ArrayLike | None = ...,
-    alibi_slopes: ArrayLike | None = ...,
-    sinks: ArrayLike | None = ...,
-    similarity: Similarity = ...,
-    dropout: float = ...,
-    seed: int | None = ...,
-    return_lse: Literal[True],
-    out: NDArray[Any] | None = ...,
-    num_threads: int | None = ...,
-) -> tuple[NDArray[Any], NDArray[Any]]: ...
-
-
 def attention(
     query: ArrayLike,
     key: ArrayLike,
@@ -97,9 +43,51 @@ def attention(
     similarity: Similarity = "dot",
     dropout: float = 0.0,
     seed: int | None = None,
-    return_lse: bool = False,
+    return_lse: Literal[False] = False,
     out: NDArray[Any] | None = None,
     num_threads: int | None = None,
+) -> NDArray[Any]: ...
+
+
+@overload
+def attention(
+    query: ArrayLike,
+    key: ArrayLike,
+    value: ArrayLike,
+    *,
+    causal: Causal = False,
+    window: Window = None,
+    mask: ArrayLike | BlockMask | PackedMask | None = None,
+    bias: ArrayLike | None = None,
+    position_bias: PositionBias | None = None,
+    key_lengths: ArrayLike | None = None,
+    query_lengths: ArrayLike | None = None,
+    query_offset: ArrayLike | None = None,
+    block_table: ArrayLike | None = None,
+    key_scales: ArrayLike | None = None,
+    value_scales: ArrayLike | None = None,
+    scale: ArrayLike | None = None,
+    softcap: ArrayLike | None = None,
+    alibi_slopes: ArrayLike | None = None,
+    sinks: ArrayLike | None = None,
+    similarity: Similarity = "dot",
+    dropout: float = 0.0,
+    seed: int | None = None,
+    return_lse: Literal[True],
+    out: NDArray[Any] | None = None,
+    num_threads: int | None = None,
+) -> tuple[NDArray[Any], NDArray[Any]]: ...
+
+
+@spelled_out
+def attention(
+    query: ArrayLike,
+    key: ArrayLike,
+    value: ArrayLike,
+    *,
+    return_lse: bool = False,
+    out: NDArray[Any] | None = None,
+    **options: Any,
 ) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]:
     r"""Exact scaled dot-product attention.
 
@@ -235,37 +223,5 @@ def attention(
     >>> out.shape, lse.shape, out.dtype
     ((8, 100, 64), (8, 100), dtype('float32'))
     """
-    plain = (  # spares a call of a microsecond the cost of parsing
-        causal is False and window is None and mask is None and bias is None
-        and position_bias is None and key_lengths is None and query_lengths is None
-        and query_offset is None and block_table is None and key_scales is None
-        and value_scales is None and scale is None and softcap is None and alibi_slopes is None
-        and sinks is None and seed is None and num_threads is None
-        and type(dropout) is float and dropout == 0.0
-        and type(similarity) is str and similarity == "dot"
-    )  # fmt: skip
-    if plain:
-        return _core.attention(query, key, value, None, return_lse, out)
-    options = core_options(
-        query,
-        causal=causal,
-        window=window,
-        mask=mask,
-        bias=bias,
-        position_bias=position_bias,
-        key_lengths=key_lengths,
-        query_lengths=query_lengths,
-        query_offset=query_offset,
-        block_table=block_table,
-        key_scales=key_scales,
-        value_scales=value_scales,
-        scale=scale,
-        softcap=softcap,
-        alibi_slopes=alibi_slopes,
-        sinks=sinks,
-        similarity=similarity,
-        dropout=dropout,
-        seed=seed,
-        num_threads=num_threads,
-    )
-    return _core.attention(query, key, value, options, return_lse, out)
+    core = core_options(query, known("attention", options)) if options else None
+    return _core.attention(query, key, value, core, return_lse, out)

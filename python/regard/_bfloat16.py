@@ -10,10 +10,12 @@ A bfloat16 is the upper half of a float32. NumPy has no such type; two stand for
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 MARKER: np.dtype[Any] = np.dtype([("bfloat16", "<u2")])
 
@@ -98,3 +100,13 @@ def to_bfloat16(x: ArrayLike, dtype: np.dtype[Any] | None = None) -> NDArray[Any
     rounded = np.where(np.isnan(wide), bits | np.uint32(0x400000), rounded)
     half = np.asarray(rounded >> np.uint32(16)).astype(np.uint16)
     return half.view(_best() if dtype is None else dtype)
+
+
+def rounded(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Convert to a dtype, bfloat16 among them; the array itself if it has it."""
+    if array.dtype == dtype:
+        return array
+    if is_bfloat16(array.dtype):
+        array = to_float32(array)
+    result: NDArray[Any] = to_bfloat16(array, dtype) if is_bfloat16(dtype) else array.astype(dtype)
+    return result

@@ -8,15 +8,44 @@ class _Build(TypedDict):
     openmp: str
     openmp_version: str
 
-# What regard._options.core_options makes; None is a plain call.
-_Options: TypeAlias = dict[str, Any] | None
+_OneOrOfHeads: TypeAlias = float | list[float]
+_Array: TypeAlias = Any  # array_like
+
+# What regard._call.core_options makes; what is not there is as in a plain call.
+class _Options(TypedDict, total=False):
+    causal: int
+    window_left: int | list[int]
+    window_right: int | list[int]
+    mask: _Array
+    block_mask: Any
+    packed_mask: NDArray[Any]
+    packed_keys: int
+    bias: _Array
+    position_bias: tuple[NDArray[Any], int, int]
+    key_lengths: _Array
+    query_lengths: _Array
+    query_offset: _Array
+    block_table: _Array
+    key_scales: _Array
+    value_scales: _Array
+    scale: _OneOrOfHeads
+    softcap: _OneOrOfHeads
+    alibi_slopes: NDArray[Any]
+    sinks: _OneOrOfHeads
+    cosine: bool
+    dropout: float
+    seed: int
+    num_threads: int
+    # Packed pieces are no option of users, but arguments of their own.
+    cu_seqlens_q: _Array
+    cu_seqlens_k: _Array
 
 @overload
 def attention(
     query: ArrayLike,
     key: ArrayLike,
     value: ArrayLike,
-    options: _Options,
+    options: _Options | None,
     return_lse: Literal[False],
     out: NDArray[Any] | None,
     /,
@@ -26,7 +55,7 @@ def attention(
     query: ArrayLike,
     key: ArrayLike,
     value: ArrayLike,
-    options: _Options,
+    options: _Options | None,
     return_lse: bool,
     out: NDArray[Any] | None,
     /,
@@ -35,7 +64,7 @@ def backward(
     query: ArrayLike,
     key: ArrayLike,
     value: ArrayLike,
-    options: _Options,
+    options: _Options | None,
     out: NDArray[Any],
     lse: NDArray[Any],
     dout: NDArray[Any],
@@ -48,19 +77,19 @@ def tangent(
     query: ArrayLike,
     key: ArrayLike,
     value: ArrayLike,
-    options: _Options,
+    options: _Options | None,
     dquery: NDArray[Any] | None,
     dkey: NDArray[Any] | None,
     dvalue: NDArray[Any] | None,
     /,
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]: ...
 def explain(
-    query: ArrayLike, key: ArrayLike, value: ArrayLike, options: _Options, /
+    query: ArrayLike, key: ArrayLike, value: ArrayLike, options: _Options | None, /
 ) -> dict[str, Any]: ...
 def weights(
     query: ArrayLike,
     key: ArrayLike,
-    options: _Options,
+    options: _Options | None,
     rows: list[int],
     first_key: int,
     last_key: int,
@@ -69,7 +98,7 @@ def weights(
 def summary(
     query: ArrayLike,
     key: ArrayLike,
-    options: _Options,
+    options: _Options | None,
     top_k: int,
     query_cells: int,
     key_cells: int,

@@ -6,8 +6,9 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from regard import _core
-from regard._options import check_names, core_options
-from regard._varlen import packed_options
+from regard._call.core_options import check_names, core_options
+from regard._call.options import RESULT
+from regard._call.packed import packed_call
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -134,11 +135,11 @@ def explain(
     >>> plan.dtype, plan.queries, plan.options, round(plan.visible_share, 4)
     ('float32', 1000, 'softcap', 0.5005)
     """
-    for name in ("return_lse", "out"):
+    for name in RESULT:
         options.pop(name, None)
     check_names("explain", options)
     if cu_seqlens_q is not None or cu_seqlens_k is not None:
-        packed = packed_options(query, key, value, cu_seqlens_q, cu_seqlens_k, options)
+        packed = packed_call(query, key, value, cu_seqlens_q, cu_seqlens_k, options)
         return Explanation(**_core.explain(*packed))
-    core = core_options(query, **options)
+    core = core_options(query, options)
     return Explanation(**_core.explain(query, key, value, core or None))

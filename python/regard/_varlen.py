@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from regard import _core
-from regard._arrays import coerce
-from regard._options import check_names, core_options
+from regard._call.core_options import check_names
+from regard._call.packed import packed_attention
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -80,61 +77,4 @@ def varlen_attention(
     True
     """
     check_names("varlen_attention", options)
-    q, k, v, core = packed_options(query, key, value, cu_seqlens_q, cu_seqlens_k, options)
-    wanted = (q.shape[1], q.shape[0], v.shape[-1])
-    if isinstance(out, np.ndarray) and out.shape != wanted:
-        raise ValueError(
-            f"attention: out has shape {out.shape}; the result has {wanted}.\n  Give an array of "
-            "exactly that shape: (total queries, heads, value_dim)."
-        )
-    by_head = out.swapaxes(0, 1) if isinstance(out, np.ndarray) else out
-    result = _core.attention(q, k, v, core, return_lse, by_head)
-    if isinstance(result, tuple):
-        return (result[0].swapaxes(0, 1) if out is None else out), result[1]
-    return result.swapaxes(0, 1) if out is None else out
-
-
-def packed_options(
-    query: ArrayLike,
-    key: ArrayLike,
-    value: ArrayLike,
-    cu_seqlens_q: ArrayLike | None,
-    cu_seqlens_k: ArrayLike | None,
-    options: dict[str, Any],
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
-    """Packed arrays and options as the core takes them."""
-    q = _by_head(query, "query", "input")
-    core = core_options(q, **options)
-    if cu_seqlens_k is None and "block_table" not in core:
-        raise ValueError(
-            "attention: cu_seqlens_k is missing.\n  Say where the keys of each piece begin; only "
-            "those in pages, with a block_table, need none."
-        )
-    k, v = _kept(key, "key", core), _kept(value, "value", core)
-    for name, starts in (("cu_seqlens_q", cu_seqlens_q), ("cu_seqlens_k", cu_seqlens_k)):
-        if starts is not None:
-            core[name] = starts
-    return q, k, v, core
-
-
-def _kept(array: ArrayLike, argument: str, core: dict[str, Any]) -> NDArray[Any]:
-    """Keys or values by head, and their scales in `core` likewise; pages as they are."""
-    scales = f"{argument}_scales"
-    role = "stored" if scales in core else "input"
-    if "block_table" in core:
-        return coerce(array, argument, role)
-    if scales in core:
-        core[scales] = coerce(core[scales], scales, "scales").T
-    return _by_head(array, argument, role)
-
-
-def _by_head(array: ArrayLike, argument: str, role: str) -> NDArray[Any]:
-    """As (heads, total, dim), without a copy."""
-    rows = coerce(array, argument, role)
-    if rows.ndim != 3:
-        raise ValueError(
-            f"attention: {argument} has shape {rows.shape}.\n  Packed pieces are (total, heads, "
-            "dim), one piece after the other."
-        )
-    by_head: NDArray[Any] = rows.swapaxes(0, 1)
-    return by_head
+    return packed_attention(query, key, value, cu_seqlens_q, cu_seqlens_k, options, return_lse, out)

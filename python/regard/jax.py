@@ -15,14 +15,12 @@ from numpy.typing import NDArray
 
 import regard
 from regard._adapters import call_arguments, require_position_bias
-from regard._backward import rounded
+from regard._bfloat16 import rounded
+from regard._call.options import names
+from regard.gradients import NAMES
 
-# Options that are arrays a trace may pass through, and those of them that have gradients.
-_ARRAYS = (
-    "bias", "sinks", "alibi_slopes", "mask", "key_lengths", "query_lengths", "query_offset", "seed",
-    "key_scales", "value_scales",
-)  # fmt: skip
-_DIFFERENTIABLE = ("bias", "sinks", "alibi_slopes", "position_bias")  # the last by its table
+_ARRAYS = names(lambda option: option.traced)
+_WITHOUT_DERIVATIVES = names(lambda option: option.gradient == "refused")
 
 
 def attention(
@@ -133,13 +131,13 @@ def _forward(static: _Static, traced: dict[str, jax.Array]) -> tuple[jax.Array, 
 
 def _backward(static: _Static, saved: Any, dout: jax.Array) -> tuple[dict[str, Any]]:
     traced, out, lse = saved
-    for name in ("key_scales", "value_scales", "block_table"):
+    for name in _WITHOUT_DERIVATIVES:
         if name in traced or static.options.get(name) is not None:
             raise ValueError(
                 f"attention: there are no derivatives with {name}.\n  Give key and value as arrays "
                 "of floats."
             )
-    wanted = [name for name in traced if name in ("query", "key", "value", *_DIFFERENTIABLE)]
+    wanted = [name for name in traced if name in NAMES]  # a position bias by its table
 
     def run(arrays: dict[str, Any], out: Any, lse: Any, dout: Any) -> dict[str, NDArray[Any]]:
         gradients = regard.attention_backward(

@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 
 import regard
 from regard._adapters import call_arguments, require_position_bias
+from regard._call.options import BY_NAME
+from regard.gradients import INPUTS, NAMES
 
-# Options that have gradients of their own.
-_DIFFERENTIABLE = ("bias", "sinks", "alibi_slopes")
+# Options that are tensors and have gradients of their own.
+_DIFFERENTIABLE = tuple(n for n in NAMES if n in BY_NAME and BY_NAME[n].kind != "object")
 
 _PLAIN = 3  # arguments of _Attention before its tensors
 
@@ -160,7 +162,7 @@ class _Attention(torch.autograd.Function):
             if move is not None
         }
         for name in moving:
-            if name not in ("query", "key", "value"):
+            if name not in INPUTS:
                 raise NotImplementedError(
                     f"attention: there is no forward mode for {name}.\n  Detach it, or use "
                     "gradients."

@@ -8,7 +8,7 @@ import pytest
 import regard
 from gradient_problems import OPTIONS, check_gradients, gradients, upstream, wanted
 from problems import make_problem
-from regard._backward import rounded
+from regard._bfloat16 import rounded
 
 SIZES = {
     # Several blocks of rows, panels, tiles and vectors, none of them whole.

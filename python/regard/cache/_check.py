@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 
 from regard._arrays import coerce
 from regard._bfloat16 import is_bfloat16
+from regard._call.options import names
 from regard.cache._storage import DTYPES
 
 # What a cache decides itself; giving it to attend would contradict what is stored.
-_DECIDED = ("cu_seqlens_k", "key_lengths", "key_scales", "value_scales", "block_table")
+_DECIDED = ("cu_seqlens_k", *names(lambda option: option.cached == "never"))
+
+_OVER_KEYS = names(lambda option: option.kind == "pairs")
 
 
 def whole(value: Any, name: str, call: str, least: int) -> int:
@@ -99,7 +102,7 @@ def elements(indices: Any, batch: int) -> NDArray[np.int64]:
 
 def widen_masks(options: dict[str, Any], keys: int, room: int) -> None:
     """Give masks and biases over the tokens of the longest sequence the width of whole pages."""
-    for name in ("mask", "bias"):
+    for name in _OVER_KEYS:
         array = options.get(name)
         if isinstance(array, np.ndarray) and array.shape[-1:] == (keys,) and keys not in (1, room):
             # Nobody sees what lies there: it is behind every length.

@@ -17,18 +17,16 @@ from numpy.typing import NDArray
 
 from regard._attention import attention
 from regard._bfloat16 import is_bfloat16, to_bfloat16, to_float32
+from regard._call.conversions import lowered_position_bias
+from regard._call.options import names
 from regard._merge import merge_states
-from regard._options import _position_bias as lowered_position_bias
 from regard.cache._ring import Ring
 from regard.cache._rotary import first_positions
 from regard.cache._storage import Storage
 from regard.positions._rotation import Rotation
 
 # What may be given; the window makes the rest meaningless or gives it a second meaning.
-_POSSIBLE = {
-    "alibi_slopes", "causal", "num_threads", "out", "position_bias", "query_lengths", "return_lse",
-    "scale", "similarity", "sinks", "softcap",
-}  # fmt: skip
+_POSSIBLE = frozenset(names(lambda option: option.cached == "always"))
 
 
 def _part(

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from regard._call.options import names
 from regard.positions import Rope
 from regard.positions._rotation import Rotation
 
 # Options of attention that may put queries elsewhere than at the last tokens.
-MOVES = {"causal", "query_lengths", "query_offset"}
+MOVES = frozenset(names(lambda option: option.offset))
 
 
 def choose(current: Rotation | None, rope: Any, head_dim: int, filled: bool) -> Rotation | None:

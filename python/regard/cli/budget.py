@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regard import reference
+from regard._call.options import names
 from regard.cli.storage import EPS, name_of
 
 Array = NDArray[Any]
 
-POSITIONS = ("causal", "key_lengths", "query_lengths", "query_offset")
+POSITIONS = names(lambda option: option.offset)
 
 
 def bounds(query: Array, key: Array, value: Array, options: dict[str, Any]) -> tuple[float, float]:

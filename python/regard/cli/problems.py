@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 import regard
 from regard import reference
+from regard._call.options import names
 from regard.cli import budget
 from regard.cli.options import GRIDS, Options
 from regard.cli.storage import KINDS, PAGE_SIZES, into, into_pages, name_of, types_of
@@ -37,6 +38,9 @@ LAYOUTS: dict[str, Callable[[Array], Array]] = {
     "reversed": lambda x: np.ascontiguousarray(x[..., ::-1, :])[..., ::-1, :],
     "every other number": lambda x: np.repeat(x, 2, axis=-1)[..., ::2],
 }
+
+# Options that are too many numbers for a line.
+_LARGE = names(lambda option: option.kind in ("pairs", "rows", "pages"))
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ class Problem:
 
 def _described(name: str, x: Any) -> str:
     """Say what a line has room for: numbers, or what kind of array there is."""
-    if name in ("mask", "bias", "key_scales", "value_scales", "block_table"):
+    if name in _LARGE:
         return f"{getattr(x, 'dtype', type(x).__name__)} {x.shape}"
     return " ".join(repr(x).split())
 

@@ -8,7 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from regard import _core
 from regard._arrays import coerce
-from regard._backward import Call, rounded
+from regard._bfloat16 import rounded
+from regard.gradients._call import DifferentiableCall
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -73,7 +74,7 @@ def attention_jvp(
     >>> bool(np.allclose((ahead - out) / 1e-6, dout, atol=1e-5))
     True
     """
-    call = Call("attention_jvp", query, key, value, options)
+    call = DifferentiableCall("attention_jvp", query, key, value, options)
     moves = [
         _move(call, argument, move)
         for argument, move in (("query", dquery), ("key", dkey), ("value", dvalue))
@@ -84,7 +85,7 @@ def attention_jvp(
     return ((out, lse), (dout, dlse)) if return_lse else (out, dout)
 
 
-def _move(call: Call, name: str, move: ArrayLike | None) -> Array | None:
+def _move(call: DifferentiableCall, name: str, move: ArrayLike | None) -> Array | None:
     """Bring a move into the form that the core takes: with all batch axes."""
     if move is None:
         return None
