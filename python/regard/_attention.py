@@ -37,6 +37,7 @@ def attention(
     key_scales: ArrayLike | None = None,
     value_scales: ArrayLike | None = None,
     scale: ArrayLike | None = None,
+    query_scale: ArrayLike | None = None,
     softcap: ArrayLike | None = None,
     alibi_slopes: ArrayLike | None = None,
     sinks: ArrayLike | None = None,
@@ -67,6 +68,7 @@ def attention(
     key_scales: ArrayLike | None = None,
     value_scales: ArrayLike | None = None,
     scale: ArrayLike | None = None,
+    query_scale: ArrayLike | None = None,
     softcap: ArrayLike | None = None,
     alibi_slopes: ArrayLike | None = None,
     sinks: ArrayLike | None = None,
@@ -137,6 +139,9 @@ def attention(
         For int8: what the numbers of a key or value are multiplied by (`quantize_kv`).
     scale : float or array_like, shape (Hq,), optional
         Factor of the scores; default ``1 / sqrt(D)``. Any finite number, or one a head.
+    query_scale : array_like, broadcast to (..., Hq, Sq), optional
+        One more factor of the scores of each query, beside scale and before softcap: temperatures
+        by position (Llama 4), log n scaling (Qwen), scalable softmax. Has a gradient.
     softcap : float or array_like, shape (Hq,), optional
         Scores s become ``c * tanh(s / c)``, before anything is added to them. 0 is off.
     alibi_slopes : array_like, shape (Hq,) or (batch, Hq), optional

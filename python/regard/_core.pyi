@@ -29,6 +29,7 @@ class _Options(TypedDict, total=False):
     key_scales: _Array
     value_scales: _Array
     scale: _OneOrOfHeads
+    query_scale: NDArray[Any]
     softcap: _OneOrOfHeads
     alibi_slopes: NDArray[Any]
     sinks: _OneOrOfHeads

@@ -46,8 +46,8 @@ def attention(
     position_table : Tensor, optional
         Takes the place of ``position_bias.table``, and gets a gradient: for one that is learned.
     **options
-        As in `regard.attention`, but return_lse and out; arrays may be tensors. A bias, sinks and
-        alibi_slopes that require gradients get them.
+        As in `regard.attention`, but return_lse and out; arrays may be tensors. A bias, sinks,
+        alibi_slopes and query_scale that require gradients get them.
 
     Returns
     -------

@@ -111,6 +111,10 @@ OPTIONS: tuple[Option, ...] = (
         traced=True,
     ),
     Option("scale", _ARRAY, None, "heads", conversions.per_head, cached="always"),
+    Option(
+        "query_scale", _ARRAY, None, "rows", conversions.floats, gradient="numbers",
+        cached="always", traced=True,
+    ),
     Option("softcap", _ARRAY, None, "heads", conversions.per_head, cached="always"),
     Option(
         "alibi_slopes", _ARRAY, None, "heads", conversions.floats, gradient="numbers",

@@ -27,6 +27,8 @@ class Gradients:
     sinks, alibi_slopes : ndarray, optional
     position_bias : ndarray, optional
         By the table of the position bias, of the shape of its ``table``.
+    query_scale : ndarray, optional
+        Summed over what it was broadcast along, as that of a bias.
     """
 
     query: Array | None = None
@@ -36,6 +38,7 @@ class Gradients:
     sinks: Array | None = None
     alibi_slopes: Array | None = None
     position_bias: Array | None = None
+    query_scale: Array | None = None
 
 
 #: What there are gradients by: these, and options.

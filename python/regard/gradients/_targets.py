@@ -119,6 +119,11 @@ def _of_numbers(
         )
         whole = np.zeros((int(np.prod(batch)), heads))
         return whole, lambda total: _sum_to(total.reshape(*batch, heads), shape)
+    if name == "query_scale":
+        queries = call.query.shape[-2] if call.query.ndim > 1 else 1
+        rows = (heads, queries) if call.packed else (*call.batch(), heads, queries)
+        whole = np.zeros(rows if call.packed else (int(np.prod(call.batch())), heads, queries))
+        return whole, lambda total: _sum_to(total.reshape(rows), shape)
     bias = call.given["position_bias"]
     table = call.options["position_bias"][0]
     return np.zeros(table.shape), bias.from_lowered

@@ -48,7 +48,7 @@ class Vjp:
         wrt : sequence of str, optional
             Names of the inputs whose gradients are wanted: "query", "key", "value" (the default is
             these three), and, if the call had them, "bias", "sinks", "alibi_slopes",
-            "position_bias".
+            "position_bias", "query_scale".
         out : Gradients or mapping of str to ndarray, optional
             Arrays to write gradients into, by the names of the inputs; any strides, but no memory
             in common with an input or with each other.
