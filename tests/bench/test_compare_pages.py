@@ -1,44 +1,18 @@
-"""What becomes of a benchmark's results: text, tables, plot, and the command around them."""
+"""What becomes of a comparison's results: the tables and the plot of the documentation."""
 
 from __future__ import annotations
 
-import argparse
-import importlib.util
-import io
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-from regard import _progress
-from regard.bench import command, plot
-from regard.bench.cases import CASES, Case
-from regard.bench.report import OWN, Report, Result, Row
+from benchmarks.compare import pages, plot
+from benchmarks.compare.report import OWN, Report, Result, Row
+from small_cases import case_named
 
-ROOT = Path(__file__).resolve().parent.parent
 RESULT = Result(seconds=1e-3, low=1e-3, high=1e-3, samples=7, cores=1.0, error=1e-7)
-
-
-def case_named(name: str) -> Case:
-    return next(case for case in CASES if case.name == name)
-
-
-# --- tables and plot of the documentation
-
-
-def load_script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        f"benchmarks_{name}", ROOT / "benchmarks" / f"{name}.py"
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up by name
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -101,14 +75,13 @@ def gradients_run(fixture_run: Report) -> Report:
 
 
 @pytest.fixture
-def pages(tmp_path: Path, fixture_run: Report) -> Path:
-    script = load_script("report")
+def folder(tmp_path: Path, fixture_run: Report) -> Path:
     (tmp_path / "docs").mkdir()
     (tmp_path / "results").mkdir()
     for page in ("README.md", "docs/performance.md"):
-        text = f"before\n{script.BEGIN}\nold\n{script.END}\nafter\n"
+        text = f"before\n{pages.BEGIN}\nold\n{pages.END}\nafter\n"
         if page != "README.md":
-            text += f"{script.OPTIONS_BEGIN}\n{script.OPTIONS_END}\n"
+            text += f"{pages.OPTIONS_BEGIN}\n{pages.OPTIONS_END}\n"
         (tmp_path / page).write_text(text, encoding="utf-8")
     fixture_run.save(tmp_path / "results" / "two.json")
     alone = replace(fixture_run, threads=1, contenders={OWN: "1.0"})
@@ -126,15 +99,15 @@ def pages(tmp_path: Path, fixture_run: Report) -> Path:
     return tmp_path
 
 
-def write_pages(pages: Path, *more: str) -> int:
-    words = ["--root", str(pages), "--results", str(pages / "results"), "--no-plot", *more]
-    status: int = load_script("report").main(words)
+def write_pages(folder: Path, *more: str) -> int:
+    words = ["--root", str(folder), "--results", str(folder / "results"), "--no-plot", *more]
+    status: int = pages.main(words)
     return status
 
 
-def test_readme_shows_best_rival_losses_and_misses(pages: Path) -> None:
-    assert write_pages(pages) == 0
-    text = (pages / "README.md").read_text(encoding="utf-8")
+def test_readme_shows_best_rival_losses_and_misses(folder: Path) -> None:
+    assert write_pages(folder) == 0
+    text = (folder / "README.md").read_text(encoding="utf-8")
     assert text.startswith("before\n<!-- results:begin -->\nMeasured 2026-01-01")
     assert text.endswith("<!-- results:end -->\nafter\n")
     assert "old" not in text
@@ -150,23 +123,22 @@ def test_readme_shows_best_rival_losses_and_misses(pages: Path) -> None:
     assert "What options cost: 0 of 3 targets met, see docs/performance.md." in text
     assert "| wheel | 3 MB | <= 2 MB: **missed by 1 MB** |" in text
     assert "pip install torch==2.13.0 jax==0.9 numpy==2.0 jaxlib" in text
-    assert "regard bench --isa avx512 --threads 2 --rivals torch,jax,numpy" in text
+    assert "python -m benchmarks.compare --isa avx512 --threads 2 --rivals torch,jax,numpy" in text
 
 
-def test_performance_page_shows_every_run_and_contender(pages: Path) -> None:
-    write_pages(pages)
-    text = (pages / "docs" / "performance.md").read_text(encoding="utf-8")
+def test_performance_page_shows_every_run_and_contender(folder: Path) -> None:
+    write_pages(folder)
+    text = (folder / "docs" / "performance.md").read_text(encoding="utf-8")
     assert "### avx512, 1 thread (`one.json`)" in text
     assert "### avx512, 2 threads (`two.json`)" in text
     assert "1.00 ms, 0.40x, 1.0e-02, not exact" in text
     assert "- JAX: 1x8x1024x64: no" in text
 
 
-def test_options_have_a_table_of_their_own(pages: Path) -> None:
-    write_pages(pages)
-    text = (pages / "docs" / "performance.md").read_text(encoding="utf-8")
-    script = load_script("report")
-    table = text.split(script.OPTIONS_BEGIN)[1].split(script.OPTIONS_END)[0]
+def test_options_have_a_table_of_their_own(folder: Path) -> None:
+    write_pages(folder)
+    text = (folder / "docs" / "performance.md").read_text(encoding="utf-8")
+    table = text.split(pages.OPTIONS_BEGIN)[1].split(pages.OPTIONS_END)[0]
     assert "causal bias array" not in text.replace(table, "")
     assert "### avx512, 2 threads (`options.json`)" not in text
     assert "### Options, avx512, 2 threads (`options.json`)" in table
@@ -177,12 +149,12 @@ def test_options_have_a_table_of_their_own(pages: Path) -> None:
     assert "| 11.0 ms | 10.0 ms | 1.10 | 1.0e-07 | - | none |" in table
 
 
-def test_gradients_have_tables_of_their_own(pages: Path, gradients_run: Report) -> None:
-    write_pages(pages)
-    assert "gradients" not in (pages / "README.md").read_text(encoding="utf-8")
-    gradients_run.save(pages / "results" / "gradients.json")
-    write_pages(pages)
-    readme = (pages / "README.md").read_text(encoding="utf-8")
+def test_gradients_have_tables_of_their_own(folder: Path, gradients_run: Report) -> None:
+    write_pages(folder)
+    assert "gradients" not in (folder / "README.md").read_text(encoding="utf-8")
+    gradients_run.save(folder / "results" / "gradients.json")
+    write_pages(folder)
+    readme = (folder / "README.md").read_text(encoding="utf-8")
     first, second = readme.split("Forward and backward pass together")
     assert "gradients |" not in first
     assert "Measured 2026-03-03" in second
@@ -193,7 +165,7 @@ def test_gradients_have_tables_of_their_own(pages: Path, gradients_run: Report) 
     ) in second
     assert "relative to the largest number of each gradient" in second
     assert "window 512" not in second
-    text = (pages / "docs" / "performance.md").read_text(encoding="utf-8")
+    text = (folder / "docs" / "performance.md").read_text(encoding="utf-8")
     assert "### avx512, 2 threads (`gradients.json`)" not in text
     part = text.split("### Gradients, avx512, 2 threads (`gradients.json`)")[1]
     assert "| 10.0 ms (752 GFLOP/s) | 75.2 % | 1.0e-07 | 30.0 ms, 3.00x, 1.0e-07 |" in part
@@ -203,31 +175,31 @@ def test_gradients_have_tables_of_their_own(pages: Path, gradients_run: Report) 
 
 
 def test_gradients_of_the_headline_run_repeat_no_machine(
-    pages: Path, fixture_run: Report, gradients_run: Report
+    folder: Path, fixture_run: Report, gradients_run: Report
 ) -> None:
     for name, words in (("two", {}), ("one", {"threads": 1, "contenders": {OWN: "1.0"}})):
         both = replace(fixture_run, rows=fixture_run.rows + gradients_run.rows, **words)
-        both.save(pages / "results" / f"{name}.json")
-    write_pages(pages)
-    readme = (pages / "README.md").read_text(encoding="utf-8")
+        both.save(folder / "results" / f"{name}.json")
+    write_pages(folder)
+    readme = (folder / "README.md").read_text(encoding="utf-8")
     assert readme.count("Measured") == 1
     assert readme.count("| 1x8x1024x64 gradients |") == 1
 
 
-def test_check_notices_stale_pages(pages: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert write_pages(pages, "--check") == 1
+def test_check_notices_stale_pages(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert write_pages(folder, "--check") == 1
     assert "out of date: README.md, performance.md" in capsys.readouterr().out
-    write_pages(pages)
-    assert write_pages(pages, "--check") == 0
-    page = pages / "README.md"
+    write_pages(folder)
+    assert write_pages(folder, "--check") == 0
+    page = folder / "README.md"
     page.write_text(page.read_text(encoding="utf-8").replace("85.9", "95.9"), encoding="utf-8")
-    assert write_pages(pages, "--check") == 1
+    assert write_pages(folder, "--check") == 1
 
 
-def test_page_without_markers_is_an_error(pages: Path) -> None:
-    (pages / "README.md").write_text("no markers", encoding="utf-8")
+def test_page_without_markers_is_an_error(folder: Path) -> None:
+    (folder / "README.md").write_text("no markers", encoding="utf-8")
     with pytest.raises(SystemExit, match=r"README\.md needs one <!-- results:begin -->"):
-        write_pages(pages)
+        write_pages(folder)
 
 
 def test_plot_of_the_same_numbers_is_the_same_file(fixture_run: Report, tmp_path: Path) -> None:
@@ -237,60 +209,3 @@ def test_plot_of_the_same_numbers_is_the_same_file(fixture_run: Report, tmp_path
     drawn = (tmp_path / "a.svg").read_bytes()
     assert drawn == (tmp_path / "b.svg").read_bytes()
     assert (tmp_path / "c.png").stat().st_size > 10_000
-
-
-# --- the command
-
-
-def parsed(*words: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
-    return parser.parse_args(words)
-
-
-def test_command_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "out.json"
-    words = ("--cases", "smallest-call", "--seconds", "0.001", "--json", str(path))
-    assert command.main(parsed(*words)) == 0
-    assert "1x1x4x2" in capsys.readouterr().out
-    assert Report.load(path).rows[0].case == CASES[-1]
-
-
-def test_plot_without_matplotlib_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    assert command.main(parsed("--plot", "x.svg")) == 2
-    assert 'pip install "regard[plot]"' in capsys.readouterr().err
-
-
-def test_bad_options_end_with_two(capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.main(parsed("--isa", "mmx", "--cases", "smallest-call")) == 2
-    assert "mmx" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        parsed("--threads", "0")
-
-
-# --- progress
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_progress_is_silent_off_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    assert list(_progress.progress(range(3), label="x")) == [0, 1, 2]
-    assert capsys.readouterr().err == ""
-
-
-@pytest.mark.parametrize("total", [None, 3])
-def test_progress_has_a_bar_of_its_own(total: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("tqdm", "rich.progress"):
-        monkeypatch.setitem(sys.modules, module, None)
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    assert list(_progress.progress(iter("abc"), total=total, label="work")) == ["a", "b", "c"]
-    drawn = terminal.getvalue()
-    assert ("2/3" if total else "2 done") in drawn
-    assert drawn.endswith("\r")
