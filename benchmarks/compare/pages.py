@@ -1,11 +1,13 @@
 """Makes the tables and the plot of the documentation from the committed results.
 
-    python -m benchmarks.compare.pages            # README.md, docs/performance.md, docs/speed.svg
+    python -m benchmarks.compare.pages            # rewrites the pages below, and docs/speed.svg
     python -m benchmarks.compare.pages --check    # exits with 1 when the text is out of date
 
-The text between ``<!-- results:begin -->`` and ``<!-- results:end -->`` is replaced; so is that of
-``options`` in docs/performance.md, where the rows of options have a table of their own. So have
-those of gradients, in both pages.
+README.md has a few rows, docs/performance.md every contender, for readers, and docs/tuning.md
+every run against ceilings and targets, for people who tune. The text between
+``<!-- results:begin -->`` and ``<!-- results:end -->`` is replaced; so is that of ``headline`` in
+README.md, and that of ``options`` in docs/, where the rows of options have a table of their own.
+So have those of gradients.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,9 +27,22 @@ from regard.bench.text import threads_text, time_text
 
 ROOT = Path(__file__).resolve().parents[2]
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+HEADLINE_BEGIN, HEADLINE_END = "<!-- headline:begin -->", "<!-- headline:end -->"
+# The README's rows, by the names of their cases: each kind of work, and where regard does worst.
+README_CASES = (
+    "full-1k-d64",
+    "full-1k-d64-bnhd",
+    "causal-2k-d128-gqa4",
+    "bert-8x12x128",
+    "bias-1k-d64",
+    "window-512-of-4k",
+    "decode-8x-4k-d128-gqa4-bf16",
+    "backward-4k-d64-causal",
+)
 TITLES = {
+    "": "In float32 and float64:",
     "storage": "In 16 bits:",
-    "decode": "One query for a cache, held to the speed of memory:",
+    "decode": "One query for a cache:",
     "call": "The smallest call:",
 }
 OPTIONS_BEGIN, OPTIONS_END = "<!-- options:begin -->", "<!-- options:end -->"
@@ -43,6 +59,14 @@ class Results:
     def headline(self) -> Report:
         """The run that the large table is about."""
         return best_of([run for run in self.runs.values() if plain_rows(run)] or self.all)
+
+    @property
+    def compared(self) -> list[tuple[Report, list[Row]]]:
+        """The headline run and that of gradients, with the rows that each is read for."""
+        found = [(self.headline, plain_rows(self.headline))]
+        if runs := [run for run in self.all if gradient_rows(run)]:
+            found.append((best_of(runs), gradient_rows(best_of(runs))))
+        return found
 
     @property
     def all(self) -> list[Report]:
@@ -71,106 +95,138 @@ def load(folder: Path) -> Results:
     return Results(runs, package)
 
 
-def readme_text(results: Results) -> str:
-    """Say what the README shows: the headline run, each case against its best rival."""
-    run = results.headline
-    return "\n".join(
-        [
-            *machine_lines(run),
-            "",
-            *sections(run),
-            *summary_lines(run, plain_rows(run)),
-            *gradients_lines(results),
-            *options_line(results),
-            *(["", *package_lines(results.package)] if results.package else []),
-            "",
-            "Repeat it:",
-            "",
-            "```sh",
-            *repeat_lines(run),
-            "```",
-        ]
+def headline_text(results: Results) -> str:
+    """Say what the README begins with: how many rows are won, and by how much."""
+    best = [pair for _, rows in results.compared for pair in best_rivals(rows)]
+    if not best:
+        return "Exact attention for NumPy arrays on the CPU."
+    ratios = [row.ratio(name) for row, name in best]
+    titles = [title(name) for name in RIVALS if name in {n for r, _ in best for n in r.results}]
+    names = " and ".join(filter(None, [", ".join(titles[:-1]), titles[-1]]))
+    return textwrap.fill(
+        f"Exact attention for NumPy arrays on the CPU: faster than {names} in "
+        f"**{sum(ratio >= 1 for ratio in ratios)} of {len(ratios)}** measured cases, by up to "
+        f"**{max(ratios):.1f}x** against the best of them, on the same "
+        f"{threads_text(results.headline.threads).replace('thread', 'core')}.",
+        width=100,
     )
 
 
+def readme_text(results: Results) -> str:
+    """Say what the README shows: a few rows, and how many of all are won."""
+    rows = readme_rows(results)
+    lines: list[str] = []
+    for run in unique(run for run, _ in rows):
+        what = "Measured" if run is results.headline else "Gradients measured"
+        lines += [*machine_lines(run, what), ""]
+    lines += [*readme_table(rows), ""]
+    everything = [(run, row) for run, rows in results.compared for row in rows]
+    outcome = " ".join(filter(None, [won_text(everything), met_text(everything)]))
+    lines.append(f"All measured rows: {outcome[:1].lower()}{outcome[1:]}")
+    lines += note_lines([row for _, row in rows], results.headline)
+    return "\n".join(lines)
+
+
+def readme_rows(results: Results) -> list[tuple[Report, Row]]:
+    """Find the README's rows; an error where one is missing, or all of them are good news."""
+    known = {row.case.name: (run, row) for run, rows in results.compared for row in rows}
+    if missing := [name for name in README_CASES if name not in known]:
+        raise SystemExit(f"report: no results for README_CASES {', '.join(missing)}")
+    rows = [known[name] for name in README_CASES]
+    if not any(row_lost(row) or row_missed(row, run) for run, row in rows):
+        raise SystemExit("report: README_CASES must have a row that is lost or misses its target")
+    return rows
+
+
 def performance_text(results: Results) -> str:
-    """Say what docs/performance.md shows: every run, every contender."""
+    """Say what docs/performance.md shows: every contender, without targets."""
     lines: list[str] = []
     for name, run in results.runs.items():
-        if not plain_rows(run):
-            continue
-        lines += [f"### {run.isa}, {threads_text(run.threads)} (`{name}.json`)", ""]
-        lines += all_lines(run, plain_rows(run))
+        if run.rivals and (rows := plain_rows(run)):
+            lines += [f"### {run_title(run, name)}", "", *compared_lines(run, rows), ""]
     for name, run in results.runs.items():
-        if rows := gradient_rows(run):
-            lines += [f"### Gradients, {run.isa}, {threads_text(run.threads)} (`{name}.json`)", ""]
-            lines += all_lines(run, rows)
+        if run.rivals and (rows := gradient_rows(run)):
+            lines += [f"### Gradients, {run_title(run, name)}", "", *compared_lines(run, rows), ""]
     if results.package:
         lines += ["### Memory, threads, package", "", *package_lines(results.package), ""]
+    lines += ["### The same again", "", "```sh", *repeat_lines(results.headline), "```"]
+    return "\n".join(lines)
+
+
+def tuning_text(results: Results) -> str:
+    """Say what docs/tuning.md shows: every run on every CPU, against ceilings and targets."""
+    lines: list[str] = []
+    for cpu in unique(run.machine["cpu"] for run in results.all):
+        lines += [f"### {cpu}", ""]
+        runs = {name: run for name, run in results.runs.items() if run.machine["cpu"] == cpu}
+        for name, run in runs.items():
+            if rows := plain_rows(run):
+                lines += [f"#### {run_title(run, name)}", "", *judged_lines(run, rows), ""]
+        for name, run in runs.items():
+            if rows := gradient_rows(run):
+                head = f"#### Gradients, {run_title(run, name)}"
+                lines += [head, "", *judged_lines(run, rows), ""]
+    if results.package:
+        lines += ["### Memory, threads, package", ""]
+        lines += package_lines(results.package, judged=True)
     return "\n".join(lines).rstrip()
 
 
-def all_lines(run: Report, rows: list[Row]) -> list[str]:
-    """Say everything about some rows of a run."""
-    table = [*machine_lines(run), "", *full_table(run, rows), ""]
-    return [*table, *summary_lines(run, rows), *unsupported_lines(rows), ""]
+def run_title(run: Report, name: str) -> str:
+    """Name a run: what it ran with, and its file."""
+    return f"{run.isa}, {threads_text(run.threads)} (`{name}.json`)"
 
 
-def sections(run: Report) -> Iterator[str]:
-    """Make the README's tables: the large one, and one for each group with a title."""
+def compared_lines(run: Report, rows: list[Row]) -> Iterator[str]:
+    """Compare everybody in some rows of a run: a table for each group with a title."""
+    yield from (*machine_lines(run), "")
     by_title: dict[str, list[Row]] = {}
-    for row in plain_rows(run):
-        by_title.setdefault(TITLES.get(row.case.group, ""), []).append(row)
-    for text, rows in by_title.items():
-        yield from ([text, ""] if text else [])
-        yield from (*headline_table(run, rows), "")
+    for row in rows:
+        by_title.setdefault(TITLES.get(row.case.group, TITLES[""]), []).append(row)
+    for text, part in by_title.items():
+        yield from ([text, ""] if len(by_title) > 1 else [])
+        yield from (*compared_table(run, part), "")
+    won = won_text([(run, row) for row in rows])
+    yield from ([won] if won else [])
+    yield from (*note_lines(rows, run), *unsupported_lines(rows))
 
 
-def gradients_lines(results: Results) -> Iterator[str]:
-    """Say what the README shows of gradients: one run, each case against its best rival."""
-    runs = [run for run in results.all if gradient_rows(run)]
-    if not runs:
-        return
-    run = best_of(runs)
-    yield from ("", "Forward and backward pass together, 3.5 times the arithmetic:", "")
-    if run is not results.headline:
-        yield from (*machine_lines(run), "")
-    yield from (*headline_table(run, gradient_rows(run)), "")
-    yield from summary_lines(run, gradient_rows(run))
+def judged_lines(run: Report, rows: list[Row]) -> Iterator[str]:
+    """Hold some rows of a run against the ceiling and their targets."""
+    yield from (*machine_lines(run), "", *judged_table(run, rows), "")
+    yield met_text([(run, row) for row in rows]) or "No targets for this run."
+    yield from note_lines(rows, run)
 
 
-def options_text(results: Results) -> str:
-    """Say what options cost: their table in docs/performance.md."""
+def options_text(results: Results, judged: bool = False) -> str:
+    """Say what options cost: their table in docs/."""
     lines: list[str] = []
     for name, run in results.runs.items():
         rows = option_rows(run)
         if not rows:
             continue
-        lines += [f"### Options, {run.isa}, {threads_text(run.threads)} (`{name}.json`)", ""]
-        lines += [*machine_lines(run), "", *options_table(rows, run), ""]
+        lines += [f"### Options, {run_title(run, name)}", "", *machine_lines(run), ""]
+        lines += [*options_table(rows, run, judged), ""]
+        if judged:
+            lines += [met_text([(run, row) for row in rows]) or "No targets for this run.", ""]
     return "\n".join(lines).rstrip() or "No committed result has these rows yet."
 
 
-def options_table(rows: list[Row], run: Report) -> Iterator[str]:
-    """Give the time of each option beside that of the same call without it."""
-    names = [name for name in run.rivals if any(name in row.results for row in rows)]
+def options_table(rows: list[Row], run: Report, judged: bool) -> Iterator[str]:
+    """Give the time of each option beside that of the same call without it.
+
+    With the target where that is wanted, and otherwise with the rivals.
+    """
+    names = [] if judged else rivals_in(rows, run)
     head = ["batch x heads x length x head_dim", "regard", "plain", "x plain", "error"]
-    yield cells_line([*head, *(title(name) for name in names), "target"])
-    yield cells_line(["---", "--:", "--:", "--:", "--:", *("--:" for _ in names), "---"])
+    yield cells_line([*head, *(title(name) for name in names), *(["target"] if judged else [])])
+    right = ["--:"] * (len(head) - 1 + len(names))
+    yield cells_line(["---", *right, *(["---"] if judged else [])])
     for row in rows:
         times = [row.own.seconds] + ([row.baseline.seconds] if row.baseline else [])
         cells = [row.case.title, *map(time_text, times), f"{row.times_plain():.2f}"]
         cells += [row.error_text(), *(rival_cell(row, name) for name in names)]
-        yield cells_line([*cells, verdict_text(row, run.isa)])
-
-
-def options_line(results: Results) -> Iterator[str]:
-    """Say in one line of the README how many options cost what they may."""
-    rows = [(row, run) for run in results.runs.values() for row in option_rows(run)]
-    verdicts = [verdict for row, run in rows if (verdict := row.verdict(run.isa))]
-    if verdicts:
-        met = sum(verdict.met for verdict in verdicts)
-        yield f"What options cost: {met} of {len(verdicts)} targets met, see docs/performance.md."
+        yield cells_line([*cells, *([verdict_text(row, run.isa)] if judged else [])])
 
 
 def plain_rows(run: Report) -> list[Row]:
@@ -188,13 +244,13 @@ def option_rows(run: Report) -> list[Row]:
     return [row for row in run.rows if row.times_plain() is not None]
 
 
-def machine_lines(run: Report) -> Iterator[str]:
+def machine_lines(run: Report, what: str = "Measured") -> Iterator[str]:
     """Where, when, with what."""
     machine = run.machine
     caches = ", ".join(f"{level} {size}" for level, size in machine["caches"].items())
     ceilings = ", ".join(f"{gf:.0f} GFLOP/s in {dtype}" for dtype, gf in run.ceilings().items())
     yield (
-        f"Measured {run.date} on {machine['cpu']}, {machine['cores']} cores ({caches}), "
+        f"{what} {run.date} on {machine['cpu']}, {machine['cores']} cores ({caches}), "
         f"{machine['system']}, with {run.isa} and {threads_text(run.threads)}. "
         f"Ceiling (FMA in registers, measured in the same run): {ceilings}"
         + (f"; of decode, {run.bandwidth():.1f} GB/s from memory." if run.bandwidth() else ".")
@@ -203,14 +259,14 @@ def machine_lines(run: Report) -> Iterator[str]:
     yield f"regard {run.contenders[OWN]}" + (f"; {', '.join(versions)}." if versions else ".")
 
 
-def headline_table(run: Report, rows: list[Row]) -> Iterator[str]:
+def readme_table(rows: list[tuple[Report, Row]]) -> Iterator[str]:
     """Speed and error of each case beside those of its best rival."""
     yield (
         "| batch x heads x length x head_dim | regard | of the ceiling | error "
         "| best rival | its error | rival's time / regard's | target |"
     )
     yield "|---|--:|--:|--:|---|--:|--:|---|"
-    for row in rows:
+    for run, row in rows:
         best = row.best_rival()
         cells = [row.case.title, *own_cells(row)]
         if best is None:
@@ -222,16 +278,30 @@ def headline_table(run: Report, rows: list[Row]) -> Iterator[str]:
         yield cells_line([*cells, verdict_text(row, run.isa)])
 
 
-def full_table(run: Report, rows: list[Row]) -> Iterator[str]:
-    """Speed and error of every contender."""
-    names = [name for name in run.rivals if any(name in row.results for row in rows)]
-    head = ["batch x heads x length x head_dim", "regard", "of the ceiling", "error"]
-    yield cells_line([*head, *(title(name) for name in names), "target"])
-    yield cells_line(["---", "--:", "--:", "--:", *("--:" for _ in names), "---"])
+def compared_table(run: Report, rows: list[Row]) -> Iterator[str]:
+    """Speed and error of every contender, and which is the best rival."""
+    names = rivals_in(rows, run)
+    head = ["batch x heads x length x head_dim", "regard", "error", "best rival"]
+    yield cells_line([*head, *(title(name) for name in names)])
+    yield cells_line(["---", "--:", "--:", "---", *("--:" for _ in names)])
     for row in rows:
-        rivals = (rival_cell(row, name) for name in names)
-        cells = [row.case.title, *own_cells(row), *rivals, verdict_text(row, run.isa)]
-        yield cells_line(cells)
+        best = row.best_rival()
+        cells = [row.case.title, time_text(row.own.seconds), row.error_text()]
+        cells.append(f"{title(best)}, {ratio_text(row, best)}" if best else "none")
+        yield cells_line([*cells, *(rival_cell(row, name) for name in names)])
+
+
+def judged_table(run: Report, rows: list[Row]) -> Iterator[str]:
+    """Speed, share of the ceiling, error and target of each case."""
+    yield "| batch x heads x length x head_dim | regard | of the ceiling | error | target |"
+    yield "| --- | --: | --: | --: | --- |"
+    for row in rows:
+        yield cells_line([row.case.title, *own_cells(row), verdict_text(row, run.isa)])
+
+
+def rivals_in(rows: list[Row], run: Report) -> list[str]:
+    """Name the rivals that have a result in some of the rows."""
+    return [name for name in run.rivals if any(name in row.results for row in rows)]
 
 
 def own_cells(row: Row) -> list[str]:
@@ -243,13 +313,14 @@ def own_cells(row: Row) -> list[str]:
 
 
 def rival_cell(row: Row, name: str) -> str:
-    """Give a rival's time, how it compares and its error, also where it is not exact."""
+    """Give a rival's operator and time, how it compares, its error, also where not exact."""
     if name not in row.results:
         return "-"
     result = row.results[name]
     note = "" if row.trusted(name) else ", not exact"
     ratio = ratio_text(row, name) if row.trusted(name) else f"{row.ratio(name):.2f}x"
-    return f"{time_text(result.seconds)}, {ratio}, {row.error_text(name)}{note}"
+    time = " ".join(filter(None, [result.way, time_text(result.seconds)]))
+    return f"{time}, {ratio}, {row.error_text(name)}{note}"
 
 
 def ratio_text(row: Row, name: str) -> str:
@@ -268,21 +339,48 @@ def verdict_text(row: Row, isa: str) -> str:
     return f"{verdict.target}: {outcome}{reached}"
 
 
-def summary_lines(run: Report, rows: list[Row]) -> Iterator[str]:
-    """How many targets were met, how many rows were won."""
-    verdicts = [verdict for row in rows if (verdict := row.verdict(run.isa))]
+def best_rivals(rows: list[Row]) -> list[tuple[Row, str]]:
+    """Pair each row that has rivals with the best of them."""
+    return [(row, name) for row in rows if (name := row.best_rival())]
+
+
+def row_lost(row: Row) -> bool:
+    """Whether a rival is faster."""
+    best = row.best_rival()
+    return best is not None and row.ratio(best) < 1
+
+
+def row_missed(row: Row, run: Report) -> bool:
+    """Whether a target is missed."""
+    verdict = row.verdict(run.isa)
+    return verdict is not None and not verdict.met
+
+
+def won_text(rows: list[tuple[Report, Row]]) -> str:
+    """Say in how many rows no rival is faster, and which the others are."""
+    best = best_rivals([row for _, row in rows])
+    if not best:
+        return ""
+    lost = [row.case.title for row, _ in best if row_lost(row)]
+    line = f"Faster than every rival in {len(best) - len(lost)} of {len(best)} rows"
+    return line + (f"; lost: {', '.join(lost)}." if lost else ".")
+
+
+def met_text(rows: list[tuple[Report, Row]]) -> str:
+    """Say how many targets were met."""
+    verdicts = [verdict for run, row in rows if (verdict := row.verdict(run.isa))]
     met = sum(verdict.met for verdict in verdicts)
-    line = f"Targets met: {met} of {len(verdicts)}." if verdicts else "No targets for this run."
-    best = [(row, name) for row in rows if (name := row.best_rival())]
-    if best:
-        lost = [row.case.title for row, name in best if row.ratio(name) < 1]
-        line += f" Faster than every rival in {len(best) - len(lost)} of {len(best)} rows"
-        line += f"; lost: {', '.join(lost)}." if lost else "."
-    yield line
-    of_largest = ", relative to the largest number of each gradient"
+    return f"Targets met: {met} of {len(verdicts)}." if verdicts else ""
+
+
+def note_lines(rows: list[Row], run: Report) -> Iterator[str]:
+    """Say what the columns mean."""
+    gradients = [row.case.backward for row in rows]
+    of_largest = ", of gradients" if any(gradients) and not all(gradients) else ","
+    of_largest += " relative to the largest number of each gradient"
     yield (
         "Error: largest absolute difference from the float64 oracle"
-        f"{of_largest if rows and rows[0].case.backward else ''}. Times are medians of at "
+        f"{of_largest if any(gradients) else ''}. Times are medians of at "
         f"least {run.settings['minimum']} calls after 2 warm-ups, contenders in turn."
     )
     if any(row.units for row in rows):
@@ -301,20 +399,19 @@ def unsupported_lines(rows: list[Row]) -> Iterator[str]:
         yield ""
         yield "Not measured:"
         yield ""
-        yield from sorted(
-            f"- {name}: {case}{reason}"
-            for (name, reason), cases in titles.items()
-            for case in ([""] if len(cases) == len(rows) else [f"{case}: " for case in cases])
-        )
+        for (name, reason), cases in sorted(titles.items()):
+            which = "" if len(cases) == len(rows) else f"{', '.join(cases)}: "
+            yield f"- {name}: {which}{reason}"
 
 
-def package_lines(package: dict[str, Any]) -> list[str]:
-    """Memory, threads, import, size."""
-    lines = ["| | measured | target |", "|---|--:|---|"]
+def package_lines(package: dict[str, Any], judged: bool = False) -> list[str]:
+    """Memory, threads, import, size, with the targets where they are wanted."""
+    more = (" target |", "---|") if judged else ("", "")
+    lines = [f"| | measured |{more[0]}", f"|---|--:|{more[1]}"]
     for finding in package["findings"]:
         outcome = f"**missed {finding['missed']}**" if finding["missed"] else "met"
-        target = f"{finding['target']}: {outcome}"
-        lines.append(cells_line([finding["name"], finding["reached"], target]))
+        cells = [finding["name"], finding["reached"], f"{finding['target']}: {outcome}"]
+        lines.append(cells_line(cells if judged else cells[:2]))
     return lines
 
 
@@ -337,6 +434,15 @@ def base_version(run: Report, name: str) -> str:
 def title(name: str) -> str:
     """How a rival writes its own name."""
     return RIVALS[name].title if name in RIVALS else name
+
+
+def unique(things: Iterable[Any]) -> list[Any]:
+    """Each thing once, in the order of the first time; runs are not hashable."""
+    found: list[Any] = []
+    for thing in things:
+        if thing not in found:
+            found.append(thing)
+    return found
 
 
 def cells_line(cells: list[str]) -> str:
@@ -366,10 +472,17 @@ def main(arguments: list[str] | None = None) -> int:
 
     results = load(args.results)
     pages = {
-        args.root / "README.md": {(BEGIN, END): readme_text(results)},
+        args.root / "README.md": {
+            (HEADLINE_BEGIN, HEADLINE_END): headline_text(results),
+            (BEGIN, END): readme_text(results),
+        },
         args.root / "docs" / "performance.md": {
             (BEGIN, END): performance_text(results),
             (OPTIONS_BEGIN, OPTIONS_END): options_text(results),
+        },
+        args.root / "docs" / "tuning.md": {
+            (BEGIN, END): tuning_text(results),
+            (OPTIONS_BEGIN, OPTIONS_END): options_text(results, judged=True),
         },
     }
     stale = []

@@ -29,6 +29,7 @@ void backward(py::handle query, py::handle key, py::handle value, py::handle opt
   want("bias", wanted.bias);
   want("sinks", wanted.sinks);
   want("alibi_slopes", wanted.alibi_slopes);
+  want("query_scale", wanted.query_scale);
   want("position_bias", wanted.position_bias);
   const py::gil_scoped_release release;
   plan.backward(saved, wanted);

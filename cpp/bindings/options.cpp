@@ -100,6 +100,7 @@ void read_call(py::handle query, py::handle key, py::handle value, py::handle op
   read.array("cu_seqlens_q", "lengths", p.query_starts);
   read.array("cu_seqlens_k", "lengths", p.key_starts);
   read.per_head("scale", p.scale);
+  read.array("query_scale", "numbers", p.query_scale);
   read.number<bool>("cosine", p.cosine);
   read.per_head("softcap", p.softcap);
   read.array("alibi_slopes", "numbers", p.alibi_slopes);

@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks.compare import pages, plot
 from benchmarks.compare.report import OWN, Report, Result, Row
+from paths import ROOT
 from small_cases import case_named
 
 RESULT = Result(seconds=1e-3, low=1e-3, high=1e-3, samples=7, cores=1.0, error=1e-7)
@@ -78,9 +79,11 @@ def gradients_run(fixture_run: Report) -> Report:
 def folder(tmp_path: Path, fixture_run: Report) -> Path:
     (tmp_path / "docs").mkdir()
     (tmp_path / "results").mkdir()
-    for page in ("README.md", "docs/performance.md"):
+    for page in ("README.md", "docs/performance.md", "docs/tuning.md"):
         text = f"before\n{pages.BEGIN}\nold\n{pages.END}\nafter\n"
-        if page != "README.md":
+        if page == "README.md":
+            text += f"{pages.HEADLINE_BEGIN}\n{pages.HEADLINE_END}\n"
+        else:
             text += f"{pages.OPTIONS_BEGIN}\n{pages.OPTIONS_END}\n"
         (tmp_path / page).write_text(text, encoding="utf-8")
     fixture_run.save(tmp_path / "results" / "two.json")
@@ -99,17 +102,26 @@ def folder(tmp_path: Path, fixture_run: Report) -> Path:
     return tmp_path
 
 
-def write_pages(folder: Path, *more: str) -> int:
+README_CASES = ("full-1k-d64", "window-256-of-4k")
+
+
+def write_pages(folder: Path, *more: str, cases: tuple[str, ...] = README_CASES) -> int:
     words = ["--root", str(folder), "--results", str(folder / "results"), "--no-plot", *more]
-    status: int = pages.main(words)
-    return status
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pages, "README_CASES", cases)
+        return pages.main(words)
 
 
 def test_readme_shows_best_rival_losses_and_misses(folder: Path) -> None:
     assert write_pages(folder) == 0
     text = (folder / "README.md").read_text(encoding="utf-8")
     assert text.startswith("before\n<!-- results:begin -->\nMeasured 2026-01-01")
-    assert text.endswith("<!-- results:end -->\nafter\n")
+    assert "<!-- results:end -->\nafter\n<!-- headline:begin -->\nExact attention" in text
+    assert text.endswith("cores.\n<!-- headline:end -->\n")
+    headline = " ".join(text.split("<!-- headline:begin -->")[1].split())
+    assert (
+        "faster than PyTorch and NumPy in **1 of 2** measured cases, by up to **2.4x**" in headline
+    )
     assert "old" not in text
     full, window = (line for line in text.splitlines() if line.startswith("| 1x8x"))
     # NumPy's made-up result is faster and wrong, so PyTorch is the best rival.
@@ -119,56 +131,110 @@ def test_readme_shows_best_rival_losses_and_misses(folder: Path) -> None:
     )
     assert "**missed by 4.1 points**" in full
     assert "**0.50x, lost**" in window
-    assert "Targets met: 1 of 2. Faster than every rival in 1 of 2 rows; lost: 1x8x4096x64" in text
-    assert "What options cost: 0 of 3 targets met, see docs/performance.md." in text
-    assert "| wheel | 3 MB | <= 2 MB: **missed by 1 MB** |" in text
+    rows = "faster than every rival in 1 of 2 rows; lost: 1x8x4096x64 window 256."
+    assert f"All measured rows: {rows} Targets met: 1 of 2." in text
+
+
+def test_readme_has_the_chosen_rows_in_their_order_and_counts_all(folder: Path) -> None:
+    write_pages(folder, cases=("window-256-of-4k",))
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert text.count("| 1x8x") == 1
+    assert "faster than every rival in 1 of 2 rows" in text
+    write_pages(folder, cases=README_CASES[::-1])
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert text.index("| 1x8x4096x64 window") < text.index("| 1x8x1024x64 |")
+
+
+def test_readme_must_have_a_row_that_is_lost_or_missed(folder: Path, gradients_run: Report) -> None:
+    full, *others = gradients_run.rows
+    won = replace(full, results=full.results | {OWN: replace(RESULT, seconds=8e-3)})
+    replace(gradients_run, rows=[won, *others]).save(folder / "results" / "gradients.json")
+    with pytest.raises(SystemExit, match="must have a row that is lost or misses its target"):
+        write_pages(folder, cases=("backward-1k-d64",))
+    assert write_pages(folder, cases=("backward-1k-d64", "full-1k-d64")) == 0  # misses its target
+    assert write_pages(folder, cases=("backward-1k-d64", "window-256-of-4k")) == 0  # is lost
+
+
+def test_readme_case_without_results_is_an_error(folder: Path) -> None:
+    with pytest.raises(SystemExit, match="no results for README_CASES full-4k-d64"):
+        write_pages(folder, cases=(*README_CASES, "full-4k-d64"))
+
+
+def test_performance_page_compares_every_contender(folder: Path) -> None:
+    write_pages(folder)
+    text = (folder / "docs" / "performance.md").read_text(encoding="utf-8")
+    assert "### avx512, 1 thread (`one.json`)" not in text  # has no rivals
+    assert "### avx512, 2 threads (`two.json`)" in text
+    assert (
+        "| 1x8x1024x64 | 2.50 ms | 1.0e-07 | PyTorch, 2.40x | SDPA 6.00 ms, 2.40x, 1.0e-07 "
+        "| 1.00 ms, 0.40x, 1.0e-02, not exact |"
+    ) in text
+    assert "| PyTorch, **0.50x, lost** | SDPA 6.00 ms, **0.50x, lost**, 1.0e-07 | - |" in text
+    assert "- JAX: 1x8x1024x64: no" in text
+    assert "Faster than every rival in 1 of 2 rows; lost: 1x8x4096x64" in text
+    assert "missed" not in text
+    assert "| wheel | 3 MB |\n" in text
     assert "pip install torch==2.13.0 jax==0.9 numpy==2.0 jaxlib" in text
     assert "python -m benchmarks.compare --isa avx512 --threads 2 --rivals torch,jax,numpy" in text
 
 
-def test_performance_page_shows_every_run_and_contender(folder: Path) -> None:
+def test_tuning_page_holds_every_run_against_its_targets(folder: Path, fixture_run: Report) -> None:
+    other = replace(fixture_run, machine=fixture_run.machine | {"cpu": "B CPU"})
+    other.save(folder / "results" / "three.json")
     write_pages(folder)
-    text = (folder / "docs" / "performance.md").read_text(encoding="utf-8")
-    assert "### avx512, 1 thread (`one.json`)" in text
-    assert "### avx512, 2 threads (`two.json`)" in text
-    assert "1.00 ms, 0.40x, 1.0e-02, not exact" in text
-    assert "- JAX: 1x8x1024x64: no" in text
+    text = (folder / "docs" / "tuning.md").read_text(encoding="utf-8")
+    first, second = text.split("### B CPU\n")
+    assert "### A CPU\n\n#### avx512, 1 thread (`one.json`)" in first
+    assert "#### avx512, 2 threads (`two.json`)" in first
+    assert "#### avx512, 2 threads (`three.json`)" in second
+    assert "| 2.50 ms (859 GFLOP/s) | 85.9 % | 1.0e-07 | >= 90 % of the ceiling: **missed" in first
+    assert "Targets met: 1 of 2." in first
+    assert "SDPA" not in text
+    assert "| wheel | 3 MB | <= 2 MB: **missed by 1 MB** |" in text
 
 
 def test_options_have_a_table_of_their_own(folder: Path) -> None:
     write_pages(folder)
-    text = (folder / "docs" / "performance.md").read_text(encoding="utf-8")
-    table = text.split(pages.OPTIONS_BEGIN)[1].split(pages.OPTIONS_END)[0]
-    assert "causal bias array" not in text.replace(table, "")
-    assert "### avx512, 2 threads (`options.json`)" not in text
-    assert "### Options, avx512, 2 threads (`options.json`)" in table
-    assert (
-        "| 1x8x4096x64 causal bias array | 12.0 ms | 10.0 ms | 1.20 | 1.0e-07 "
-        "| 6.00 ms, **0.50x, lost**, 1.0e-07 | <= 1.15x plain: **missed by 4 %** (1.20x) |"
-    ) in table
-    assert "| 11.0 ms | 10.0 ms | 1.10 | 1.0e-07 | - | none |" in table
+    tables = {}
+    for page in ("performance", "tuning"):
+        text = (folder / "docs" / f"{page}.md").read_text(encoding="utf-8")
+        table = text.split(pages.OPTIONS_BEGIN)[1].split(pages.OPTIONS_END)[0]
+        assert "causal bias array" not in text.replace(table, "")
+        assert "# avx512, 2 threads (`options.json`)" not in text
+        assert "### Options, avx512, 2 threads (`options.json`)" in table
+        tables[page] = table
+    row = "| 1x8x4096x64 causal bias array | 12.0 ms | 10.0 ms | 1.20 | 1.0e-07 "
+    assert f"{row}| SDPA 6.00 ms, **0.50x, lost**, 1.0e-07 |\n" in tables["performance"]
+    assert "| 11.0 ms | 10.0 ms | 1.10 | 1.0e-07 | - |\n" in tables["performance"]
+    assert f"{row}| <= 1.15x plain: **missed by 4 %** (1.20x) |\n" in tables["tuning"]
+    assert "| 11.0 ms | 10.0 ms | 1.10 | 1.0e-07 | none |\n" in tables["tuning"]
+    assert "Targets met: 0 of 1." in tables["tuning"]
 
 
 def test_gradients_have_tables_of_their_own(folder: Path, gradients_run: Report) -> None:
     write_pages(folder)
-    assert "gradients" not in (folder / "README.md").read_text(encoding="utf-8")
+    assert "radients" not in (folder / "README.md").read_text(encoding="utf-8")
     gradients_run.save(folder / "results" / "gradients.json")
-    write_pages(folder)
+    write_pages(folder, cases=(*README_CASES, "backward-1k-d64"))
     readme = (folder / "README.md").read_text(encoding="utf-8")
-    first, second = readme.split("Forward and backward pass together")
-    assert "gradients |" not in first
-    assert "Measured 2026-03-03" in second
+    assert "\nMeasured 2026-01-01" in readme
+    assert "\nGradients measured 2026-03-03" in readme
     assert (
         "| 1x8x1024x64 gradients | 10.0 ms (752 GFLOP/s) | 75.2 % | 1.0e-07 "
         "| PyTorch SDPA 30.0 ms | 1.0e-07 | 3.00x "
         "| >= 78 % of the ceiling: **missed by 2.8 points** |"
-    ) in second
-    assert "relative to the largest number of each gradient" in second
-    assert "window 512" not in second
+    ) in readme
+    assert ", of gradients relative to the largest number of each gradient." in readme
+    assert "window 512" not in readme
+    assert "faster than every rival in 2 of 3 rows" in readme
     text = (folder / "docs" / "performance.md").read_text(encoding="utf-8")
     assert "### avx512, 2 threads (`gradients.json`)" not in text
     part = text.split("### Gradients, avx512, 2 threads (`gradients.json`)")[1]
-    assert "| 10.0 ms (752 GFLOP/s) | 75.2 % | 1.0e-07 | 30.0 ms, 3.00x, 1.0e-07 |" in part
+    row = "| 1x8x1024x64 gradients | 10.0 ms | 1.0e-07 | PyTorch, 3.00x |"
+    assert f"{row} SDPA 30.0 ms, 3.00x, 1.0e-07 |" in part
+    tuning = (folder / "docs" / "tuning.md").read_text(encoding="utf-8")
+    assert "#### Gradients, avx512, 2 threads (`gradients.json`)" in tuning
+    assert "| 10.0 ms (752 GFLOP/s) | 75.2 % | 1.0e-07 | >= 78 % of the ceiling: **missed" in tuning
     missing = "- NumPy: has no gradients\n- PyTorch: BERT 8x12x128x64 gradients: no\n"
     assert missing in part
     assert "| 1x8x4096x64 window 512 gradients | 10.0 ms | 40.0 ms | 0.25 |" in part
@@ -180,15 +246,15 @@ def test_gradients_of_the_headline_run_repeat_no_machine(
     for name, words in (("two", {}), ("one", {"threads": 1, "contenders": {OWN: "1.0"}})):
         both = replace(fixture_run, rows=fixture_run.rows + gradients_run.rows, **words)
         both.save(folder / "results" / f"{name}.json")
-    write_pages(folder)
+    write_pages(folder, cases=(*README_CASES, "backward-1k-d64"))
     readme = (folder / "README.md").read_text(encoding="utf-8")
-    assert readme.count("Measured") == 1
+    assert readme.count("easured 2026") == 1
     assert readme.count("| 1x8x1024x64 gradients |") == 1
 
 
 def test_check_notices_stale_pages(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert write_pages(folder, "--check") == 1
-    assert "out of date: README.md, performance.md" in capsys.readouterr().out
+    assert "out of date: README.md, performance.md, tuning.md" in capsys.readouterr().out
     write_pages(folder)
     assert write_pages(folder, "--check") == 0
     page = folder / "README.md"
@@ -196,9 +262,15 @@ def test_check_notices_stale_pages(folder: Path, capsys: pytest.CaptureFixture[s
     assert write_pages(folder, "--check") == 1
 
 
+def test_pages_say_what_the_committed_results_say(capsys: pytest.CaptureFixture[str]) -> None:
+    if not (ROOT / "benchmarks" / "results").exists():
+        pytest.skip("source distributions have no results")
+    assert pages.main(["--check"]) == 0, capsys.readouterr().out
+
+
 def test_page_without_markers_is_an_error(folder: Path) -> None:
     (folder / "README.md").write_text("no markers", encoding="utf-8")
-    with pytest.raises(SystemExit, match=r"README\.md needs one <!-- results:begin -->"):
+    with pytest.raises(SystemExit, match=r"README\.md needs one <!-- headline:begin -->"):
         write_pages(folder)
 
 

@@ -411,6 +411,7 @@ void run(Bytes& bytes) {
   if (bytes.rarely(4)) {
     problem.alibi_slopes = input(DType::float64, bytes.rarely(2) ? shape({heads}) : shape({1}));
   }
+  if (bytes.rarely(4)) problem.query_scale = input(DType::float64, shape({heads, queries}));
   problem.causal = static_cast<Causal>(bytes.below(3));
   problem.window_left = maybe_window(bytes, heads);
   problem.window_right = maybe_window(bytes, heads);

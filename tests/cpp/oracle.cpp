@@ -83,6 +83,11 @@ Expected attention_oracle(const Problem& p, const Index& element, std::int64_t h
   // A score is made of one query and one key alone, so that those which no row sees do no harm.
   Matrix S = scale * (Q * K.transpose());
   Matrix size = std::abs(scale) * (Q.cwiseAbs() * K.cwiseAbs().transpose());
+  for (std::int64_t i = 0; i < n.queries && p.query_scale; ++i) {
+    const auto factor = load<double>(address(*p.query_scale, joined(element, {head, i})));
+    S.row(i) *= factor;
+    size.row(i) *= std::abs(factor);
+  }
   if (p.bias) {
     const Matrix bias = matrix(*p.bias, element, head, n.queries, n.keys);
     S += bias;

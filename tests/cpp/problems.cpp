@@ -39,6 +39,7 @@ Spec draw_spec(Random& random, DType dtype, Layout layout) {
   spec.mask = chance(random, 0.3);
   spec.bias = chance(random, 0.3);
   spec.lengths = chance(random, 0.2);
+  spec.query_scale = chance(random, 0.2);
   if (chance(random, 0.4)) {
     spec.causal = chance(random, 0.7) ? Causal::lower_right : Causal::upper_left;
   }
@@ -74,8 +75,9 @@ std::string describe(const Spec& s) {
   text << ") kv_heads=" << s.kv_heads << " group=" << s.group << " queries=" << s.queries
        << " keys=" << s.keys << " head_dim=" << s.head_dim << " value_dim=" << s.value_dim
        << " mask=" << s.mask << " bias=" << s.bias << " lengths=" << s.lengths
-       << " causal=" << static_cast<int>(s.causal) << " left=" << s.left.value_or(-1)
-       << " right=" << s.right.value_or(-1) << " layout=" << static_cast<int>(s.layout);
+       << " query_scale=" << s.query_scale << " causal=" << static_cast<int>(s.causal)
+       << " left=" << s.left.value_or(-1) << " right=" << s.right.value_or(-1)
+       << " layout=" << static_cast<int>(s.layout);
   if (s.scale) text << " scale=" << *s.scale;
   return text.str();
 }
@@ -161,6 +163,13 @@ Case::Case(const Spec& spec, std::uint64_t seed)
     lengths_->fill([&] { return static_cast<double>(pick(numbers_, 0, spec.keys)); });
     problem_.key_lengths = lengths_->array();
   }
+  if (spec.query_scale) {
+    query_scale_ = std::make_unique<Buffer>(
+        DType::float64, broadcast(joined(Sizes(problem_).batch, {heads, spec.queries})),
+        spec.layout, places_);
+    query_scale_->fill([&] { return normal(numbers_); });
+    problem_.query_scale = query_scale_->array();
+  }
   problem_.causal = spec.causal;
   problem_.window_left = spec.left;
   problem_.window_right = spec.right;
@@ -214,7 +223,8 @@ double Case::check() const {
     }
   });
   CHECK_MESSAGE(worst <= 1, describe(spec_) << ": " << worst << " of the bound");
-  for (const auto& buffer : {&query_, &key_, &value_, &out_, &lse_, &key_scales_, &value_scales_}) {
+  for (const auto& buffer :
+       {&query_, &key_, &value_, &out_, &lse_, &key_scales_, &value_scales_, &query_scale_}) {
     CHECK_MESSAGE((*buffer == nullptr || (*buffer)->intact()), describe(spec_));
   }
   return worst;
@@ -231,7 +241,11 @@ void Case::poison_unseen() {
         seen.insert(address(array, joined(element, {h, row, c})));
     };
     for (std::int64_t i = 0; i < n.queries; ++i) {
-      if (visible.row(i).any()) see(problem_.query, head, i, n.head_dim);
+      if (!visible.row(i).any()) continue;
+      see(problem_.query, head, i, n.head_dim);
+      if (problem_.query_scale) {
+        seen.insert(address(*problem_.query_scale, joined(element, {head, i})));
+      }
     }
     for (std::int64_t j = 0; j < n.keys; ++j) {
       if (!visible.col(j).any()) continue;
@@ -250,7 +264,7 @@ void Case::poison_unseen() {
   });
   constexpr double poisons[] = {std::numeric_limits<double>::quiet_NaN(), kInfinity, -kInfinity};
   for (Buffer* buffer : {query_.get(), key_.get(), value_.get(), bias_.get(), key_scales_.get(),
-                         value_scales_.get()}) {
+                         value_scales_.get(), query_scale_.get()}) {
     if (buffer == nullptr || buffer->array().dtype == DType::int8) continue;
     // A bias of -inf masks, so making one -inf or not would change what is seen.
     const bool bias = buffer == bias_.get();

@@ -18,6 +18,8 @@ struct Training {
   std::vector<T> out = std::vector<T>(q.size()), lse = std::vector<T>(heads * queries);
   std::vector<T> dq = out, dk = std::vector<T>(k.size()), dv = std::vector<T>(v.size());
   std::vector<T> bias = numbers(1, 5, queries* keys), dbias = std::vector<T>(queries * keys);
+  std::vector<double> query_scale = Training<double>::numbers(1, 6, heads* queries),
+                      dquery_scale = std::vector<double>(heads * queries);
   Problem problem;
 
   explicit Training(bool with_bias = true) {
@@ -27,6 +29,7 @@ struct Training {
     if (with_bias) problem.bias = contiguous(bias.data(), {queries, keys});  // shared by all heads
     problem.causal = Causal::upper_left;
     problem.softcap = 5.0;
+    problem.query_scale = contiguous(query_scale.data(), {heads, queries});
   }
 
   static std::vector<T> numbers(std::int64_t rows, std::uint64_t seed, std::int64_t columns = dim) {
@@ -52,6 +55,7 @@ struct Training {
     gradients.key = contiguous(dk.data(), {kv_heads, keys, dim});
     gradients.value = contiguous(dv.data(), {kv_heads, keys, dim});
     if (problem.bias) gradients.bias = contiguous(dbias.data(), {queries, keys});
+    gradients.query_scale = contiguous(dquery_scale.data(), {1, heads, queries});
     const Saved saved = {contiguous(out.data(), {heads, queries, dim}),
                          contiguous(lse.data(), {heads, queries}),
                          contiguous(dout.data(), {heads, queries, dim}),
@@ -79,8 +83,11 @@ TEST_CASE("gradients are those of the forward pass") {
     Training<double> t;
     t.loss();
     t.backward();
-    for (auto [x, gradient] :
-         {std::pair{&t.q, &t.dq}, {&t.k, &t.dk}, {&t.v, &t.dv}, {&t.bias, &t.dbias}}) {
+    for (auto [x, gradient] : {std::pair{&t.q, &t.dq},
+                               {&t.k, &t.dk},
+                               {&t.v, &t.dv},
+                               {&t.bias, &t.dbias},
+                               {&t.query_scale, &t.dquery_scale}}) {
       const auto direction = Training<double>::numbers(1, 9, std::int64_t(x->size()));
       double along = 0;
       for (std::size_t n = 0; n < x->size(); ++n) along += (*gradient)[n] * direction[n];
@@ -105,6 +112,7 @@ void check_threads(bool with_bias) {
     CHECK(t.dk == one.dk);
     CHECK(t.dv == one.dv);
     CHECK(t.dbias == one.dbias);
+    CHECK(t.dquery_scale == one.dquery_scale);
   }
 }
 

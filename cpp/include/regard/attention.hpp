@@ -17,6 +17,7 @@
 
 #include "regard/array.hpp"
 #include "regard/error.hpp"
+#include "regard/explain.hpp"
 #include "regard/gradients.hpp"
 #include "regard/isa.hpp"
 #include "regard/options.hpp"
@@ -49,8 +50,9 @@ struct Problem {
   std::optional<Array> query_lengths;  ///< later queries give 0
   std::optional<Array> query_offset;   ///< query i is at i + offset; default by causal and lengths
 
-  std::optional<PerHead<double>> scale;    ///< default 1 / sqrt(head_dim), 1 for cosines
-  bool cosine = false;                     ///< queries and keys are brought to length 1
+  std::optional<PerHead<double>> scale;  ///< default 1 / sqrt(head_dim), 1 for cosines
+  std::optional<Array> query_scale;  ///< float64; times scale; broadcasts to (..., heads, queries)
+  bool cosine = false;               ///< queries and keys are brought to length 1
   std::optional<PerHead<double>> softcap;  ///< c tanh(score / c); 0 is off
   std::optional<Array> alibi_slopes;       ///< float64; broadcasts to (..., heads)
   std::optional<PositionBias> position_bias;
@@ -67,7 +69,7 @@ struct Problem {
   std::optional<std::int64_t> threads;  ///< default: what OpenMP would use
 };
 
-struct Geometry;  // checked shapes and strides; private to the library
+struct PlannedCall;  // private to the library
 
 /// A checked problem and the way it will be run. Holds pointers into the problem's arrays.
 class Plan {
@@ -102,17 +104,25 @@ class Plan {
   /// The output as `run` computes it, and its derivative along a direction.
   void tangent(const Tangents& moves, const TangentOutputs& outputs) const;
 
-  DType product_dtype() const;  ///< of the factors of the products of tiles
-  std::string_view isa() const;
-  /// "forward", "decode" for few query rows a kv head, or both for elements that differ.
-  std::string algorithm() const;
+  /// How a pass is run; `top_k` is that of a summary.
+  Explanation explain(Pass pass = Pass::forward, std::int64_t top_k = 8) const;
+
+  /// Of the forward pass; described in Explanation.
+  std::string_view isa() const { return explain().isa; }
+  std::string algorithm() const { return explain().algorithm; }
+  DType product_dtype() const { return explain().product_dtype; }
+  std::int64_t key_groups() const { return explain().key_groups; }
+  std::int64_t query_block() const { return explain().query_block; }
+  std::int64_t key_tile() const { return explain().key_tile; }
+  std::int64_t heads_a_unit() const { return explain().heads_a_unit; }
+  std::int64_t units() const { return explain().units; }
+  int threads() const { return explain().threads; }
+  std::size_t scratch_bytes() const { return explain().scratch_bytes; }
+  bool key_in_place() const { return explain().key_in_place; }
+  bool value_in_place() const { return explain().value_in_place; }
+
+  /// The problem, after broadcasting.
   DType query_dtype() const, key_dtype() const, value_dtype() const;  ///< as they are kept
-  std::int64_t key_groups() const;    ///< most parts that a decoded head's keys are cut into
-  std::int64_t query_block() const;   ///< most query rows in a unit of work
-  std::int64_t key_tile() const;      ///< keys a tile
-  std::int64_t units() const;         ///< units of work
-  int threads() const;                ///< threads that share them
-  std::size_t scratch_bytes() const;  ///< scratch of one thread
   std::int64_t batch() const;
   std::int64_t query_heads() const;
   std::int64_t kv_heads() const;
@@ -123,12 +133,9 @@ class Plan {
   double scale() const;          ///< of the first head
   double visible_share() const;  ///< share of the scores that positions and block masks leave
   std::string options() const;   ///< what is done to scores and weights, in order, e.g. "softcap"
-  std::int64_t heads_a_unit() const;  ///< query heads that share a unit of work
-  bool key_in_place() const;          ///< keys are read where they lie, not copied tile by tile
-  bool value_in_place() const;
 
  private:
-  std::unique_ptr<Geometry> geometry_;
+  std::unique_ptr<const PlannedCall> call_;
 };
 
 /// Plan(problem).run(out, lse).

@@ -23,6 +23,7 @@ struct Gradients {
   std::optional<Array> bias;           ///< of the bias's shape
   std::optional<Array> sinks;          ///< float64 (query heads)
   std::optional<Array> alibi_slopes;   ///< float64 (batch elements, query heads)
+  std::optional<Array> query_scale;    ///< float64 (batch elements, query heads, queries)
   std::optional<Array> position_bias;  ///< float64, of its table's shape, C-contiguous
 };
 

@@ -8,7 +8,7 @@ bool cpu_has_avx512();       ///< AVX-512 F, BW, DQ and VL, with the operating s
                              ///< registers
 bool cpu_has_avx512_bf16();  ///< AVX512_BF16 too
 /// Whether its dot products are held to do more than FMAs in float, by its vendor: AMD's do (twice
-/// as much on Zen 5), Intel's do not (half as much on the Xeon of docs/performance.md).
+/// as much on Zen 5), Intel's do not (half as much on the Xeon of docs/tuning.md).
 bool cpu_multiplies_bf16_faster();
 
 }  // namespace regard

@@ -86,10 +86,11 @@ struct Dropout {
 /// is query r / group of head r % group. Positions are then non-decreasing over the rows of a
 /// block, which keeps the masked edge of a causal block as narrow as possible.
 struct ScoreUnit {
-  Rows query;      ///< (group, queries, head_dim)
-  StoredRows key;  ///< (1, keys, head_dim)
-  Rows mask;       ///< (group, queries, keys), for MaskKind::bytes and bits
-  Rows bias;       ///< (group, queries, keys); data is null without a bias
+  Rows query;        ///< (group, queries, head_dim)
+  StoredRows key;    ///< (1, keys, head_dim)
+  Rows mask;         ///< (group, queries, keys), for MaskKind::bytes and bits
+  Rows bias;         ///< (group, queries, keys); data is null without a bias
+  Rows query_scale;  ///< (group, queries, 1) of doubles; data is null without
   Storage query_storage, bias_storage;
   MaskKind mask_kind;
   BlockMask blocks;
@@ -154,9 +155,10 @@ struct BackwardUnit {
   Rows dvalue;  ///< as value, added to in turn
   Rows dbias;   ///< as bias; in turn if shared with other units
   bool dbias_shared;
-  double* dsink;   ///< (group), this block's own part, written
-  double* dalibi;  ///< (group), the same of the slopes
-  double* dtable;  ///< of the position bias (group = 1), added to in turn
+  Rows dquery_scale;  ///< (group, queries, 1) of doubles
+  double* dsink;      ///< (group), this block's own part, written
+  double* dalibi;     ///< (group), the same of the slopes
+  double* dtable;     ///< of the position bias (group = 1), added to in turn
   std::int64_t table_size;
   std::int64_t value_dim;
   Dropout dropout;

@@ -1,10 +1,11 @@
 // How gradients are computed: blocks of query rows, and the order in which they take turns.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <vector>
 
-#include "plan/plan.hpp"
-#include "validate/geometry.hpp"
+#include "plan/tiling.hpp"
 
 namespace regard {
 
@@ -15,14 +16,25 @@ struct BackwardJob {
   std::int64_t kv_head;  ///< whose dK and dV it adds to, counted over the batch
 };
 
-/// The jobs in the order in which their sums are added up, each after those it may wait for. Also
-/// sets the geometry's tile of keys. Depends on shapes and options alone. `all_in_turn`: all jobs
-/// share something, not only those of one kv head.
-std::vector<BackwardJob> plan_backward(Geometry& geometry, bool all_in_turn);
+struct BackwardPlan {
+  Tiling tiling;
+  /// In the order in which their sums are added up, each after those it may wait for. Depends on
+  /// shapes and options alone.
+  std::vector<BackwardJob> jobs;
+  /// The order in which threads take the jobs: a few kv heads at a time, so that what was read and
+  /// added to for one block of rows is in the cache for the next.
+  std::vector<std::size_t> order;
+  bool all_in_turn;  ///< all jobs share a bias's gradient, not only those of one kv head
+  int threads;
+  std::size_t scratch_bytes;
+};
 
-/// The order in which `threads` threads take the jobs: a few kv heads at a time, so that what was
-/// read and added to for one block of rows is in the cache for the next.
-std::vector<std::size_t> order_of(const std::vector<BackwardJob>& jobs, int threads,
-                                  bool all_in_turn);
+/// What of the gradients the plan depends on.
+struct WantedGradients {
+  bool bias;
+  std::int64_t table_size;  ///< of the position bias; 0: not wanted
+};
+
+BackwardPlan plan_backward(const CheckedProblem& problem, const WantedGradients& wanted);
 
 }  // namespace regard

@@ -1,94 +1,159 @@
-// What a plan says about itself, and about the build.
+// What a problem and the plans for it say about themselves.
 #include <algorithm>
+#include <numeric>
 #include <utility>
+#include <vector>
 
-#include "base/threads.hpp"
-#include "plan/plan.hpp"
+#include "plan/backward_plan.hpp"
+#include "plan/decode_plan.hpp"
+#include "plan/forward_plan.hpp"
+#include "plan/summary_plan.hpp"
+#include "plan/tangent_plan.hpp"
+#include "plan/weights_plan.hpp"
 #include "regard/attention.hpp"
-#include "run/kernel_units.hpp"
-#include "validate/geometry.hpp"
 
 namespace regard {
-
 namespace {
 
-/// Which kernels the elements take.
-struct Runs {
-  bool forward, decode;
-};
-Runs runs_of(const Geometry& g) {
-  Runs runs = {g.batch == 0, false};
-  for (std::int64_t element = 0; element < g.batch; ++element) {
-    (g.decodes(element) ? runs.decode : runs.forward) = true;
-  }
-  return runs;
-}
-
-DType kept_as(const Operand& operand, const Geometry& g) {
+DType kept_as(const Operand& operand, const CheckedProblem& problem) {
   switch (operand.storage) {
     case kernels::Storage::bfloat16: return DType::bfloat16;
     case kernels::Storage::float16: return DType::float16;
     case kernels::Storage::int8: return DType::int8;
-    default: return g.dtype;
+    default: return problem.dtype;
   }
+}
+
+/// Whether tiles of whole vectors can be read where they lie; `pairs`: of two 16-bit numbers.
+bool tiles_in_place(const Operand& operand, const Tiling& tiling, bool pairs) {
+  const CheckedProblem& problem = *tiling.problem;
+  auto element_size = static_cast<std::int64_t>(size(kept_as(operand, problem)));
+  const bool dense = operand.column_stride == element_size;
+  const bool whole_tiles = problem.page_size == 0 || problem.page_size % tiling.key_tile == 0;
+  if (pairs) element_size *= 2;
+  return dense && (operand.storage == kernels::Storage::compute || pairs) && whole_tiles &&
+         operand.row_stride % element_size == 0 && operand.page_stride % element_size == 0 &&
+         reinterpret_cast<std::uintptr_t>(operand.data) %
+                 static_cast<std::uintptr_t>(element_size) ==
+             0;
+}
+
+/// What passes over tiles of keys have in common.
+template <class Plan>
+Explanation explain_tiles(const char* algorithm, const Plan& plan, std::int64_t units) {
+  const Tiling& tiling = plan.tiling;
+  const CheckedProblem& problem = *tiling.problem;
+  Explanation e = {};
+  e.isa = tiling.table->isa;
+  e.algorithm = algorithm;
+  e.product_dtype = problem.dtype;
+  e.query_block = tiling.tiles.query_block;
+  e.key_tile = tiling.key_tile;
+  e.heads_a_unit = tiling.unit_heads;
+  e.units = units;
+  e.threads = plan.threads;
+  e.scratch_bytes = plan.scratch_bytes;
+  e.reads_value = true;
+  e.key_in_place = tiles_in_place(problem.key, tiling, false);
+  e.value_in_place =
+      problem.value_dim % tiling.tiles.lanes == 0 && tiles_in_place(problem.value, tiling, false);
+  return e;
+}
+
+Explanation without_values(Explanation e) {
+  e.reads_value = e.value_in_place = false;
+  return e;
+}
+
+Explanation explain_forward(const ForwardPlan& plan) {
+  const CheckedProblem& problem = *plan.tiling.problem;
+  bool tiles = problem.batch == 0, rows = false;
+  std::int64_t groups = 0;
+  for (std::int64_t element = 0; element < problem.batch; ++element) {
+    const bool decoded = decodes(plan.tiling, element);
+    (decoded ? rows : tiles) = true;
+    if (decoded) groups = std::max(groups, key_groups(problem, element).count);
+  }
+  Explanation e = explain_tiles(rows ? "forward+decode" : "forward", plan, plan.units);
+  e.key_groups = groups;
+  if (!tiles) {
+    e.algorithm = "decode";
+    e.query_block = kernels::kDecodeRows;
+    e.key_tile = kernels::kDecodeChunk;
+    const auto dense = [&](const Operand& operand) {
+      return operand.column_stride == static_cast<std::int64_t>(size(kept_as(operand, problem)));
+    };
+    e.key_in_place = dense(problem.key);
+    e.value_in_place = dense(problem.value);
+  } else if (plan.dots != nullptr) {
+    e.product_dtype = DType::bfloat16;
+    e.key_in_place = problem.head_dim % 2 == 0 && tiles_in_place(problem.key, plan.tiling, true);
+    e.value_in_place = false;
+  }
+  return e;
+}
+
+Explanation explain_weights(const CheckedProblem& problem) {
+  std::vector<std::int64_t> rows(static_cast<std::size_t>(problem.queries));
+  std::iota(rows.begin(), rows.end(), 0);
+  const WeightsPlan plan = plan_weights(problem, rows);
+  return without_values(explain_tiles("weights", plan, plan.units));
+}
+
+Explanation explain_summary(const CheckedProblem& problem, std::int64_t top_k) {
+  const SummaryPlan plan = plan_summary(problem, top_k);
+  return without_values(explain_tiles("summary", plan, plan.units));
+}
+
+Explanation explain_backward(const CheckedProblem& problem) {
+  const BackwardPlan plan =
+      plan_backward(problem, {problem.bias.data != nullptr, problem.position_bias_places()});
+  return explain_tiles("backward", plan, static_cast<std::int64_t>(plan.jobs.size()));
+}
+
+Explanation explain_tangent(const CheckedProblem& problem) {
+  const TangentPlan plan = plan_tangent(problem);
+  return explain_tiles("tangent", plan, plan.units);
 }
 
 }  // namespace
 
-std::string_view Plan::isa() const { return geometry_->table->isa; }
-std::int64_t Plan::query_block() const {
-  return runs_of(*geometry_).forward ? geometry_->kernel->tiles.query_block : kernels::kDecodeRows;
-}
-std::int64_t Plan::key_tile() const {
-  return runs_of(*geometry_).forward ? geometry_->key_tile : kernels::kDecodeChunk;
-}
-std::string Plan::algorithm() const {
-  const Runs runs = runs_of(*geometry_);
-  return runs.forward && runs.decode ? "forward+decode" : runs.decode ? "decode" : "forward";
-}
-std::int64_t Plan::key_groups() const {
-  std::int64_t most = 0;
-  for (std::int64_t element = 0; element < geometry_->batch; ++element) {
-    if (geometry_->decodes(element)) {
-      most = std::max(most, regard::key_groups(*geometry_, element).count);
-    }
+Explanation Plan::explain(Pass pass, std::int64_t top_k) const {
+  switch (pass) {
+    case Pass::weights: return explain_weights(call_->problem);
+    case Pass::summary: return explain_summary(call_->problem, top_k);
+    case Pass::backward: return explain_backward(call_->problem);
+    case Pass::tangent: return explain_tangent(call_->problem);
+    default: return explain_forward(call_->forward);
   }
-  return most;
 }
-DType Plan::product_dtype() const {
-  return geometry_->dots != nullptr && runs_of(*geometry_).forward ? DType::bfloat16
-                                                                   : geometry_->dtype;
-}
-DType Plan::query_dtype() const { return geometry_->out_dtype; }
-DType Plan::key_dtype() const { return kept_as(geometry_->key, *geometry_); }
-DType Plan::value_dtype() const { return kept_as(geometry_->value, *geometry_); }
-std::int64_t Plan::units() const { return geometry_->units; }
-int Plan::threads() const { return geometry_->threads; }
-std::size_t Plan::scratch_bytes() const { return geometry_->scratch_bytes; }
-std::int64_t Plan::batch() const { return geometry_->batch; }
-std::int64_t Plan::query_heads() const { return geometry_->query_heads; }
-std::int64_t Plan::kv_heads() const { return geometry_->kv_heads; }
-std::int64_t Plan::queries() const { return geometry_->queries; }
-std::int64_t Plan::keys() const { return geometry_->keys; }
-std::int64_t Plan::head_dim() const { return geometry_->head_dim; }
-std::int64_t Plan::value_dim() const { return geometry_->value_dim; }
-double Plan::scale() const { return geometry_->scale.of(0); }
-std::int64_t Plan::heads_a_unit() const { return geometry_->unit_heads; }
+
+DType Plan::query_dtype() const { return call_->problem.out_dtype; }
+DType Plan::key_dtype() const { return kept_as(call_->problem.key, call_->problem); }
+DType Plan::value_dtype() const { return kept_as(call_->problem.value, call_->problem); }
+std::int64_t Plan::batch() const { return call_->problem.batch; }
+std::int64_t Plan::query_heads() const { return call_->problem.query_heads; }
+std::int64_t Plan::kv_heads() const { return call_->problem.kv_heads; }
+std::int64_t Plan::queries() const { return call_->problem.queries; }
+std::int64_t Plan::keys() const { return call_->problem.keys; }
+std::int64_t Plan::head_dim() const { return call_->problem.head_dim; }
+std::int64_t Plan::value_dim() const { return call_->problem.value_dim; }
+double Plan::scale() const { return call_->problem.scale.of(0); }
 
 namespace {
 
 /// Keys [begin, end) that query i of a head can reach by its position.
-std::pair<std::int64_t, std::int64_t> reach(const Geometry& g, std::int64_t element,
+std::pair<std::int64_t, std::int64_t> reach(const CheckedProblem& problem, std::int64_t element,
                                             std::int64_t head, std::int64_t i) {
-  const std::int64_t keys = g.keys_of(element), p = i + g.offset_of(element);
-  return {std::clamp<std::int64_t>(p - g.left.of(head), 0, keys),
-          std::clamp<std::int64_t>(p + g.right.of(head) + 1, 0, keys)};
+  const std::int64_t keys = problem.keys_of(element), p = i + problem.offset_of(element);
+  return {std::clamp<std::int64_t>(p - problem.left.of(head), 0, keys),
+          std::clamp<std::int64_t>(p + problem.right.of(head) + 1, 0, keys)};
 }
 
 /// Keys of [begin, end) that lie in tiles that a block mask holds.
-std::int64_t keys_in_tiles(const Geometry& g, std::int64_t element, std::int64_t head,
+std::int64_t keys_in_tiles(const CheckedProblem& problem, std::int64_t element, std::int64_t head,
                            std::int64_t i, std::int64_t begin, std::int64_t end) {
-  const kernels::BlockMask tiles = score_unit(g, {element, head / g.unit_heads, 0, 1}).blocks;
+  const kernels::BlockMask tiles = problem.blocks_of(element, head);
   const std::int64_t row = i / tiles.size;
   std::int64_t count = 0;
   for (std::int64_t entry = tiles.row_begin[row]; entry < tiles.row_begin[row + 1]; ++entry) {
@@ -101,24 +166,26 @@ std::int64_t keys_in_tiles(const Geometry& g, std::int64_t element, std::int64_t
 }  // namespace
 
 double Plan::visible_share() const {
-  const Geometry& g = *geometry_;
-  const bool blocks = g.mask_kind == kernels::MaskKind::blocks;
-  const bool heads_differ = g.left.differ() || g.right.differ() || g.blocks.head_stride != 0;
+  const CheckedProblem& problem = call_->problem;
+  const bool blocks = problem.mask_kind == kernels::MaskKind::blocks;
+  const bool heads_differ =
+      problem.left.differ() || problem.right.differ() || problem.blocks.head_stride != 0;
   const std::int64_t heads =
-      heads_differ ? g.query_heads : std::min<std::int64_t>(g.query_heads, 1);
+      heads_differ ? problem.query_heads : std::min<std::int64_t>(problem.query_heads, 1);
   double visible = 0, all = 0;
-  for (std::int64_t element = 0; element < g.batch; ++element) {
+  for (std::int64_t element = 0; element < problem.batch; ++element) {
     // Padding counts as hidden; packed pieces have none.
     all += static_cast<double>(heads) *
-           (g.query_starts.empty() ? static_cast<double>(g.queries) * static_cast<double>(g.keys)
-                                   : static_cast<double>(g.queries_of(element)) *
-                                         static_cast<double>(g.keys_of(element)));
+           (problem.query_starts.empty()
+                ? static_cast<double>(problem.queries) * static_cast<double>(problem.keys)
+                : static_cast<double>(problem.queries_of(element)) *
+                      static_cast<double>(problem.keys_of(element)));
     for (std::int64_t head = 0; head < heads; ++head) {
-      for (std::int64_t i = 0; i < g.queries_of(element); ++i) {
-        const auto [begin, end] = reach(g, element, head, i);
+      for (std::int64_t i = 0; i < problem.queries_of(element); ++i) {
+        const auto [begin, end] = reach(problem, element, head, i);
         const std::int64_t count = std::max<std::int64_t>(end - begin, 0);
-        visible +=
-            static_cast<double>(blocks ? keys_in_tiles(g, element, head, i, begin, end) : count);
+        visible += static_cast<double>(blocks ? keys_in_tiles(problem, element, head, i, begin, end)
+                                              : count);
       }
     }
   }
@@ -126,61 +193,24 @@ double Plan::visible_share() const {
 }
 
 std::string Plan::options() const {
-  const Geometry& g = *geometry_;
+  const CheckedProblem& problem = call_->problem;
   std::string list;
   const auto add = [&](bool on, const char* what) {
     if (on) list += (list.empty() ? "" : ", ") + std::string(what);
   };
-  add(g.cosine, "cosine");
-  add(!g.softcap.empty(), "softcap");
-  add(!g.alibi.empty(), "alibi");
-  add(g.position_bias.table != nullptr, g.position_bias.width > 0 ? "grid bias" : "relative bias");
-  add(g.bias.data != nullptr, "bias");
-  add(g.mask_kind == kernels::MaskKind::bytes, "mask");
-  add(g.mask_kind == kernels::MaskKind::bits, "packed mask");
-  add(g.mask_kind == kernels::MaskKind::blocks, "block mask");
-  add(!g.sinks.empty(), "sinks");
-  add(g.dropout.threshold > 0, "dropout");
+  add(problem.cosine, "cosine");
+  add(problem.query_scale.data != nullptr, "query scale");
+  add(!problem.softcap.empty(), "softcap");
+  add(!problem.alibi.empty(), "alibi");
+  add(problem.position_bias.table != nullptr,
+      problem.position_bias.width > 0 ? "grid bias" : "relative bias");
+  add(problem.bias.data != nullptr, "bias");
+  add(problem.mask_kind == kernels::MaskKind::bytes, "mask");
+  add(problem.mask_kind == kernels::MaskKind::bits, "packed mask");
+  add(problem.mask_kind == kernels::MaskKind::blocks, "block mask");
+  add(!problem.sinks.empty(), "sinks");
+  add(problem.dropout.threshold > 0, "dropout");
   return list;
 }
-
-namespace {
-
-bool in_place(const Operand& operand, const Geometry& g) {
-  auto element_size = static_cast<std::int64_t>(size(kept_as(operand, g)));
-  const bool dense = operand.column_stride == element_size;
-  if (!runs_of(g).forward) return dense;
-  const bool whole_tiles = g.page_size == 0 || g.page_size % g.key_tile == 0;
-  if (g.dots != nullptr) element_size *= 2;  // read in pairs
-  return dense && (operand.storage == kernels::Storage::compute || g.dots != nullptr) &&
-         whole_tiles && operand.row_stride % element_size == 0 &&
-         operand.page_stride % element_size == 0 &&
-         reinterpret_cast<std::uintptr_t>(operand.data) %
-                 static_cast<std::uintptr_t>(element_size) ==
-             0;
-}
-
-}  // namespace
-
-bool Plan::key_in_place() const {
-  const bool whole_pairs = product_dtype() != DType::bfloat16 || geometry_->head_dim % 2 == 0;
-  return whole_pairs && in_place(geometry_->key, *geometry_);
-}
-
-bool Plan::value_in_place() const {
-  if (product_dtype() == DType::bfloat16) return false;
-  const bool whole_vectors = geometry_->value_dim % geometry_->kernel->tiles.lanes == 0;
-  return (whole_vectors || !runs_of(*geometry_).forward) && in_place(geometry_->value, *geometry_);
-}
-
-const char* version() { return REGARD_VERSION; }
-const char* compiler() {
-#if defined(__clang__)
-  return "Clang " __clang_version__;
-#else
-  return "GCC " __VERSION__;
-#endif
-}
-int default_thread_count() { return default_threads(); }
 
 }  // namespace regard

@@ -14,6 +14,7 @@
 
 #include "base/threads.hpp"
 #include "plan/backward_plan.hpp"
+#include "plan/forward_plan.hpp"
 #include "regard/attention.hpp"
 #include "run/kernel_units.hpp"
 #include "run/scratch.hpp"
@@ -58,34 +59,25 @@ struct Parts {
   std::vector<double> tables;        ///< (batch elements, query heads, table_size)
 };
 
-/// Whether several blocks of rows add to one place.
-bool is_shared(const Operand& bias, const Geometry& g) {
-  bool shared =
-      (bias.head_stride == 0 && g.query_heads > 1) || (bias.row_stride == 0 && g.queries > 1);
-  for (int i = 0; i < g.batch_rank; ++i) {
-    const auto axis = static_cast<std::size_t>(i);
-    shared |= bias.batch_strides[axis] == 0 && g.batch_shape[axis] > 1;
-  }
-  return bias.data != nullptr && shared;
-}
-
-BackwardUnit backward_unit(const Geometry& g, const BackwardOperands& b, const Unit& at) {
-  const std::int64_t head = at.head_set * g.unit_heads, kv_head = head / g.group;
+BackwardUnit backward_unit(const Tiling& tiling, const BackwardOperands& b, const Unit& at) {
+  const CheckedProblem& problem = *tiling.problem;
+  const std::int64_t head = at.head_set * tiling.unit_heads, kv_head = head / problem.group;
   const std::int64_t element = at.element;
   BackwardUnit unit;
-  unit.scores = score_unit(g, at);
-  unit.value = stored_rows(g.value, g.value_scales, g, element, kv_head);
-  unit.out = head_rows(b.out, g, element, head, g.query_starts);
-  unit.dout = head_rows(b.dout, g, element, head, g.query_starts);
-  unit.lse = head_rows(b.lse, g, element, head, g.query_starts);
-  unit.dlse = head_rows(b.dlse, g, element, head, g.query_starts);
-  unit.dquery = head_rows(b.query, g, element, head, g.query_starts);
-  unit.dkey = head_rows(b.key, g, element, kv_head, g.key_starts);
-  unit.dvalue = head_rows(b.value, g, element, kv_head, g.key_starts);
-  unit.dbias = head_rows(b.bias, g, element, head, {});
-  unit.value_dim = g.value_dim;
-  unit.out_storage = g.query.storage;
-  unit.dropout = g.dropout;
+  unit.scores = score_unit(tiling, at);
+  unit.value = stored_rows(problem.value, problem.value_scales, problem, element, kv_head);
+  unit.out = head_rows(b.out, problem, element, head, problem.query_starts);
+  unit.dout = head_rows(b.dout, problem, element, head, problem.query_starts);
+  unit.lse = head_rows(b.lse, problem, element, head, problem.query_starts);
+  unit.dlse = head_rows(b.dlse, problem, element, head, problem.query_starts);
+  unit.dquery = head_rows(b.query, problem, element, head, problem.query_starts);
+  unit.dkey = head_rows(b.key, problem, element, kv_head, problem.key_starts);
+  unit.dvalue = head_rows(b.value, problem, element, kv_head, problem.key_starts);
+  unit.dquery_scale = head_rows(b.query_scale, problem, element, head, problem.query_starts);
+  unit.dbias = head_rows(b.bias, problem, element, head, {});
+  unit.value_dim = problem.value_dim;
+  unit.out_storage = problem.query.storage;
+  unit.dropout = problem.dropout;
   unit.dropout.head = static_cast<std::uint32_t>(head);
   unit.dropout.element = static_cast<std::uint32_t>(element);
   unit.table_size = b.table_size;
@@ -126,12 +118,14 @@ void add(double x, char* to) {
   __builtin_memcpy(to, &sum, sizeof sum);
 }
 
-void add_parts(const Geometry& g, const BackwardOperands& b, const std::vector<BackwardJob>& jobs,
-               const Parts& parts) {
+void add_parts(const BackwardPlan& plan, const BackwardOperands& b, const Parts& parts) {
+  const CheckedProblem& problem = *plan.tiling.problem;
+  const std::vector<BackwardJob>& jobs = plan.jobs;
+  const std::int64_t unit_heads = plan.tiling.unit_heads;
   for (std::size_t n = 0; n < jobs.size(); ++n) {
-    for (std::int64_t i = 0; i < g.unit_heads; ++i) {
-      const auto part = n * static_cast<std::size_t>(g.unit_heads) + static_cast<std::size_t>(i);
-      const std::int64_t head = jobs[n].rows.head_set * g.unit_heads + i;
+    for (std::int64_t i = 0; i < unit_heads; ++i) {
+      const auto part = n * static_cast<std::size_t>(unit_heads) + static_cast<std::size_t>(i);
+      const std::int64_t head = jobs[n].rows.head_set * unit_heads + i;
       if (b.sinks.data) add(parts.sinks[part], b.sinks.data + head * b.sinks.column_stride);
       if (b.alibi_slopes.data) {
         add(parts.alibi[part], b.alibi_slopes.data +
@@ -140,8 +134,8 @@ void add_parts(const Geometry& g, const BackwardOperands& b, const std::vector<B
       }
     }
   }
-  for (std::int64_t n = 0; n < g.batch * g.query_heads * b.table_size; ++n) {
-    const std::int64_t head = n / b.table_size % g.query_heads % b.table_heads;
+  for (std::int64_t n = 0; n < problem.batch * problem.query_heads * b.table_size; ++n) {
+    const std::int64_t head = n / b.table_size % problem.query_heads % b.table_heads;
     b.table[head * b.table_size + n % b.table_size] += parts.tables[static_cast<std::size_t>(n)];
   }
 }
@@ -149,52 +143,46 @@ void add_parts(const Geometry& g, const BackwardOperands& b, const std::vector<B
 }  // namespace
 
 void Plan::backward(const Saved& saved, const Gradients& gradients) const {
-  Geometry g = *geometry_;
-  const BackwardOperands b = validate_backward(saved, gradients, g);
+  const CheckedProblem& problem = call_->problem;
+  const BackwardOperands b = validate_backward(saved, gradients, problem);
   if (!gradients.accumulate) {
     for (const auto* array :
          {&gradients.query, &gradients.key, &gradients.value, &gradients.bias, &gradients.sinks,
-          &gradients.alibi_slopes, &gradients.position_bias}) {
+          &gradients.alibi_slopes, &gradients.position_bias, &gradients.query_scale}) {
       if (*array) clear(**array);
     }
   }
-  const bool shared = is_shared(b.bias, g);
-  const std::vector<BackwardJob> jobs = plan_backward(g, shared);
-  const auto count = static_cast<std::int64_t>(jobs.size());
+  const BackwardPlan plan = plan_backward(problem, {gradients.bias.has_value(), b.table_size});
+  const Tiling& tiling = plan.tiling;
+  const auto count = static_cast<std::int64_t>(plan.jobs.size());
+  const auto unit_heads = static_cast<std::size_t>(tiling.unit_heads);
   Parts parts;
-  const auto job_parts = static_cast<std::size_t>(count * g.unit_heads);
-  if (b.sinks.data) parts.sinks.resize(job_parts);
-  if (b.alibi_slopes.data) parts.alibi.resize(job_parts);
-  parts.tables.resize(static_cast<std::size_t>(g.batch * g.query_heads * b.table_size));
-  const auto progress = std::make_unique<Progress[]>(jobs.size());
-  const int threads = static_cast<int>(std::clamp<std::int64_t>(count, 1, g.threads));
-  const std::size_t bytes =
-      g.kernel->backward_bytes({g.head_dim, g.value_dim, g.key_tile, b.table_size});
-  ThreadScratch scratch(bytes, threads);
+  if (b.sinks.data) parts.sinks.resize(plan.jobs.size() * unit_heads);
+  if (b.alibi_slopes.data) parts.alibi.resize(plan.jobs.size() * unit_heads);
+  parts.tables.resize(static_cast<std::size_t>(problem.batch * problem.query_heads * b.table_size));
+  const auto progress = std::make_unique<Progress[]>(plan.jobs.size());
+  ThreadScratch scratch(plan.scratch_bytes, plan.threads);
   std::atomic<std::int64_t> next = 0;
-  const std::vector<std::size_t> order = order_of(jobs, threads, shared);
   // Jobs are taken in order, so the first that is not done never waits.
-  parallel_for(threads, threads, [&](std::int64_t, int thread) {
+  parallel_for(plan.threads, plan.threads, [&](std::int64_t, int thread) {
     for (std::int64_t taken = next++; taken < count; taken = next++) {
-      const std::size_t n = order[static_cast<std::size_t>(taken)];
-      const BackwardJob& job = jobs[n];
-      const std::int64_t head = job.rows.head_set * g.unit_heads;
-      BackwardUnit unit = backward_unit(g, b, job.rows);
+      const std::size_t n = plan.order[static_cast<std::size_t>(taken)];
+      const BackwardJob& job = plan.jobs[n];
+      const std::int64_t head = job.rows.head_set * tiling.unit_heads;
+      BackwardUnit unit = backward_unit(tiling, b, job.rows);
       Turn turn = {&progress[n],
                    job.previous < 0 ? nullptr : &progress[static_cast<std::size_t>(job.previous)]};
       unit.turn = &turn;
-      unit.dbias_shared = shared;
-      unit.dsink =
-          b.sinks.data ? &parts.sinks[n * static_cast<std::size_t>(g.unit_heads)] : nullptr;
-      unit.dalibi =
-          b.alibi_slopes.data ? &parts.alibi[n * static_cast<std::size_t>(g.unit_heads)] : nullptr;
-      const std::int64_t place = (job.rows.element * g.query_heads + head) * b.table_size;
+      unit.dbias_shared = plan.all_in_turn;
+      unit.dsink = b.sinks.data ? &parts.sinks[n * unit_heads] : nullptr;
+      unit.dalibi = b.alibi_slopes.data ? &parts.alibi[n * unit_heads] : nullptr;
+      const std::int64_t place = (job.rows.element * problem.query_heads + head) * b.table_size;
       unit.dtable = b.table ? parts.tables.data() + place : nullptr;
       unit.scratch = scratch.of(thread);
-      g.kernel->backward(unit);
+      tiling.kernel->backward(unit);
     }
   });
-  add_parts(g, b, jobs, parts);
+  add_parts(plan, b, parts);
 }
 
 }  // namespace regard

@@ -1,13 +1,14 @@
 #include <atomic>
 #include <limits>
 #include <memory>
+#include <utility>
 
 #include "base/threads.hpp"
-#include "plan/plan.hpp"
+#include "plan/decode_plan.hpp"
+#include "plan/forward_plan.hpp"
 #include "regard/attention.hpp"
 #include "run/kernel_units.hpp"
 #include "run/scratch.hpp"
-#include "validate/geometry.hpp"
 #include "validate/validate.hpp"
 
 namespace regard {
@@ -20,16 +21,18 @@ struct Outputs {
   Operand out, lse;
 };
 
-ForwardUnit forward_unit(const Geometry& g, const Outputs& outputs, const Unit& at) {
-  const std::int64_t head = at.head_set * g.unit_heads;
+ForwardUnit forward_unit(const Tiling& tiling, const Outputs& outputs, const Unit& at) {
+  const CheckedProblem& problem = *tiling.problem;
+  const std::int64_t head = at.head_set * tiling.unit_heads;
   ForwardUnit unit;
-  unit.scores = score_unit(g, at);
-  unit.value = stored_rows(g.value, g.value_scales, g, at.element, head / g.group);
-  unit.out = head_rows(outputs.out, g, at.element, head, g.query_starts);
-  unit.out_storage = g.query.storage;
-  unit.lse = head_rows(outputs.lse, g, at.element, head, g.query_starts);
-  unit.value_dim = g.value_dim;
-  unit.dropout = g.dropout;
+  unit.scores = score_unit(tiling, at);
+  unit.value =
+      stored_rows(problem.value, problem.value_scales, problem, at.element, head / problem.group);
+  unit.out = head_rows(outputs.out, problem, at.element, head, problem.query_starts);
+  unit.out_storage = problem.query.storage;
+  unit.lse = head_rows(outputs.lse, problem, at.element, head, problem.query_starts);
+  unit.value_dim = problem.value_dim;
+  unit.dropout = problem.dropout;
   unit.dropout.head = static_cast<std::uint32_t>(head);
   unit.dropout.element = static_cast<std::uint32_t>(at.element);
   return unit;
@@ -37,15 +40,15 @@ ForwardUnit forward_unit(const Geometry& g, const Outputs& outputs, const Unit& 
 
 /// Queries past the length of their batch element: out = 0, lse = -inf.
 template <class T>
-void clear_padding(const Geometry& g, const Outputs& outputs) {
-  for (std::int64_t element = 0; element < g.batch; ++element) {
-    for (std::int64_t head = 0; head < g.query_heads; ++head) {
-      const Rows out = head_rows(outputs.out, g, element, head, g.query_starts);
-      const Rows lse = head_rows(outputs.lse, g, element, head, g.query_starts);
-      for (std::int64_t i = g.queries_of(element); i < g.query_room(element); ++i) {
-        for (std::int64_t c = 0; c < g.value_dim; ++c) {
+void clear_padding(const CheckedProblem& problem, const Outputs& outputs) {
+  for (std::int64_t element = 0; element < problem.batch; ++element) {
+    for (std::int64_t head = 0; head < problem.query_heads; ++head) {
+      const Rows out = head_rows(outputs.out, problem, element, head, problem.query_starts);
+      const Rows lse = head_rows(outputs.lse, problem, element, head, problem.query_starts);
+      for (std::int64_t i = problem.queries_of(element); i < problem.query_room(element); ++i) {
+        for (std::int64_t c = 0; c < problem.value_dim; ++c) {
           __builtin_memset(out.data + i * out.row_stride + c * out.column_stride, 0,
-                           size(g.out_dtype));
+                           size(problem.out_dtype));
         }
         constexpr T nothing = -std::numeric_limits<T>::infinity();
         if (lse.data) __builtin_memcpy(lse.data + i * lse.row_stride, &nothing, sizeof nothing);
@@ -61,11 +64,14 @@ struct Parts {
 };
 
 /// A unit of groups of keys; whoever forms the last state of its rows merges them.
-void decode(const Geometry& g, const Outputs& outputs, const Parts& parts, const Unit& at,
+void decode(const ForwardPlan& plan, const Outputs& outputs, const Parts& parts, const Unit& at,
             void* scratch) {
-  const KeyGroups groups = key_groups(g, at.element);
+  const Tiling& tiling = plan.tiling;
+  const std::int64_t value_dim = tiling.problem->value_dim;
+  const KeyGroups groups = key_groups(*tiling.problem, at.element);
   kernels::DecodeUnit unit;
-  unit.forward = forward_unit(g, outputs, {at.element, at.head_set, 0, g.rows_of(at.element)});
+  unit.forward =
+      forward_unit(tiling, outputs, {at.element, at.head_set, 0, tiling.rows_of(at.element)});
   unit.forward.scratch = scratch;
   unit.first_key = groups.first_key;
   unit.group_keys = groups.keys;
@@ -73,58 +79,64 @@ void decode(const Geometry& g, const Outputs& outputs, const Parts& parts, const
   unit.first_group = at.first;
   unit.last_group = at.first + at.count;
   unit.parts = nullptr;
-  if (!g.split || groups.count == 1) return g.kernel->decode(unit);
+  if (!plan.split || groups.count == 1) return tiling.kernel->decode(unit);
   const auto part = static_cast<std::size_t>(at.part);
-  unit.parts = parts.states.get() + part * g.kernel->decode_state_bytes(g.value_dim);
-  g.kernel->decode(unit);
-  if (parts.done[part].fetch_add(1) + 1 == groups.count) g.kernel->finish_decode(unit);
+  unit.parts = parts.states.get() + part * tiling.kernel->decode_state_bytes(value_dim);
+  tiling.kernel->decode(unit);
+  if (parts.done[part].fetch_add(1) + 1 == groups.count) tiling.kernel->finish_decode(unit);
 }
 
-void run(const Geometry& g, const Outputs& outputs) {
-  ThreadScratch scratch(g.scratch_bytes, g.threads);
+void run(const ForwardPlan& plan, const Outputs& outputs) {
+  const Tiling& tiling = plan.tiling;
+  const CheckedProblem& problem = *tiling.problem;
+  ThreadScratch scratch(plan.scratch_bytes, plan.threads);
   Parts parts;
-  if (g.parts > 0) {
-    const auto count = static_cast<std::size_t>(g.parts);
-    parts.states =
-        std::make_unique_for_overwrite<char[]>(count * g.kernel->decode_state_bytes(g.value_dim));
+  if (plan.parts > 0) {
+    const auto count = static_cast<std::size_t>(plan.parts);
+    parts.states = std::make_unique_for_overwrite<char[]>(
+        count * tiling.kernel->decode_state_bytes(problem.value_dim));
     parts.done = std::make_unique<std::atomic<std::int64_t>[]>(count);
   }
-  parallel_for(g.units, g.threads, [&](std::int64_t index, int thread) {
-    const Unit at = unit_at(g, index);
+  const auto forward = plan.dots ? plan.dots->forward : tiling.kernel->forward;
+  parallel_for(plan.units, plan.threads, [&](std::int64_t index, int thread) {
+    const Unit at = plan.unit_at(index);
     if (at.count <= 0) return;
-    if (at.decodes) return decode(g, outputs, parts, at, scratch.of(thread));
-    ForwardUnit unit = forward_unit(g, outputs, at);
+    if (at.decodes) return decode(plan, outputs, parts, at, scratch.of(thread));
+    ForwardUnit unit = forward_unit(tiling, outputs, at);
     unit.scratch = scratch.of(thread);
-    (g.dots ? g.dots->forward : g.kernel->forward)(unit);
+    forward(unit);
   });
-  if (g.query_lengths.empty()) return;
-  g.dtype == DType::float32 ? clear_padding<float>(g, outputs) : clear_padding<double>(g, outputs);
+  if (problem.query_lengths.empty()) return;
+  problem.dtype == DType::float32 ? clear_padding<float>(problem, outputs)
+                                  : clear_padding<double>(problem, outputs);
 }
 
 }  // namespace
 
-Plan::Plan(const Problem& problem) : geometry_(std::make_unique_for_overwrite<Geometry>()) {
-  validate(problem, *geometry_);
-  plan(*geometry_);
+Plan::Plan(const Problem& problem) {
+  auto call = std::make_unique_for_overwrite<PlannedCall>();
+  validate(problem, call->problem);
+  call->forward = plan_forward(call->problem);
+  call_ = std::move(call);
 }
 Plan::Plan(Plan&&) noexcept = default;
 Plan& Plan::operator=(Plan&&) noexcept = default;
 Plan::~Plan() = default;
 
 std::span<const std::int64_t> Plan::out_shape() const {
-  return {geometry_->out_shape.data(), static_cast<std::size_t>(geometry_->out_rank)};
+  return {call_->problem.out_shape.data(), static_cast<std::size_t>(call_->problem.out_rank)};
 }
 std::span<const std::int64_t> Plan::lse_shape() const {
-  return out_shape().first(static_cast<std::size_t>(geometry_->out_rank - 1));
+  return out_shape().first(static_cast<std::size_t>(call_->problem.out_rank - 1));
 }
-DType Plan::dtype() const { return geometry_->out_dtype; }
-DType Plan::compute_dtype() const { return geometry_->dtype; }
+DType Plan::dtype() const { return call_->problem.out_dtype; }
+DType Plan::compute_dtype() const { return call_->problem.dtype; }
 
 void Plan::run(const Array& out, const Array* lse) const {
   Outputs outputs;
-  outputs.out = validate_output("out", out, *geometry_, 2);
-  if (lse != nullptr) outputs.lse = validate_output("lse", *lse, *geometry_, 1);
-  regard::run(*geometry_, outputs);
+  outputs.out = validate_output("out", out, call_->problem, 2);
+  if (lse != nullptr) outputs.lse = validate_output("lse", *lse, call_->problem, 1);
+  regard::run(call_->forward, outputs);
 }
 
 void attention(const Problem& problem, const Array& out, const Array* lse) {

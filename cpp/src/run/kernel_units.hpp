@@ -3,22 +3,21 @@
 
 #include <vector>
 
-#include "plan/plan.hpp"
-#include "validate/geometry.hpp"
+#include "plan/tiling.hpp"
 
 namespace regard {
 
 /// Rows of the heads from `first_head` on, of one batch element; of packed pieces, from where the
 /// piece starts.
-kernels::Rows head_rows(const Operand& operand, const Geometry& geometry, std::int64_t element,
+kernels::Rows head_rows(const Operand& operand, const CheckedProblem& problem, std::int64_t element,
                         std::int64_t first_head, const std::vector<std::int64_t>& starts);
 
 /// Keys or values of a kv head.
 kernels::StoredRows stored_rows(const Operand& operand, const Operand& scales,
-                                const Geometry& geometry, std::int64_t element,
+                                const CheckedProblem& problem, std::int64_t element,
                                 std::int64_t kv_head);
 
 /// The scores of a unit.
-kernels::ScoreUnit score_unit(const Geometry& geometry, const Unit& unit);
+kernels::ScoreUnit score_unit(const Tiling& tiling, const Unit& unit);
 
 }  // namespace regard

@@ -1,49 +1,18 @@
 #include <algorithm>
-#include <string>
 
-#include "base/message.hpp"
 #include "base/threads.hpp"
 #include "isa/dispatch.hpp"
 #include "regard/store.hpp"
 #include "run/scratch.hpp"
 #include "validate/axes.hpp"
-#include "validate/validate_parts.hpp"
+#include "validate/store.hpp"
+#include "validate/types.hpp"
 
 namespace regard {
 namespace {
 
 /// Below this many bytes a second thread costs more than it helps.
 constexpr std::int64_t kSerialBytes = 1 << 20;
-
-void check(const Array& source, const Array& target, const Array* scales) {
-  const Shown from = {"source", source, {}}, to = {"target", target, {}};
-  const bool wide = source.dtype == DType::float64;
-  const bool from_fits = wide || computed_in_float32(source.dtype);
-  const bool to_fits = wide ? target.dtype == DType::float64
-                            : computed_in_float32(target.dtype) || target.dtype == DType::int8;
-  if (!from_fits || !to_fits) {
-    throw TypeError(message(
-        "" + std::string(name(source.dtype)) + " does not go into " + name(target.dtype) + ".",
-        {from, to},
-        "float32, float16 and bfloat16 go into these and int8, float64 into "
-        "float64."));
-  }
-  if (source.rank < 1 || !std::ranges::equal(source.dims(), target.dims())) {
-    throw ValueError(message("source and target differ in shape.", {from, to},
-                             "Give arrays of one shape, (..., columns)."));
-  }
-  const bool quantizes = target.dtype == DType::int8;
-  if (quantizes != (scales != nullptr) || (quantizes && scales->dtype != DType::float32) ||
-      (quantizes &&
-       !std::ranges::equal(scales->dims(),
-                           source.dims().first(static_cast<std::size_t>(source.rank - 1))))) {
-    throw ValueError(message("scales are wanted for int8, and for int8 only.", {from, to},
-                             "Give float32 of the shape without its last axis."));
-  }
-  if (!target.writable || (scales != nullptr && !scales->writable)) {
-    throw ValueError(message("target is read-only.", {to}, "Give one that can be written."));
-  }
-}
 
 /// Where the rows of outer index `index` begin.
 char* outer_address(const Array& array, std::int64_t index, int inner_axes) {
@@ -59,7 +28,7 @@ char* outer_address(const Array& array, std::int64_t index, int inner_axes) {
 }  // namespace
 
 void store(const Array& source, const Array& target, const Array* scales) {
-  check(source, target, scales);
+  validate_store(source, target, scales);
   const kernels::FloatKernels& kernels = *active_kernels().floats;
   const kernels::Kernels& kernel = source.dtype == DType::float64 ? kernels.f64 : kernels.f32;
   kernels::StoreUnit unit = {};

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "validate/geometry.hpp"
+#include "validate/checked_problem.hpp"
 
 namespace regard {
 
@@ -33,30 +33,17 @@ inline void insert_axis(Array& array, int from_end) {
 }
 
 /// Strides of an input seen along the problem's axes; `trailing` axes follow the heads.
-inline Operand align(const Array& array, const Geometry& g, int trailing) {
+inline Operand align(const Array& array, const CheckedProblem& checked, int trailing) {
   Operand operand;
   operand.data = static_cast<char*>(array.data);
   operand.column_stride = trailing > 1 ? stride(array, 0) : 0;
   operand.row_stride = stride(array, trailing - 1);
   operand.head_stride = stride(array, trailing);
-  for (int i = 0; i < g.batch_rank; ++i) {
-    operand.batch_strides[static_cast<std::size_t>(g.batch_rank - 1 - i)] =
+  for (int i = 0; i < checked.batch_rank; ++i) {
+    operand.batch_strides[static_cast<std::size_t>(checked.batch_rank - 1 - i)] =
         stride(array, trailing + 1 + i);
   }
   return operand;
-}
-
-/// Sum of strides over the batch axes of element number `element`, counted in C order;
-/// stride_of(i) is that of the axis i places before the last batch axis.
-template <class StrideOf>
-std::int64_t batch_offset(const Geometry& g, std::int64_t element, const StrideOf& stride_of) {
-  std::int64_t offset = 0;
-  for (int i = 0; i < g.batch_rank; ++i) {
-    const std::int64_t extent = g.batch_shape[static_cast<std::size_t>(g.batch_rank - 1 - i)];
-    offset += element % extent * stride_of(i);
-    element /= extent;
-  }
-  return offset;
 }
 
 }  // namespace regard

@@ -10,28 +10,28 @@ namespace {
 
 /// One integer for each batch element, read from an array that broadcasts to the batch axes.
 std::vector<std::int64_t> read_batch(const char* argument, const Array& array, const Problem& p,
-                                     const Geometry& g) {
+                                     const CheckedProblem& checked) {
   const Shown shown = {argument, array, {}};
   if (array.dtype != DType::int64) {
     throw TypeError(message(std::string(argument) + " has dtype " + name(array.dtype) + ".",
                             {shown}, "Use integers."));
   }
-  bool fits = array.rank <= g.batch_rank;
+  bool fits = array.rank <= checked.batch_rank;
   for (int i = 0; i < array.rank && fits; ++i) {
-    const auto wanted = g.batch_shape[static_cast<std::size_t>(g.batch_rank - 1 - i)];
+    const auto wanted = checked.batch_shape[static_cast<std::size_t>(checked.batch_rank - 1 - i)];
     fits = axis(array, i) == 1 || axis(array, i) == wanted;
   }
   if (!fits) {
     throw ValueError(message(
         std::string(argument) + " of shape " + tuple(array.dims()) +
             " does not broadcast to the batch axes " +
-            tuple({g.batch_shape.data(), static_cast<std::size_t>(g.batch_rank)}) + ".",
+            tuple({checked.batch_shape.data(), static_cast<std::size_t>(checked.batch_rank)}) + ".",
         {show_query(p), show_key(p)}, "Give one number for each batch element, or one for all."));
   }
-  std::vector<std::int64_t> numbers(static_cast<std::size_t>(g.batch));
-  for (std::int64_t element = 0; element < g.batch; ++element) {
+  std::vector<std::int64_t> numbers(static_cast<std::size_t>(checked.batch));
+  for (std::int64_t element = 0; element < checked.batch; ++element) {
     const char* at = static_cast<const char*>(array.data) +
-                     batch_offset(g, element, [&](int i) { return stride(array, i); });
+                     checked.batch_offset(element, [&](int i) { return stride(array, i); });
     __builtin_memcpy(&numbers[static_cast<std::size_t>(element)], at, sizeof(std::int64_t));
   }
   return numbers;
@@ -98,50 +98,52 @@ std::int64_t longest(const std::vector<std::int64_t>& starts) {
 
 }  // namespace
 
-void check_pieces(const Problem& p, Geometry& g) {
+void check_pieces(const Problem& p, CheckedProblem& checked) {
   const bool paged = p.block_table.has_value();  // keys then have lengths instead of starts
-  if (!p.query_starts || p.key_starts.has_value() == paged || g.batch_rank > 0) {
+  if (!p.query_starts || p.key_starts.has_value() == paged || checked.batch_rank > 0) {
     throw ValueError(message("packed pieces need offsets of queries and keys, and no batch axes.",
                              {show_query(p), show_key(p), show_value(p)},
                              "Give query (total queries, heads, head_dim) and key, value (total "
                              "keys, heads, dim), with cu_seqlens_q and cu_seqlens_k; of keys in "
                              "pages, block_table and key_lengths."));
   }
-  g.query_starts = read_starts("cu_seqlens_q", *p.query_starts, show_query(p), g.queries);
+  checked.query_starts =
+      read_starts("cu_seqlens_q", *p.query_starts, show_query(p), checked.queries);
   if (!paged) {
-    g.key_starts = read_starts("cu_seqlens_k", *p.key_starts, show_key(p), g.keys);
-    g.keys = longest(g.key_starts);
+    checked.key_starts = read_starts("cu_seqlens_k", *p.key_starts, show_key(p), checked.keys);
+    checked.keys = longest(checked.key_starts);
   }
-  if (!paged && g.query_starts.size() != g.key_starts.size()) {
+  if (!paged && checked.query_starts.size() != checked.key_starts.size()) {
     throw ValueError(message("cu_seqlens_q and cu_seqlens_k disagree on the number of pieces" +
-                                 versus(static_cast<std::int64_t>(g.query_starts.size()) - 1,
-                                        static_cast<std::int64_t>(g.key_starts.size()) - 1),
+                                 versus(static_cast<std::int64_t>(checked.query_starts.size()) - 1,
+                                        static_cast<std::int64_t>(checked.key_starts.size()) - 1),
                              {show_query(p), show_key(p)},
                              "Each piece has queries and keys, though it may have none."));
   }
-  g.batch = static_cast<std::int64_t>(g.query_starts.size()) - 1;
-  g.batch_rank = 1;
-  g.batch_shape[0] = g.batch;
-  g.query.batch_strides[0] = g.key.batch_strides[0] = g.value.batch_strides[0] = 0;
-  g.queries = longest(g.query_starts);
+  checked.batch = static_cast<std::int64_t>(checked.query_starts.size()) - 1;
+  checked.batch_rank = 1;
+  checked.batch_shape[0] = checked.batch;
+  checked.query.batch_strides[0] = checked.key.batch_strides[0] = checked.value.batch_strides[0] =
+      0;
+  checked.queries = longest(checked.query_starts);
 }
 
-void check_lengths(const Problem& p, Geometry& g) {
+void check_lengths(const Problem& p, CheckedProblem& checked) {
   if (p.key_lengths) {
-    g.key_lengths = read_batch("key_lengths", *p.key_lengths, p, g);
+    checked.key_lengths = read_batch("key_lengths", *p.key_lengths, p, checked);
     check_within(
-        "key_lengths", "keys", g.key_lengths,
-        [&](std::int64_t element) { return g.key_room(element); }, show_key(p));
+        "key_lengths", "keys", checked.key_lengths,
+        [&](std::int64_t element) { return checked.key_room(element); }, show_key(p));
   }
   if (p.query_lengths) {
-    g.query_lengths = read_batch("query_lengths", *p.query_lengths, p, g);
+    checked.query_lengths = read_batch("query_lengths", *p.query_lengths, p, checked);
     check_within(
-        "query_lengths", "queries", g.query_lengths,
-        [&](std::int64_t element) { return g.query_room(element); }, show_query(p));
+        "query_lengths", "queries", checked.query_lengths,
+        [&](std::int64_t element) { return checked.query_room(element); }, show_query(p));
   }
   if (p.query_offset) {
-    g.query_offsets = read_batch("query_offset", *p.query_offset, p, g);
-    for (auto& offset : g.query_offsets) {
+    checked.query_offsets = read_batch("query_offset", *p.query_offset, p, checked);
+    for (auto& offset : checked.query_offsets) {
       offset = std::clamp(offset, -kernels::kUnbounded, kernels::kUnbounded);
     }
   }

@@ -14,12 +14,14 @@ constexpr const char* kLseAxes[] = {"heads", "length"};
 
 }  // namespace
 
-Operand validate_output(const char* argument, const Array& array, const Geometry& g, int trailing) {
-  const int rank = g.out_rank - (trailing == 1 ? 1 : 0);
-  const std::span<const std::int64_t> wanted = {g.out_shape.data(), static_cast<std::size_t>(rank)};
+Operand validate_output(const char* argument, const Array& array, const CheckedProblem& checked,
+                        int trailing) {
+  const int rank = checked.out_rank - (trailing == 1 ? 1 : 0);
+  const std::span<const std::int64_t> wanted = {checked.out_shape.data(),
+                                                static_cast<std::size_t>(rank)};
   const Shown shown =
       trailing == 1 ? Shown{argument, array, kLseAxes} : Shown{argument, array, kOutAxes};
-  const DType dtype = trailing == 1 ? g.dtype : g.out_dtype;
+  const DType dtype = trailing == 1 ? checked.dtype : checked.out_dtype;
   if (array.dtype != dtype) {
     throw TypeError(message(std::string(argument) + " has dtype " + name(array.dtype) +
                                 "; the result is " + name(dtype) + ".",
@@ -47,9 +49,24 @@ Operand validate_output(const char* argument, const Array& array, const Geometry
   }
   // Axes that the caller's output does not have are put back as axes of one.
   Array full = array;
-  if (g.query_is_vector) insert_axis(full, trailing - 1);
-  if (!g.heads_axis) insert_axis(full, trailing);
-  return align(full, g, trailing);
+  if (checked.query_is_vector) insert_axis(full, trailing - 1);
+  if (!checked.heads_axis) insert_axis(full, trailing);
+  return align(full, checked, trailing);
+}
+
+void validate_rows(std::span<const std::int64_t> rows, std::int64_t first_key,
+                   std::int64_t last_key, const CheckedProblem& checked) {
+  for (const std::int64_t row : rows) {
+    if (row >= 0 && row < checked.queries) continue;
+    throw ValueError(message("rows holds " + std::to_string(row) + ", outside 0 .. " +
+                                 std::to_string(checked.queries - 1) + ".",
+                             {}, "Give numbers of queries."));
+  }
+  if (first_key < 0 || last_key > checked.keys) {
+    throw ValueError(
+        message("keys holds a number outside 0 .. " + std::to_string(checked.keys - 1) + ".", {},
+                "Give numbers of keys."));
+  }
 }
 
 }  // namespace regard

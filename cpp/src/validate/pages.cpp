@@ -50,7 +50,7 @@ void check_store(const char* argument, const Array& pages, int rank, const Probl
 
 }  // namespace
 
-Problem without_pages(const Problem& p, Geometry& g) {
+Problem without_pages(const Problem& p, CheckedProblem& checked) {
   const Array& table = *p.block_table;
   const Shown shown = {"block_table", table, kTableAxes};
   if (table.dtype != DType::int64) {
@@ -69,11 +69,11 @@ Problem without_pages(const Problem& p, Geometry& g) {
   check_store("value", p.value, 4, p);
   if (p.key_scales) check_store("key_scales", *p.key_scales, 3, p);
   if (p.value_scales) check_store("value_scales", *p.value_scales, 3, p);
-  g.page_count = p.key.shape[0];
-  g.page_size = p.key.shape[1];
+  checked.page_count = p.key.shape[0];
+  checked.page_size = p.key.shape[1];
   constexpr std::int64_t most = std::int64_t{1} << 31;  // far below where sizes overflow
-  if (g.page_size == 0 || g.page_size > most || axis(table, 0) > most) {
-    throw ValueError(message("key has pages of size " + std::to_string(g.page_size) + ".",
+  if (checked.page_size == 0 || checked.page_size > most || axis(table, 0) > most) {
+    throw ValueError(message("key has pages of size " + std::to_string(checked.page_size) + ".",
                              {{"key", p.key, kPageAxes}, shown},
                              "A page must hold at least one key, and no more than 2^31."));
   }
@@ -83,19 +83,19 @@ Problem without_pages(const Problem& p, Geometry& g) {
     operand.page_stride = array.shape[0] > 1 ? array.strides[0] : 0;
     array = follow_each_other(array, table, packed);
   };
-  replace(rows.key, g.key);
-  replace(rows.value, g.value);
-  if (rows.key_scales) replace(*rows.key_scales, g.key_scales);
-  if (rows.value_scales) replace(*rows.value_scales, g.value_scales);
+  replace(rows.key, checked.key);
+  replace(rows.value, checked.value);
+  if (rows.key_scales) replace(*rows.key_scales, checked.key_scales);
+  if (rows.value_scales) replace(*rows.value_scales, checked.value_scales);
   return rows;
 }
 
-void check_block_table(const Problem& p, Geometry& g) {
+void check_block_table(const Problem& p, CheckedProblem& checked) {
   const Array& table = *p.block_table;
   const Shown shown = {"block_table", table, kTableAxes};
-  bool fits = table.rank - 1 <= g.batch_rank;
+  bool fits = table.rank - 1 <= checked.batch_rank;
   for (int i = 0; i + 1 < table.rank && fits; ++i) {
-    const auto wanted = g.batch_shape[static_cast<std::size_t>(g.batch_rank - 1 - i)];
+    const auto wanted = checked.batch_shape[static_cast<std::size_t>(checked.batch_rank - 1 - i)];
     fits = axis(table, 1 + i) == 1 || axis(table, 1 + i) == wanted;
   }
   if (!fits) {
@@ -103,23 +103,27 @@ void check_block_table(const Problem& p, Geometry& g) {
                              {shown, show_query(p)},
                              "Give (batch, blocks): the pages of each batch element in order."));
   }
-  g.blocks_an_element = axis(table, 0);
-  g.block_table.assign(static_cast<std::size_t>(g.batch * g.blocks_an_element), -1);
-  for (std::int64_t element = 0; element < g.batch; ++element) {
+  checked.blocks_an_element = axis(table, 0);
+  checked.block_table.assign(static_cast<std::size_t>(checked.batch * checked.blocks_an_element),
+                             -1);
+  for (std::int64_t element = 0; element < checked.batch; ++element) {
     const char* row = static_cast<const char*>(table.data) +
-                      batch_offset(g, element, [&](int i) { return stride(table, 1 + i); });
-    const std::int64_t blocks = (g.keys_of(element) + g.page_size - 1) / g.page_size;
+                      checked.batch_offset(element, [&](int i) { return stride(table, 1 + i); });
+    const std::int64_t blocks =
+        (checked.keys_of(element) + checked.page_size - 1) / checked.page_size;
     for (std::int64_t block = 0; block < blocks; ++block) {
       std::int64_t& page =
-          g.block_table[static_cast<std::size_t>(element * g.blocks_an_element + block)];
+          checked
+              .block_table[static_cast<std::size_t>(element * checked.blocks_an_element + block)];
       __builtin_memcpy(&page, row + block * stride(table, 0), sizeof page);
-      if (page >= 0 && page < g.page_count) continue;
-      throw ValueError(message(
-          "block_table holds " + std::to_string(page) + " at block " + std::to_string(block) +
-              " of batch element " + std::to_string(element) +
-              (g.page_count == 0 ? ", but there are no pages."
-                                 : ", outside 0 .. " + std::to_string(g.page_count - 1) + "."),
-          {shown}, "Every block that key_lengths reaches into needs a page."));
+      if (page >= 0 && page < checked.page_count) continue;
+      throw ValueError(
+          message("block_table holds " + std::to_string(page) + " at block " +
+                      std::to_string(block) + " of batch element " + std::to_string(element) +
+                      (checked.page_count == 0
+                           ? ", but there are no pages."
+                           : ", outside 0 .. " + std::to_string(checked.page_count - 1) + "."),
+                  {shown}, "Every block that key_lengths reaches into needs a page."));
     }
   }
 }

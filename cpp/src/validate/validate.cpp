@@ -30,48 +30,50 @@ void check_ranks(const Problem& p) {
 }
 
 /// Axes of query, key and value that must agree.
-void check_shapes(const Problem& p, bool query_is_vector, Geometry& g) {
-  g.head_dim = axis(p.query, 0);
-  g.value_dim = axis(p.value, 0);
-  g.queries = query_is_vector ? 1 : axis(p.query, 1);
-  g.keys = axis(p.key, 1);
-  g.query_heads = query_is_vector ? 1 : axis(p.query, 2);
-  g.kv_heads = axis(p.key, 2);
-  if (axis(p.key, 0) != g.head_dim) {
+void check_shapes(const Problem& p, bool query_is_vector, CheckedProblem& checked) {
+  checked.head_dim = axis(p.query, 0);
+  checked.value_dim = axis(p.value, 0);
+  checked.queries = query_is_vector ? 1 : axis(p.query, 1);
+  checked.keys = axis(p.key, 1);
+  checked.query_heads = query_is_vector ? 1 : axis(p.query, 2);
+  checked.kv_heads = axis(p.key, 2);
+  if (axis(p.key, 0) != checked.head_dim) {
     throw ValueError(
-        message("query and key disagree on head_dim" + versus(g.head_dim, axis(p.key, 0)),
+        message("query and key disagree on head_dim" + versus(checked.head_dim, axis(p.key, 0)),
                 {show_query(p), show_key(p)}, "The last axis of query and key must match."));
   }
-  if (g.head_dim == 0) {
+  if (checked.head_dim == 0) {
     throw ValueError(message("query and key have head_dim 0.", {show_query(p), show_key(p)},
                              "The last axis of query and key must hold at least one number."));
   }
-  if (axis(p.value, 1) != g.keys) {
-    throw ValueError(message("key and value disagree on length" + versus(g.keys, axis(p.value, 1)),
-                             {show_key(p), show_value(p)},
-                             "Every key needs one value: their second last axes must match."));
-  }
-  if (axis(p.value, 2) != g.kv_heads) {
+  if (axis(p.value, 1) != checked.keys) {
     throw ValueError(
-        message("key and value disagree on heads" + versus(g.kv_heads, axis(p.value, 2)),
+        message("key and value disagree on length" + versus(checked.keys, axis(p.value, 1)),
+                {show_key(p), show_value(p)},
+                "Every key needs one value: their second last axes must match."));
+  }
+  if (axis(p.value, 2) != checked.kv_heads) {
+    throw ValueError(
+        message("key and value disagree on heads" + versus(checked.kv_heads, axis(p.value, 2)),
                 {show_key(p), show_value(p)}, "key and value must have the same number of heads."));
   }
-  if (g.kv_heads == 0 ? g.query_heads != 0 : g.query_heads % g.kv_heads != 0) {
-    throw ValueError(message("query has " + std::to_string(g.query_heads) + " heads and key has " +
-                                 std::to_string(g.kv_heads) + ".",
+  if (checked.kv_heads == 0 ? checked.query_heads != 0
+                            : checked.query_heads % checked.kv_heads != 0) {
+    throw ValueError(message("query has " + std::to_string(checked.query_heads) +
+                                 " heads and key has " + std::to_string(checked.kv_heads) + ".",
                              {show_query(p), show_key(p), show_value(p)},
                              "The heads of query must be a multiple of those of key and value "
                              "(grouped-query attention)."));
   }
-  g.group = g.kv_heads == 0 ? 0 : g.query_heads / g.kv_heads;
+  checked.group = checked.kv_heads == 0 ? 0 : checked.query_heads / checked.kv_heads;
 }
 
 /// The batch axes of query, key and value broadcast against each other as in NumPy.
-void broadcast_batch(const Problem& p, Geometry& g) {
+void broadcast_batch(const Problem& p, CheckedProblem& checked) {
   const auto batch_rank = [](const Array& a) { return std::max(0, a.rank - 3); };
-  g.batch_rank = std::max({batch_rank(p.query), batch_rank(p.key), batch_rank(p.value)});
-  g.batch = 1;
-  for (int i = 0; i < g.batch_rank; ++i) {  // from the last batch axis to the first
+  checked.batch_rank = std::max({batch_rank(p.query), batch_rank(p.key), batch_rank(p.value)});
+  checked.batch = 1;
+  for (int i = 0; i < checked.batch_rank; ++i) {  // from the last batch axis to the first
     std::int64_t size = 1;
     for (const Array* array : {&p.query, &p.key, &p.value}) {
       const std::int64_t own = axis(*array, 3 + i);
@@ -84,63 +86,64 @@ void broadcast_batch(const Problem& p, Geometry& g) {
       }
       size = own;
     }
-    g.batch_shape[static_cast<std::size_t>(g.batch_rank - 1 - i)] = size;
-    g.batch *= size;
+    checked.batch_shape[static_cast<std::size_t>(checked.batch_rank - 1 - i)] = size;
+    checked.batch *= size;
   }
 }
 
-void check_threads(const Problem& p, Geometry& g) {
+void check_threads(const Problem& p, CheckedProblem& checked) {
   if (p.threads && *p.threads < 1) {
     throw ValueError(message("num_threads is " + std::to_string(*p.threads) + ".", {},
                              "Give at least 1, or None for OpenMP's own number."));
   }
   constexpr std::int64_t most = 1024;  // more than any machine has cores; OpenMP would try them all
-  g.threads = p.threads ? static_cast<int>(std::min(*p.threads, most)) : default_threads();
+  checked.threads = p.threads ? static_cast<int>(std::min(*p.threads, most)) : default_threads();
 }
 
 /// The output's shape: NumPy's matmul rule. A query without a length axis gives an output without.
-void set_out_shape(const Problem& p, Geometry& g) {
-  g.query_is_vector = p.query.rank == 1;
-  g.heads_axis = std::max({p.query.rank, p.key.rank, p.value.rank}) > 2;
+void set_out_shape(const Problem& p, CheckedProblem& checked) {
+  checked.query_is_vector = p.query.rank == 1;
+  checked.heads_axis = std::max({p.query.rank, p.key.rank, p.value.rank}) > 2;
   int rank = 0;
   const auto push = [&](std::int64_t extent) {
-    g.out_shape[static_cast<std::size_t>(rank++)] = extent;
+    checked.out_shape[static_cast<std::size_t>(rank++)] = extent;
   };
-  for (int i = 0; i < g.batch_rank; ++i) push(g.batch_shape[static_cast<std::size_t>(i)]);
-  if (g.heads_axis) push(g.query_heads);
-  if (!g.query_is_vector) push(g.queries);
-  push(g.value_dim);
-  g.out_rank = rank;
+  for (int i = 0; i < checked.batch_rank; ++i)
+    push(checked.batch_shape[static_cast<std::size_t>(i)]);
+  if (checked.heads_axis) push(checked.query_heads);
+  if (!checked.query_is_vector) push(checked.queries);
+  push(checked.value_dim);
+  checked.out_rank = rank;
 }
 
 }  // namespace
 
-void validate(const Problem& given, Geometry& g) {
-  check_dtypes(given, g);
+void validate(const Problem& given, CheckedProblem& checked) {
+  check_dtypes(given, checked);
   std::optional<Problem> unpaged;
-  if (given.block_table) unpaged = without_pages(given, g);
+  if (given.block_table) unpaged = without_pages(given, checked);
   const Problem& p = unpaged ? *unpaged : given;
   check_ranks(p);
-  check_shapes(p, p.query.rank == 1, g);
-  broadcast_batch(p, g);
-  set_out_shape(p, g);
+  check_shapes(p, p.query.rank == 1, checked);
+  broadcast_batch(p, checked);
+  set_out_shape(p, checked);
   const auto align_stored = [&](Operand& operand, const Array& array) {
     const Operand as_kept = operand;  // check_dtypes and without_pages know how
-    operand = align(array, g, 2);
+    operand = align(array, checked, 2);
     operand.storage = as_kept.storage;
     operand.page_stride = as_kept.page_stride;
   };
-  align_stored(g.query, p.query);  // a 1-D query has stride 0 where it has no axis
-  align_stored(g.key, p.key);
-  align_stored(g.value, p.value);
-  if (p.query_starts || p.key_starts) check_pieces(p, g);
-  check_scales(p, g);
-  check_lengths(p, g);
-  if (p.block_table) check_block_table(p, g);
-  check_numbers(p, g);
-  check_masks(p, g);
-  check_biases(p, g);  // after the positions, which a grid depends on
-  check_threads(p, g);
+  align_stored(checked.query, p.query);  // a 1-D query has stride 0 where it has no axis
+  align_stored(checked.key, p.key);
+  align_stored(checked.value, p.value);
+  if (p.query_starts || p.key_starts) check_pieces(p, checked);
+  check_scales(p, checked);
+  check_lengths(p, checked);
+  if (p.block_table) check_block_table(p, checked);
+  check_numbers(p, checked);
+  check_masks(p, checked);
+  check_biases(p, checked);  // after the positions, which a grid depends on
+  check_threads(p, checked);
 }
 
 }  // namespace regard

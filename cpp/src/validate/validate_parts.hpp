@@ -5,7 +5,8 @@
 
 #include "base/message.hpp"
 #include "regard/attention.hpp"
-#include "validate/geometry.hpp"
+#include "validate/checked_problem.hpp"
+#include "validate/types.hpp"
 
 namespace regard {
 
@@ -21,49 +22,43 @@ inline std::string versus(std::int64_t a, std::int64_t b) {
   return " (" + std::to_string(a) + " vs " + std::to_string(b) + ").";
 }
 
-/// Whether a type is one of those that are computed in float32.
-bool computed_in_float32(DType dtype);
-
-/// How kernels are told a type; `compute` for all that have no name there.
-kernels::Storage storage_of(DType dtype);
-
 /// Types of query, key, value and scales: sets those of the computation and the output.
-void check_dtypes(const Problem& p, Geometry& g);
+void check_dtypes(const Problem& p, CheckedProblem& checked);
 
 /// Shapes of the scales of int8 keys and values; once the batch axes are known.
-void check_scales(const Problem& p, Geometry& g);
+void check_scales(const Problem& p, CheckedProblem& checked);
 
 /// The problem with the keys and values of its pages as if they followed each other; remembers in
 /// `g` how they lie.
-Problem without_pages(const Problem& p, Geometry& g);
+Problem without_pages(const Problem& p, CheckedProblem& checked);
 
 /// The pages of each batch element; once the lengths are known.
-void check_block_table(const Problem& p, Geometry& g);
+void check_block_table(const Problem& p, CheckedProblem& checked);
 
 /// Packed pieces become the batch: starts are checked, and queries and keys are the most of any.
-void check_pieces(const Problem& p, Geometry& g);
+void check_pieces(const Problem& p, CheckedProblem& checked);
 
 /// key_lengths, query_lengths and query_offset.
-void check_lengths(const Problem& p, Geometry& g);
+void check_lengths(const Problem& p, CheckedProblem& checked);
 
 /// mask, packed mask and block mask.
-void check_masks(const Problem& p, Geometry& g);
+void check_masks(const Problem& p, CheckedProblem& checked);
 
 /// bias and position bias.
-void check_biases(const Problem& p, Geometry& g);
+void check_biases(const Problem& p, CheckedProblem& checked);
 
 /// Causal, windows, and options that are numbers: scale, softcap, slopes, sinks, dropout.
-void check_numbers(const Problem& p, Geometry& g);
+void check_numbers(const Problem& p, CheckedProblem& checked);
 
 /// Aligns an array that broadcasts to (batch..., query heads, queries, keys).
 Operand broadcast_scores(const char* argument, const Array& array, const Problem& p,
-                         const Geometry& g);
+                         const CheckedProblem& checked);
 
 /// Whether the leading axes `shape` broadcast to (batch..., query heads); `from_end` 0 is the
 /// heads.
-bool leading_axes_fit(std::span<const std::int64_t> shape, const Geometry& g);
+bool leading_axes_fit(std::span<const std::int64_t> shape, const CheckedProblem& checked);
 
 /// "(2, 8, 512, 512)": what masks and biases broadcast to.
-std::string score_shape(const Geometry& g);
+std::string score_shape(const CheckedProblem& checked);
 
 }  // namespace regard

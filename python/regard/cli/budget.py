@@ -53,7 +53,7 @@ def bounds(query: Array, key: Array, value: Array, options: dict[str, Any]) -> t
     value = reference.stored(value, scales[1], table)
     batch = np.broadcast_shapes(*(x.shape[:-3] for x in (query, key, value)))
     shape = (*batch, *query.shape[-3:-1], key.shape[-2])
-    largest = _products(query, key, options) + 2 * _added(shape, options)
+    largest = _products(query, key, batch, options) + 2 * _added(shape, options)
     sinks = options.get("sinks")
     if sinks is not None:
         largest = max(largest, 2 * float(magnitude(sinks).max(initial=0)))
@@ -63,19 +63,26 @@ def bounds(query: Array, key: Array, value: Array, options: dict[str, Any]) -> t
     return of_output * float(magnitude(value).max(initial=0)) / kept, error
 
 
-def _products(query: Array, key: Array, options: dict[str, Any]) -> float:
+def _products(query: Array, key: Array, batch: tuple[int, ...], options: dict[str, Any]) -> float:
     """Error of a scaled and capped product, in eps."""
     cosine = options.get("similarity") == "cosine"
     same: dict[str, Any] = {"similarity": "cosine" if cosine else "dot"}
-    scale = options.get("scale")
+    scale, factor = options.get("scale"), options.get("query_scale")
+    same["batch"] = batch
     magnitudes = reference.scores(
-        magnitude(query), magnitude(key), scale=None if scale is None else np.abs(scale), **same
+        magnitude(query),
+        magnitude(key),
+        scale=None if scale is None else np.abs(scale),
+        query_scale=None if factor is None else magnitude(factor),
+        **same,
     )
     error = magnitudes * (4 if cosine else 2)  # cosine divides by two norms
     cap = np.asarray(options.get("softcap", 0.0), dtype=np.float64)
     if cap.any():
         # The slope of the cap makes errors of large scores smaller; its tanh has 4 eps of its own.
-        s = reference.scores(np.nan_to_num(query), np.nan_to_num(key), scale=scale, **same)
+        s = reference.scores(
+            np.nan_to_num(query), np.nan_to_num(key), scale=scale, query_scale=factor, **same
+        )
         cap = cap.reshape(-1, *(1, 1) * cap.ndim)
         t = np.tanh(s / np.where(cap > 0, cap, np.inf))
         error = error * (1 - t**2) + 4 * np.abs(np.where(cap > 0, cap * t, 0))

@@ -119,6 +119,9 @@ class Options:
         if self.chance(0.3):
             self.drawn["scale"] = self._of_heads((0.0, 1.0, -0.5, 3.0))
         if self.chance(0.2):
+            shape = broadcast(self.rng, self.shape)[:-1]
+            self.drawn["query_scale"] = self.rng.choice([0.0, 1.0, -0.5, 2.0], shape)
+        if self.chance(0.2):
             self.drawn["softcap"] = self._of_heads((0.0, 0.5, 4.0, 30.0))
         if self.chance(0.2):
             lead = self.pick(((), self.batch))

@@ -21,7 +21,8 @@ def attention(
     key_lengths: ArrayLike | None = None, query_lengths: ArrayLike | None = None,
     query_offset: ArrayLike | None = None, block_table: ArrayLike | None = None,
     key_scales: ArrayLike | None = None, value_scales: ArrayLike | None = None,
-    scale: ArrayLike | None = None, softcap: ArrayLike | None = None,
+    scale: ArrayLike | None = None, query_scale: ArrayLike | None = None,
+    softcap: ArrayLike | None = None,
     alibi_slopes: ArrayLike | None = None, sinks: ArrayLike | None = None,
     similarity: Literal["dot", "cosine"] = "dot", dropout: float = 0.0, seed: int | None = None,
     return_lse: Literal[False] = False, out: NDArray[Any] | None = None,
@@ -34,7 +35,8 @@ def attention(
     key_lengths: ArrayLike | None = None, query_lengths: ArrayLike | None = None,
     query_offset: ArrayLike | None = None, block_table: ArrayLike | None = None,
     key_scales: ArrayLike | None = None, value_scales: ArrayLike | None = None,
-    scale: ArrayLike | None = None, softcap: ArrayLike | None = None,
+    scale: ArrayLike | None = None, query_scale: ArrayLike | None = None,
+    softcap: ArrayLike | None = None,
     alibi_slopes: ArrayLike | None = None, sinks: ArrayLike | None = None,
     similarity: Literal["dot", "cosine"] = "dot", dropout: float = 0.0, seed: int | None = None,
     return_lse: Literal[True], out: NDArray[Any] | None = None,
@@ -57,6 +59,7 @@ def attention(
     key_scales: ArrayLike | None = None,
     value_scales: ArrayLike | None = None,
     scale: ArrayLike | None = None,
+    query_scale: ArrayLike | None = None,
     softcap: ArrayLike | None = None,
     alibi_slopes: ArrayLike | None = None,
     sinks: ArrayLike | None = None,
@@ -83,7 +86,7 @@ def attention(
         Key and value are pages; see :func:`stored`. Needs key_lengths.
     key_scales, value_scales : array_like of float, shape (..., Hkv, Sk), optional
         Factors of the rows of key and value; see :func:`stored`.
-    bias, position_bias, scale, softcap, alibi_slopes, similarity
+    bias, position_bias, scale, query_scale, softcap, alibi_slopes, similarity
         What a score is; see :func:`scores`. A bias of -inf masks as well.
     sinks : array_like of float, shape (Hq,), optional
         One more score in each row of a head, with no value: it takes a share of the weight, and is
@@ -124,8 +127,8 @@ def attention(
     o, lse = attend(
         query, key, value, causal=causal, window=window, mask=mask, bias=bias,
         position_bias=position_bias, key_lengths=key_lengths, query_lengths=query_lengths,
-        query_offset=query_offset, scale=scale, softcap=softcap, alibi_slopes=alibi_slopes,
-        sinks=sinks, similarity=similarity, dropout=dropout, seed=seed,
+        query_offset=query_offset, scale=scale, query_scale=query_scale, softcap=softcap,
+        alibi_slopes=alibi_slopes, sinks=sinks, similarity=similarity, dropout=dropout, seed=seed,
         key_scales=key_scales, value_scales=value_scales, block_table=block_table,
     )  # fmt: skip
     if np.ndim(query) == 1:

@@ -13,6 +13,7 @@ from regard.reference._shapes import (
     Array,
     offsets,
     per_head,
+    per_query,
     per_query_head,
     with_heads,
 )
@@ -33,6 +34,7 @@ class Gradients(NamedTuple):
     sinks: Array | None
     alibi_slopes: Array | None
     position_bias: Array | None
+    query_scale: Array | None = None
 
 
 def gradients(
@@ -55,7 +57,8 @@ def gradients(
         dP  = R ∘ (dO Vᵀ)
         dS  = P ∘ (dP - D)                                bias, position_bias, ALiBi: sums of dS
         dS' = dS ∘ (1 - tanh²)                            before the softcap
-        dQ  = scale · dS' K,   dK = scale · dS'ᵀ Q
+        dQ  = scale · f ∘ dS' K,   dK = scale · (f ∘ dS')ᵀ Q     f = query_scale
+        df  = scale · rowsum(dS' ∘ Q Kᵀ)
         dsink = -Σ exp(sink - LSE) D
 
     Parameters
@@ -107,7 +110,9 @@ def gradients(
         ds = np.where(sees, p * (dp - d[..., np.newaxis]), 0)
         dv = weighted_sum((p * r).swapaxes(-1, -2), do, sees.swapaxes(-1, -2))
         of_scores = _by_what_is_added(ds, options)
-        dq, dk = _by_query_and_key(_before_softcap(ds, q, k, options), q, keys, sees, options)
+        ds = _before_softcap(ds, q, k, options)
+        dq, dk = _by_query_and_key(ds, q, keys, sees, options)
+        of_scores["query_scale"] = _by_query_scale(ds, q, k, options)
         sinks = options.get("sinks")
         dsinks = None
         if sinks is not None:
@@ -125,6 +130,7 @@ def gradients(
         dsinks,
         of_scores["alibi_slopes"],
         of_scores["position_bias"],
+        of_scores["query_scale"],
     )
 
 
@@ -178,11 +184,22 @@ def _before_softcap(ds: Array, q: Array, k: Array, options: dict[str, Any]) -> A
     cap = options.get("softcap")
     if cap is None:
         return ds
-    alike = {n: options[n] for n in ("scale", "similarity") if options.get(n) is not None}
-    s = scores(q, k, batch=ds.shape[:-3], **alike)
+    s = scores(q, k, batch=ds.shape[:-3], **_given(options, "scale", "query_scale", "similarity"))
     c = per_head("softcap", cap, ds.shape[-3])
     t = np.tanh(s / np.where(c > 0, c, np.inf))
     return np.where(ds == 0, 0, ds * (1 - t**2))
+
+
+def _given(options: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: options[name] for name in names if options.get(name) is not None}
+
+
+def _by_query_scale(ds: Array, q: Array, k: Array, options: dict[str, Any]) -> Array | None:
+    if options.get("query_scale") is None:
+        return None
+    s = scores(q, k, batch=ds.shape[:-3], **_given(options, "scale", "similarity"))
+    by_row = np.where(ds == 0, 0, ds * s).sum(axis=-1)
+    return sum_to(by_row, np.shape(options["query_scale"]))
 
 
 def _by_query_and_key(
@@ -194,6 +211,8 @@ def _by_query_and_key(
     if scale is None:
         scale = 1 if cosine else 1 / np.sqrt(q.shape[-1])
     ds = ds * per_head("scale", scale, ds.shape[-3])
+    if options.get("query_scale") is not None:
+        ds = ds * per_query(options["query_scale"], ds.shape)
     one, other = (unit_vectors(q), unit_vectors(k)) if cosine else (q, k)
     one = np.broadcast_to(one, (*ds.shape[:-1], q.shape[-1]))
     other = np.broadcast_to(other, (*ds.shape[:-2], *k.shape[-2:]))

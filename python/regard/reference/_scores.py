@@ -11,6 +11,7 @@ from regard.reference._shapes import (
     Array,
     PositionBias,
     per_head,
+    per_query,
     per_query_head,
     with_heads,
 )
@@ -25,6 +26,7 @@ def scores(
     bias: ArrayLike | None = None,
     position_bias: PositionBias | None = None,
     scale: ArrayLike | None = None,
+    query_scale: ArrayLike | None = None,
     softcap: ArrayLike | None = None,
     alibi_slopes: ArrayLike | None = None,
     similarity: Literal["dot", "cosine"] = "dot",
@@ -32,7 +34,7 @@ def scores(
 ) -> Array:
     """Compute the scores of every pair, seen or not.
 
-    In this order: scale · Q Kᵀ, softcap, ALiBi, position_bias, bias.
+    In this order: scale · query_scale · Q Kᵀ, softcap, ALiBi, position_bias, bias.
 
     Parameters
     ----------
@@ -47,6 +49,8 @@ def scores(
         Its ``to_dense(Sq, Sk, offset)`` is added to the scores.
     scale : float, or array_like of shape (Hq,), optional
         1 / sqrt(D) if not given; 1 with cosine similarity.
+    query_scale : array_like of float, broadcast to (..., Hq, Sq), optional
+        One more factor of the scores of each query.
     softcap : float, or array_like of shape (Hq,), optional
         c > 0 bounds the scores by s = c · tanh(s / c), before anything is added; 0 does not.
     alibi_slopes : array_like of float, broadcast to (..., Hq)
@@ -87,6 +91,8 @@ def scores(
             q, k = unit_vectors(q), unit_vectors(k)
         s: Array = q @ k.swapaxes(-1, -2)
         s *= per_head("scale", scale, heads)
+        if query_scale is not None:
+            s *= per_query(query_scale, s.shape)
         if softcap is not None:
             s = _capped(s, per_head("softcap", softcap, heads))
         if alibi_slopes is not None:

@@ -52,6 +52,11 @@ def per_head(name: str, x: ArrayLike, heads: int) -> Array:
     return a[:, np.newaxis, np.newaxis] if a.ndim else a
 
 
+def per_query(x: ArrayLike, shape: Sequence[int]) -> Array:
+    """One number for each query, as an array that broadcasts to scores of a shape."""
+    return np.broadcast_to(np.asarray(x, dtype=np.float64), shape[:-1])[..., np.newaxis]
+
+
 def per_element(x: ArrayLike, batch: Sequence[int]) -> NDArray[np.int64]:
     """One integer for each batch element, as an array that broadcasts to scores."""
     a = np.asarray(x, dtype=np.int64)

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from regard.reference._gradients import _before_softcap, _kept, _undropped
 from regard.reference._scores import unit_vectors
-from regard.reference._shapes import Array, per_head, per_query_head, with_heads
+from regard.reference._shapes import Array, per_head, per_query, per_query_head, with_heads
 from regard.reference._softmax import probabilities, weighted_sum
 from regard.reference._stored import values
 
@@ -27,7 +27,7 @@ def attention_jvp(
 
     ::
 
-        dS   = scale · (dQ Kᵀ + Q dKᵀ), through the softcap
+        dS   = scale · query_scale · (dQ Kᵀ + Q dKᵀ), through the softcap
         dLSE = rowsum(P ∘ dS)
         dO   = (P ∘ (dS - dLSE) ∘ R) V + (P ∘ R) dV          R = what dropout multiplies P by
 
@@ -71,7 +71,10 @@ def attention_jvp(
         one, done = (unit_vectors(q), _unit_tangent(q, dq)) if cosine else (q, dq)
         other, dother = (unit_vectors(keys), _unit_tangent(keys, dk)) if cosine else (keys, dk)
         ds = done @ other.swapaxes(-1, -2) + one @ dother.swapaxes(-1, -2)
-        ds = np.where(sees, ds * per_head("scale", scale, heads), 0)
+        ds = ds * per_head("scale", scale, heads)
+        if options.get("query_scale") is not None:
+            ds = ds * per_query(options["query_scale"], p.shape)
+        ds = np.where(sees, ds, 0)
         ds = _before_softcap(np.broadcast_to(ds, p.shape), q, k, options)
         dlse = (p * ds).sum(axis=-1)
         out = weighted_sum(p * r, in_values, sees)

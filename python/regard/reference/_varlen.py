@@ -81,14 +81,14 @@ def varlen_attention(
     if len(keys) != pieces:
         raise ValueError(f"cu_seqlens_q has {pieces} pieces, and there are {len(keys)} of keys")
     longest = [int(np.diff(cuts).max(initial=0)), max((k.shape[1] for k in keys), default=0)]
-    by_piece = ByPiece((pieces, heads, *longest), mask, bias, options)
+    by_piece = ByPiece((pieces, heads, *longest), cuts, mask, bias, options)
 
     o, lse = np.empty((len(q), heads, np.shape(value)[-1])), np.empty((heads, len(q)))
     for n in range(pieces):
         rows = slice(*cuts[n : n + 2])
         part, part_lse = attend(
             q[rows].swapaxes(0, 1)[np.newaxis], keys[n][np.newaxis], in_values[n][np.newaxis],
-            **by_piece.options(n, rows.stop - rows.start, keys[n].shape[1]),
+            **by_piece.options(n, keys[n].shape[1]),
         )  # fmt: skip
         o[rows], lse[:, rows] = part[0].swapaxes(0, 1), part_lse[0]
     if out is not None:
@@ -103,6 +103,7 @@ class ByPiece:
     def __init__(
         self,
         shape: tuple[int, ...],
+        cuts: NDArray[np.int64],
         mask: ArrayLike | DenseMask | None,
         bias: ArrayLike | None,
         options: dict[str, Any],
@@ -113,18 +114,25 @@ class ByPiece:
             self._each["mask"] = np.broadcast_to(dense_mask(mask), shape)
         if bias is not None:
             self._each["bias"] = np.broadcast_to(bias, shape)
+        self._cuts = cuts
+        self._by_row = self._alike.pop("query_scale", None)
+        if self._by_row is not None:
+            self._by_row = np.broadcast_to(self._by_row, (shape[1], int(cuts[-1])))
         for name in ("key_lengths", "query_lengths", "query_offset", "alibi_slopes"):
             if options.get(name) is not None:
                 per_piece = shape[:2] if name == "alibi_slopes" else shape[:1]
                 self._each[name] = np.broadcast_to(self._alike.pop(name), per_piece)
 
-    def options(self, n: int, queries: int, keys: int) -> dict[str, Any]:
+    def options(self, n: int, keys: int) -> dict[str, Any]:
         """Return those of piece n."""
-        corner = (..., slice(queries), slice(keys))
+        first, last = self._cuts[n : n + 2]
+        corner = (..., slice(last - first), slice(keys))
         own = {
             name: x[n : n + 1][corner] if name in ("mask", "bias") else x[n : n + 1]
             for name, x in self._each.items()
         }
+        if self._by_row is not None:
+            own["query_scale"] = self._by_row[np.newaxis, :, first:last]
         return {"elements": np.array([n]), **own, **self._alike}
 
 

@@ -50,17 +50,19 @@ def varlen_gradients(
     )
     longest = tuple(int(np.diff(c).max(initial=0)) for c in cuts)
     shape = len(cuts[0]) - 1, q.shape[1], *longest
-    by_piece = ByPiece(shape, mask, bias, options)
+    by_piece = ByPiece(shape, cuts[0], mask, bias, options)
     slopes, sinks, table = (options.get(n) for n in ("alibi_slopes", "sinks", "position_bias"))
     # Of each piece, or of all together.
     dbias, dslopes = np.zeros(shape), np.zeros(shape[:2])
     dsinks = np.zeros(np.shape(sinks)) if sinks is not None else None
     dtable = np.zeros(table.table.shape) if table is not None else None
+    factors = options.get("query_scale")
+    dfactors = np.zeros((q.shape[1], len(q)))
     for n in range(shape[0]):
         rows, keys = (slice(*c[n : n + 2]) for c in cuts)
         own = [x.swapaxes(0, 1)[np.newaxis] for x in (do[rows], q[rows], k[keys], v[keys])]
         sizes = rows.stop - rows.start, keys.stop - keys.start
-        part = gradients(*own, dlse=dl[np.newaxis, :, rows], **by_piece.options(n, *sizes))
+        part = gradients(*own, dlse=dl[np.newaxis, :, rows], **by_piece.options(n, sizes[1]))
         dq[rows], dk[keys], dv[keys] = (
             x[0].swapaxes(0, 1) for x in (part.query, part.key, part.value)
         )
@@ -68,6 +70,8 @@ def varlen_gradients(
             dbias[n, :, : sizes[0], : sizes[1]] = part.bias[0]
         if part.alibi_slopes is not None:
             dslopes[n] = part.alibi_slopes[0]
+        if part.query_scale is not None:
+            dfactors[:, rows] = part.query_scale[0]
         if dsinks is not None:
             dsinks += part.sinks
         if dtable is not None:
@@ -80,4 +84,5 @@ def varlen_gradients(
         dsinks,
         sum_to(dslopes, np.shape(slopes)) if slopes is not None else None,
         dtable,
+        sum_to(dfactors, np.shape(factors)) if factors is not None else None,
     )

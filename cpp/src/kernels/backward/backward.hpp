@@ -18,12 +18,12 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/backward/bias_gradients.hpp"
 #include "kernels/backward/score_gradients.hpp"
 #include "kernels/blocks/gradient_products.hpp"
 #include "kernels/blocks/output.hpp"
 #include "kernels/blocks/query_block.hpp"
 #include "kernels/kernel_api.hpp"
+#include "kernels/scores/scale.hpp"
 #include "kernels/simd/base2.hpp"
 #include "kernels/softmax/dropout.hpp"
 
@@ -48,22 +48,21 @@ class BackwardBlock {
       : u(unit),
         block(unit.scores, memory),
         dropout(unit.scores, unit.dropout),
-        bias(unit),
-        memory_(memory, {unit.scores.head_dim, unit.value_dim, unit.scores.key_tile,
-                         unit.dtable ? unit.table_size : 0}),
-        table(unit, memory_.table) {
+        options(unit, memory),
+        memory_(memory, {unit.scores.head_dim, unit.value_dim, unit.scores.key_tile, 0}) {
     columns = round_up(u.scores.head_dim, V::lanes);
     value_columns = round_up(u.value_dim, V::lanes);
-    added = u.dbias.data || u.dtable || u.dalibi;
-    onwards = u.dquery.data || u.dkey.data;
-    slopes.start();
-    if (u.scores.softcap && onwards) block.keep_slopes(memory_.slopes);
+    added = OptionGradients<V>::any_wanted(u);
+    rows_wanted = OptionGradients<V>::any_wants_rows(u);
+    onwards = u.dquery.data || u.dkey.data || rows_wanted;
+    if (onwards) block.keep_slopes(memory_.slopes);
     value_in_place = readable_in_place<T>(u.value);
     read_rows();
   }
 
   static void count(ScratchMemory& memory, const BackwardSizes& sizes) {
     QueryBlock<V>::count(memory, {sizes.head_dim, sizes.value_dim, sizes.key_tile, 0});
+    OptionGradients<V>::count(memory, sizes);
     Memory(memory, sizes);
   }
 
@@ -79,10 +78,8 @@ class BackwardBlock {
       u.pass(u.turn, end);
     });
     write_rows();
-    if (u.dalibi) slopes.finish(u.scores, u.dalibi);
     u.wait(u.turn, INT64_MAX);
-    if (u.dbias.data) bias.finish();
-    if (u.dtable) table.finish();
+    for_each_option([](auto& gradient) { gradient.finish(); });
     u.pass(u.turn, INT64_MAX);
   }
 
@@ -93,7 +90,6 @@ class BackwardBlock {
     T *dPt, *slopes;  ///< keys x rows of a panel
     T *dK, *dV;       ///< of the tile, keys x columns
     T *key_copy, *value_copy;
-    double* table;
 
     Memory(ScratchMemory& memory, const BackwardSizes& sizes) {
       const std::int64_t width = round_up(sizes.head_dim, V::lanes);
@@ -103,12 +99,11 @@ class BackwardBlock {
       dOt = memory.take<T>(V::query_block * sizes.value_dim);
       dQ = memory.take<T>(V::query_block * width);
       dPt = memory.take<T>(sizes.key_tile * V::panel_rows);
-      slopes = memory.take<T>(sizes.key_tile * V::panel_rows);
+      slopes = memory.take<T>(QueryBlock<V>::slope_count(sizes.key_tile));
       dK = memory.take<T>(sizes.key_tile * width);
       dV = memory.take<T>(sizes.key_tile * value_width);
       key_copy = memory.take<T>(sizes.key_tile * width);
       value_copy = memory.take<T>(sizes.key_tile * value_width);
-      table = memory.take<double>(sizes.table_size);
     }
   };
 
@@ -124,14 +119,13 @@ class BackwardBlock {
   QueryBlock<V> block;
   ScoreGradients<V> gradients;
   DropoutRows<V> dropout;
-  ArrayBiasGradient<V> bias;
-  SlopeGradient<V> slopes;
+  OptionGradients<V> options;
   Memory memory_;
-  TableGradient<V> table;
   Tile tile;
   std::int64_t columns, value_columns;
   bool added;    ///< gradients of something that is added to scores are wanted
-  bool onwards;  ///< those of Q or K are
+  bool onwards;  ///< those of Q or K are, or of a factor of Q
+  bool rows_wanted;
   bool value_in_place;
   bool finite[QueryBlock<V>::most_panels];  ///< rows of Q and dO of a panel, and their D and lse
   T factor[V::query_block];                 ///< what Q was multiplied by, but log2(e)
@@ -175,7 +169,7 @@ class BackwardBlock {
     const std::int64_t row = s.first_row + r, head = s.group == 1 ? 0 : row % s.group;
     T* Q = memory_.Q + r * columns;
     widen(s.query_storage, s.query, row, s.head_dim, Q, columns);
-    double scale = s.scale[head * s.scale_step];
+    double scale = row_scale<V>(s, row);
     if (s.cosine) scale *= inverse_norm<T>(reinterpret_cast<char*>(Q), sizeof(T), s.head_dim);
     factor[r] = static_cast<T>(scale);
     for (std::int64_t c = 0; c < columns; ++c) Q[c] *= factor[r];
@@ -238,7 +232,7 @@ class BackwardBlock {
     }
     for (std::int64_t at = 0; at < tile.count * columns; ++at) memory_.dK[at] = 0;
     for (std::int64_t at = 0; at < tile.count * value_columns; ++at) memory_.dV[at] = 0;
-    if (u.dbias.data) bias.start_tile();
+    for_each_option([](auto& gradient) { gradient.start_tile(); });
   }
 
   /// Whether NaN or Inf among the numbers of a panel and the tile could meet a weight of 0 that is
@@ -273,37 +267,33 @@ class BackwardBlock {
                      memory_.dO + panel.row * value_columns, value_columns, value_columns,
                      memory_.dV + first * value_columns, value_columns);
     }
-    if (added) add_biases(panel, keys, dSt);
+    for_each_option([&](auto& gradient) {
+      if (gradient.needs_turn()) u.wait(u.turn, tile.begin + tile.count);
+      gradient.add(panel, keys, tile.begin, dSt);
+    });
     if (!onwards) return;
-    const T* key_norms = u.scores.cosine ? block.inverse_key_norms() : nullptr;
-    if (u.scores.softcap || key_norms) {
-      gradients.pass_options(block, panel, keys, dSt, u.scores.softcap ? memory_.slopes : nullptr,
-                             key_norms);
-    }
+    gradients.pass_options(block, panel, keys, dSt);
     if (careful) copy_hidden(block.St, keys.count * panel.ld, dSt);
     const TileNumbers<T> dS = {dSt, panel.ld, panel.rows, keys.count, careful};
     if (u.dkey.data) {
       add_to_keys<V>(dS, edge, memory_.Q + panel.row * columns, columns, columns,
                      memory_.dK + first * columns, columns);
     }
-    if (u.dquery.data) {
+    if (u.dquery.data || rows_wanted) {
       add_to_rows<V>(dS, edge, tile.K + first * tile.ldk, tile.ldk, columns,
                      memory_.dQ + panel.row * columns, columns);
     }
   }
 
-  void add_biases(const Panel<T>& panel, const Keys<T>& keys, const T* dSt) {
-    if (u.dbias.data) {
-      if (u.dbias_shared && bias.direct()) u.wait(u.turn, tile.begin + tile.count);
-      bias.add(panel, keys, tile.begin, dSt);
-    }
-    if (u.dtable) table.add(panel, keys, dSt);
-    if (u.dalibi) slopes.add(u.scores, panel, keys, dSt);
+  template <class Body>
+  void for_each_option(const Body& body) {
+    if (added) options.for_each_wanted(u, body);
   }
 
   /// In turn: the tile's dK and dV join those of the other blocks.
   void finish_tile() {
-    if (u.dbias.data) bias.finish_tile(tile.begin, tile.begin + tile.count);
+    for_each_option(
+        [&](auto& gradient) { gradient.finish_tile(tile.begin, tile.begin + tile.count); });
     for (std::int64_t j = 0; j < tile.count; ++j) {
       if (u.dkey.data) {
         T* dK = memory_.dK + j * columns;
@@ -322,8 +312,12 @@ class BackwardBlock {
   }
 
   void write_rows() {
-    if (!u.dquery.data) return;
     const ScoreUnit& s = u.scores;
+    for (std::int64_t r = 0; r < s.row_count && rows_wanted; ++r) {
+      const double by_factor = derivative_by_factor(r);
+      for_each_option([&](auto& gradient) { gradient.add_row(s.first_row + r, by_factor); });
+    }
+    if (!u.dquery.data) return;
     for (std::int64_t r = 0; r < s.row_count; ++r) {
       T* dQ = memory_.dQ + r * columns;
       if (s.cosine) remove_component(dQ, memory_.Q + r * columns);
@@ -331,6 +325,24 @@ class BackwardBlock {
       add_row(dQ, sees ? factor[r] : T(0), s.head_dim,
               row_address(u.dquery, s.group, s.first_row + r), u.dquery.column_stride);
     }
+  }
+
+  /// scale q . dQ with the query as it was given, of length 1 for cosines: packed ones may have
+  /// been multiplied by 0.
+  double derivative_by_factor(std::int64_t r) {
+    const ScoreUnit& s = u.scores;
+    const std::int64_t row = s.first_row + r, head = s.group == 1 ? 0 : row % s.group;
+    const T* dQ = memory_.dQ + r * columns;
+    if (is_zero(dQ)) return 0;    // nobody looks, and the query may hold anything
+    T* query = memory_.key_copy;  // not in use any more
+    widen(s.query_storage, s.query, row, s.head_dim, query, columns);
+    double scale = s.scale[head * s.scale_step];
+    if (s.cosine) scale *= inverse_norm<T>(reinterpret_cast<char*>(query), sizeof(T), s.head_dim);
+    double dot = 0;
+    for (std::int64_t c = 0; c < s.head_dim; ++c) {
+      dot += static_cast<double>(query[c]) * static_cast<double>(dQ[c]);
+    }
+    return scale * dot;
   }
 
   /// x -= (x . unit) unit, the unit vector being that of `along`: lengths do not change a cosine.

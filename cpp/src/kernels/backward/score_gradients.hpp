@@ -3,7 +3,7 @@
 //   P'  = 2^(S' - lse)            lse in base 2; what dropout drops is 0 for dV, but not for dS
 //   dS' = P' o (dP' - D)          D = rowsum(dO o O) - dLSE
 //
-// then, on the way to Q and K, dS' times the slope of the softcap and 1 / |k| of cosines.
+// then, on the way to Q and K, dS' times the slopes of the options.
 #pragma once
 
 #include <cstddef>
@@ -63,19 +63,18 @@ class ScoreGradients {
     if (keys.edged) clear_rest(block, panel, keys, dPt, careful, whole);
   }
 
-  /// dS' on its way to Q and K: times what the score was multiplied by after them.
-  void pass_options(QueryBlock<V>& block, const Panel<T>& panel, const Keys<T>& keys, T* dSt,
-                    const T* slopes, const T* key_norms) {
+  /// dS' on its way to Q and K: times what the options make of the score after them.
+  void pass_options(QueryBlock<V>& block, const Panel<T>& panel, const Keys<T>& keys, T* dSt) {
+    const Slopes<V> slopes = block.slopes();
+    if (!slopes.any()) return;
     for (std::int64_t r = 0; r < panel.ld; r += V::lanes) {
       const Range used = used_keys(block, panel, keys, r);
       for (std::int64_t j = used.from; j < used.to; ++j) {
         const std::int64_t at = j * panel.ld + r;
         const reg before = V::load(dSt + at);
-        reg ds = before;
-        if (slopes) ds = V::mul(ds, V::load(slopes + at));
-        if (key_norms) ds = V::mul(ds, V::set1(key_norms[j]));
-        ds = V::select(V::equal(before, V::zero()), V::zero(), ds);  // hidden: 0, whatever is there
-        V::store(dSt + at, ds);
+        const reg ds = slopes.template multiply<true>(before, at, j);
+        // Hidden: 0, whatever is there.
+        V::store(dSt + at, V::select(V::equal(before, V::zero()), V::zero(), ds));
       }
     }
   }

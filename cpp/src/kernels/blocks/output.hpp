@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "kernels/kernel_api.hpp"
+#include "kernels/scores/order.hpp"
 #include "kernels/simd/base2.hpp"
 #include "kernels/softmax/online_softmax.hpp"
 #include "kernels/tiles/mask.hpp"
@@ -15,24 +16,13 @@
 namespace regard::kernels {
 namespace {
 
-/// Whether an element of a bias is -inf.
-template <class T>
-inline bool is_minus_infinity(Storage storage, const char* at) {
-  if (storage == Storage::bfloat16) return read<std::uint16_t>(at) == 0xFF80;
-  if (storage == Storage::float16) return read<std::uint16_t>(at) == 0xFC00;
-  return read<T>(at) == -static_cast<T>(__builtin_inf());
-}
-
 /// True if the row can see a key at all. Only asked when every weight of the row came out 0, which
 /// scores of -inf can do as well.
 template <class T>
 inline bool sees_a_key(const ScoreUnit& u, std::int64_t row) {
   const KeyRange keys = reachable(u, row);
-  const char* bias = u.bias.data ? row_address(u.bias, u.group, row) : nullptr;
   for (std::int64_t j = keys.begin; j < keys.end; ++j) {
-    if (!mask_allows(u, row, j)) continue;
-    if (bias && is_minus_infinity<T>(u.bias_storage, bias + j * u.bias.column_stride)) continue;
-    return true;
+    if (mask_allows(u, row, j) && !bias_hides<T>(u, row, j)) return true;
   }
   return false;
 }
@@ -50,11 +40,6 @@ inline bool all_finite(const typename V::scalar* x, std::int64_t count) {
   bool finite = true;
   for (const auto lane : lanes) finite &= lane == 0;
   return finite;
-}
-
-template <class T>
-inline void write_scalar(T x, char* to) {
-  __builtin_memcpy(to, &x, sizeof x);
 }
 
 /// What a row comes to: its weights are factor * 2^(s - m).

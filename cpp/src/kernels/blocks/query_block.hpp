@@ -20,7 +20,7 @@
 
 #include "kernels/blocks/fma_products.hpp"
 #include "kernels/kernel_api.hpp"
-#include "kernels/scores/score_options.hpp"
+#include "kernels/scores/order.hpp"
 #include "kernels/simd/base2.hpp"
 #include "kernels/tiles/gemm.hpp"
 #include "kernels/tiles/panel.hpp"
@@ -136,11 +136,14 @@ class QueryBlock {
     if (keys.edged) edge.used_keys(r, panel.ld, from, to);
   }
 
-  /// `scores` shall also give the derivatives of the softcap, laid out as St.
-  void keep_slopes(T* slopes) { options.keep_slopes(St, slopes); }
-
-  /// 1 / |k| of the keys of the last `scores`, with cosine similarity.
-  const T* inverse_key_norms() const { return options.inverse_key_norms(); }
+  /// Numbers that `keep_slopes` needs.
+  static std::int64_t slope_count(std::int64_t key_tile) {
+    return ScoreOptions<V>::slope_count(key_tile * V::panel_rows);
+  }
+  /// `scores` shall also give the slopes of the options.
+  void keep_slopes(T* memory) { options.keep_slopes(St, memory, u.key_tile * V::panel_rows); }
+  /// Those of the last `scores`.
+  Slopes<V> slopes() { return options.slopes(); }
 
  private:
   const ScoreUnit& u;

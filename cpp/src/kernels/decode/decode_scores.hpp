@@ -1,5 +1,5 @@
 // The scores of a few rows against a chunk of keys, one row after the other with the keys in the
-// lanes, and what the options make of them. What each option means: score_hooks.hpp.
+// lanes, and what the options make of them (scores/order.hpp).
 #pragma once
 
 #include <cstddef>
@@ -8,9 +8,9 @@
 #include "kernels/blocks/output.hpp"
 #include "kernels/decode/decode_products.hpp"
 #include "kernels/kernel_api.hpp"
-#include "kernels/scores/score_hooks.hpp"
+#include "kernels/scores/order.hpp"
+#include "kernels/scores/scale.hpp"
 #include "kernels/simd/base2.hpp"
-#include "kernels/simd/tanh.hpp"
 #include "kernels/tiles/mask.hpp"
 #include "kernels/tiles/pack.hpp"
 #include "kernels/tiles/reach.hpp"
@@ -28,7 +28,6 @@ class DecodeScores {
     for (std::int64_t r = 0; r < u.row_count; ++r) reach[r] = reachable(u, u.first_row + r);
     first = reach[0].begin;  // positions do not decrease over the rows
     last = reach[u.row_count - 1].end;
-    for (int i = 0; i < V::lanes; ++i) iota[i] = static_cast<T>(i);
   }
 
   std::int64_t first, last;  ///< keys [first, last) are those that some row can reach
@@ -48,7 +47,7 @@ class DecodeScores {
         widen_row<V, E>(row_address(u.query, u.group, row), u.query.column_stride, u.head_dim,
                         V::set1(1), q, ldq);
       });
-      double scale = u.scale[row % u.group * u.scale_step] * kLog2E;
+      double scale = row_scale<V>(u, row) * kLog2E;
       if (u.cosine) {
         scale *= inverse_norm<T>(reinterpret_cast<const char*>(q), sizeof(T), u.head_dim);
       }
@@ -78,15 +77,16 @@ class DecodeScores {
     });
     const bool factors = u.cosine || u.key.storage == Storage::int8;
     if (factors) set_factors(copy);
-    masked = u.mask_kind != MaskKind::none || u.bias.data != nullptr;
+    masked = u.mask_kind != MaskKind::none || RowOptions<V>::can_hide(u);
     for (std::int64_t r = 0; r < u.row_count; ++r) {
       T* s = S + r * kDecodeChunk;
       for (std::int64_t j = low; j < from; ++j) s[j] = 0;
       for (std::int64_t j = to; j < high; ++j) s[j] = 0;
+      const ScoreRow<T> row = row_of(s, r);
       if (factors) {
-        change(s, [&](reg x, std::int64_t j) { return V::mul(x, V::load(factor + j)); });
+        change_row<V>(row, [&](reg x, std::int64_t j) { return V::mul(x, V::load(factor + j)); });
       }
-      apply_options(s, u.first_row + r);
+      RowOptions<V>::apply(u, row);
       masked |= reach[r].begin > begin + from || reach[r].end < begin + to;
     }
     for (std::int64_t r = 0; r < u.row_count; ++r) hide(S + r * kDecodeChunk, r);
@@ -96,69 +96,16 @@ class DecodeScores {
  private:
   const ScoreUnit& u;
   KeyRange reach[kDecodeRows];
-  alignas(64) T iota[V::lanes], factor[kDecodeChunk], bias[kDecodeChunk];
+  alignas(64) T factor[kDecodeChunk];
 
-  template <class Change>
-  void change(T* s, const Change& to_what) const {
-    for (std::int64_t j = low; j < high; j += V::lanes) {
-      V::store(s + j, to_what(V::load(s + j), j));
-    }
+  ScoreRow<T> row_of(T* s, std::int64_t r) const {
+    return {s, u.first_row + r, begin, from, to, low, high};
   }
 
-  /// What belongs to the keys alone: the scale of int8, and 1 / |k| for cosines.
+  /// What belongs to the keys alone: the scale of int8, and what options have.
   void set_factors(T* copy) {
     read_scales(u.key, begin + from, begin + to, factor + from);
-    for (std::int64_t j = from; u.cosine && j < to; ++j) {
-      const Rows row = read_tile<V>(u.key, false, begin + j, begin + j + 1, u.head_dim, copy);
-      factor[j] *= static_cast<T>(
-          inverse_norm<T>(row.data + (begin + j) * row.row_stride, row.column_stride, u.head_dim));
-    }
-  }
-
-  void apply_options(T* s, std::int64_t row) {
-    const std::int64_t head = row % u.group;
-    const std::int64_t p = query_of(u, row) + u.offset;
-    if (u.softcap && u.softcap[head] > 0) {
-      const double c = u.softcap[head] * kLog2E;
-      const reg cap = V::set1(static_cast<T>(c)), per_cap = V::set1(static_cast<T>(1 / c));
-      change(s, [&](reg x, std::int64_t) { return V::mul(cap, tanh<V>(V::mul(x, per_cap))); });
-    }
-    if (u.alibi) {
-      const reg slope = V::set1(static_cast<T>(-kLog2E * u.alibi[head]));
-      change(s, [&](reg x, std::int64_t j) {
-        const reg distance = V::sub(V::set1(static_cast<T>(p - begin - j)), V::load(iota));
-        return V::fma(slope, V::abs(distance), x);
-      });
-    }
-    if (u.position_bias.table) {
-      const auto* table = static_cast<const T*>(u.position_bias.table);
-      for (std::int64_t j = from; j < to; ++j) {
-        s[j] += table[place(query_of(u, row), p, begin + j)] * static_cast<T>(kLog2E);
-      }
-    }
-    if (u.bias.data) {
-      read_bias(row);
-      change(s, [&](reg x, std::int64_t j) { return add_any_bias<V>(x, V::load(bias + j)); });
-    }
-  }
-
-  /// Where the position bias of a query and a key stands in its table.
-  std::int64_t place(std::int64_t i, std::int64_t p, std::int64_t key) const {
-    const PositionBias& b = u.position_bias;
-    if (b.width == 0) return clamp(key - p, -b.reach, b.reach) + b.reach;
-    return (i / b.width - key / b.width + b.height - 1) * (2 * b.width - 1) + i % b.width -
-           key % b.width + b.width - 1;
-  }
-
-  void read_bias(std::int64_t row) {
-    const char* at = row_address(u.bias, u.group, row) + (begin + from) * u.bias.column_stride;
-    with_storage<V>(u.bias_storage, [&]<class E>() {
-      alignas(64) T values[kDecodeChunk];
-      widen_row<V, E>(at, u.bias.column_stride, to - from, V::set1(1), values,
-                      round_up(to - from, V::lanes));
-      for (std::int64_t j = low; j < high; ++j) bias[j] = 0;
-      for (std::int64_t j = from; j < to; ++j) bias[j] = values[j - from];
-    });
+    RowOptions<V>::multiply_key_factors(u, begin + from, begin + to, factor + from, copy);
   }
 
   /// -inf where row r does not see a key of the chunk, and beyond its ends.
@@ -170,12 +117,11 @@ class DecodeScores {
     const std::int64_t row = u.first_row + r;
     std::uint8_t sees[kDecodeChunk];
     if (u.mask_kind != MaskKind::none) visible_keys(u, row, begin + from, to - from, sees);
-    const char* b = u.bias.data ? row_address(u.bias, u.group, row) : nullptr;
     for (std::int64_t j = from; j < to; ++j) {
       const std::int64_t key = begin + j;
       bool unseen = key < reach[r].begin || key >= reach[r].end;
       unseen |= u.mask_kind != MaskKind::none && !sees[j - from];
-      unseen |= b && is_minus_infinity<T>(u.bias_storage, b + key * u.bias.column_stride);
+      unseen |= RowOptions<V>::hides(u, row, key);
       hidden[r][j] = unseen;
       if (unseen) s[j] = nothing;
     }

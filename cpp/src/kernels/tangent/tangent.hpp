@@ -18,6 +18,7 @@
 #include "kernels/blocks/output.hpp"
 #include "kernels/blocks/query_block.hpp"
 #include "kernels/kernel_api.hpp"
+#include "kernels/scores/scale.hpp"
 #include "kernels/simd/base2.hpp"
 #include "kernels/softmax/dropout.hpp"
 #include "kernels/softmax/online_softmax.hpp"
@@ -39,7 +40,7 @@ class TangentBlock {
     columns = round_up(u.value_dim, V::lanes);
     key_columns = round_up(u.scores.head_dim, V::lanes);
     moves = u.dquery.data || u.dkey.data;
-    if (u.scores.softcap && moves) block.keep_slopes(memory_.slopes);
+    if (moves) block.keep_slopes(memory_.slopes);
   }
 
   static void count(ScratchMemory& memory, const ScratchSizes& sizes) {
@@ -83,7 +84,7 @@ class TangentBlock {
       row = memory.take<T>((V::lanes + 1) * width);
       dSt = memory.take<T>(sizes.key_tile * V::panel_rows);
       more = memory.take<T>(sizes.key_tile * V::panel_rows);
-      slopes = memory.take<T>(sizes.key_tile * V::panel_rows);
+      slopes = memory.take<T>(QueryBlock<V>::slope_count(sizes.key_tile));
       dK = memory.take<T>(sizes.key_tile * width);
       V_ = memory.take<T>(sizes.key_tile * value_width);
       dV = memory.take<T>(sizes.key_tile * value_width);
@@ -119,7 +120,7 @@ class TangentBlock {
         T* to = memory_.row + i * key_columns;
         widen_row<V, T>(row_address(u.dquery, s.group, row), u.dquery.column_stride, s.head_dim,
                         V::set1(1), to, key_columns);
-        double factor = s.scale[(s.group == 1 ? 0 : row % s.group) * s.scale_step] * kLog2E;
+        double factor = row_scale<V>(s, row) * kLog2E;
         if (s.cosine) {
           T* query = memory_.row + V::lanes * key_columns;
           with_storage<V>(s.query_storage, [&]<class S>() {
@@ -238,7 +239,7 @@ class TangentBlock {
       multiply_tile<V>(tile.dK + (keys.begin - tile.begin) * tile.lddk, tile.lddk, keys.count, edge,
                        panel.Qt, panel.ld, s.head_dim, by_key);
     }
-    const T* norms = s.cosine ? block.inverse_key_norms() : nullptr;
+    const Slopes<V> slopes = block.slopes();
     for (std::int64_t r = 0; r < panel.ld; r += V::lanes) {
       std::int64_t from = 0, to = keys.count;
       block.used_keys(panel, keys, r, from, to);
@@ -247,8 +248,7 @@ class TangentBlock {
         const std::int64_t at = j * panel.ld + r;
         reg ds = V::load(dSt + at);
         if (both) ds = V::add(ds, V::load(by_key + at));
-        if (norms) ds = V::mul(ds, V::set1(norms[j]));
-        if (s.softcap) ds = V::mul(ds, V::load(memory_.slopes + at));
+        ds = slopes.template multiply<false>(ds, at, j);
         const reg p = V::load(block.St + at);
         const reg w = V::mul(p, V::mul(ds, V::set1(static_cast<T>(kLn2))));
         const reg seen = V::select(V::equal(p, V::zero()), V::zero(), w);

@@ -20,6 +20,19 @@ inline T read(const char* p) {
   return x;
 }
 
+template <class T>
+inline void write_scalar(T x, char* to) {
+  __builtin_memcpy(to, &x, sizeof x);
+}
+
+template <class T>
+inline void add_scalar(T x, char* to) {
+  T sum;
+  __builtin_memcpy(&sum, to, sizeof sum);
+  sum += x;
+  __builtin_memcpy(to, &sum, sizeof sum);
+}
+
 /// Row r of a kv head: query r / group of head r % group.
 inline char* row_address(const Rows& rows, std::int64_t group, std::int64_t row) {
   if (group == 1) return rows.data + row * rows.row_stride;  // divisions show in short sequences

@@ -1,0 +1,36 @@
+// How the forward pass is run: blocks of rows, or groups of keys where rows are few.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "plan/tiling.hpp"
+
+namespace regard {
+
+struct ForwardPlan {
+  Tiling tiling;
+  const kernels::DotKernels* dots = nullptr;  ///< in place of the kernel's forward
+  bool split = false;                         ///< groups of keys are units of their own
+  std::int64_t units = 0;
+  std::int64_t parts = 0;                ///< states of all groups of keys, if they are split
+  std::vector<std::int64_t> elements;    ///< in the order of work, if they differ in size
+  std::vector<std::int64_t> first_unit;  ///< of each of `elements`, and the number of all units
+  std::vector<std::int64_t> first_part;  ///< of each of `elements`: its states
+  int threads = 1;
+  std::size_t scratch_bytes = 0;  ///< of a thread
+
+  /// Count may be 0 or less.
+  Unit unit_at(std::int64_t index) const;
+};
+
+ForwardPlan plan_forward(const CheckedProblem& problem);
+
+/// What a Plan holds. One allocation: the smallest calls take little longer than a few of them.
+struct PlannedCall {
+  CheckedProblem problem;
+  ForwardPlan forward;
+};
+
+}  // namespace regard

@@ -1,0 +1,96 @@
+"""The command line: its help, its exit status, and `regard info`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+import regard
+from cli_runs import Capture, Patch, status_of
+from regard.cli import demo
+
+# The program
+
+
+def test_version(capsys: Capture) -> None:
+    assert status_of("--version") == 0
+    assert capsys.readouterr().out == f"regard {regard.__version__}\n"
+
+
+def test_help_names_every_command_and_shows_examples(capsys: Capture) -> None:
+    assert status_of("--help") == 0
+    text = capsys.readouterr().out
+    for command in ("info", "demo", "bench", "check"):
+        assert re.search(rf"^    {command} ", text, re.MULTILINE)
+    assert "regard demo " in text.split("examples:")[1]
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [("info", "--json"), ("demo", "--plot"), ("bench", "--cases"), ("check", "--seed")],
+)
+def test_help_of_a_command_has_its_options_and_examples(
+    command: str, option: str, capsys: Capture
+) -> None:
+    assert status_of(command, "--help") == 0
+    text = capsys.readouterr().out
+    assert option in text
+    assert f"regard {command}" in text.split("examples:")[1]
+
+
+def test_without_a_command_there_is_help(capsys: Capture) -> None:
+    assert status_of() == 2
+    assert "examples:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("argv", [("nonsense",), ("check", "--count", "-1"), ("info", "more")])
+def test_nonsense_is_refused(argv: tuple[str, ...], capsys: Capture) -> None:
+    assert status_of(*argv) == 2
+    assert "usage: regard" in capsys.readouterr().err
+
+
+def test_an_interrupt_is_not_a_traceback(monkeypatch: Patch, capsys: Capture) -> None:
+    def interrupted(args: Any) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "main", interrupted)
+    assert status_of("demo") == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_python_m_regard_is_the_command() -> None:
+    isa = regard.available_isas()[-1]
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "regard", "check", "--count", "3"],
+        env={**os.environ, "REGARD_ISA": isa},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.stderr == ""
+    assert result.returncode == 0
+    assert result.stdout.splitlines()[-1] == "Every result is within its error bound."
+
+
+# regard info
+
+
+def test_info_tells_what_there_is(capsys: Capture) -> None:
+    assert status_of("info") == 0
+    text = capsys.readouterr().out
+    assert regard.__version__ in text
+    for isa in regard.available_isas():
+        assert isa in text
+    for topic in ("compiler", "openmp", "threads", "cache", "active", "compiled", "supported"):
+        assert topic in text.lower()
+
+
+def test_info_as_json(capsys: Capture) -> None:
+    assert status_of("info", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == regard.show_config(mode="dicts")
