@@ -27,7 +27,8 @@ import numpy as np
 import regard
 from regard._progress import progress
 from regard.bench import machine
-from regard.bench.cases import CASES, make_inputs, options_of
+from regard.bench.cases import CASES
+from regard.bench.inputs import make_inputs, options_of
 from regard.bench.timing import Effort, interleave
 
 SCHEMA = 1

@@ -33,7 +33,7 @@ def test_help_names_every_command_and_shows_examples(capsys: Capture) -> None:
 
 @pytest.mark.parametrize(
     ("command", "option"),
-    [("info", "--json"), ("demo", "--plot"), ("bench", "--rivals"), ("check", "--seed")],
+    [("info", "--json"), ("demo", "--plot"), ("bench", "--cases"), ("check", "--seed")],
 )
 def test_help_of_a_command_has_its_options_and_examples(
     command: str, option: str, capsys: Capture

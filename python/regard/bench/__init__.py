@@ -1,4 +1,4 @@
-"""The benchmark behind ``regard bench``: speed and error beside the ceiling and the rivals.
+"""The benchmark behind ``regard bench``: speed and error, beside what the machine can do.
 
 Examples
 --------

@@ -16,7 +16,8 @@ import numpy as np
 
 from regard import reference
 from regard.bench import backward, options, storage
-from regard.bench.cases import Array, Case, Inputs, options_of
+from regard.bench.case import Case
+from regard.bench.inputs import Array, Inputs, options_of
 from regard.reference.philox import philox4x32, threshold
 
 # Scores the oracle may materialise for one check.

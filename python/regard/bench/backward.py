@@ -15,7 +15,8 @@ import numpy as np
 import regard
 from regard import reference
 from regard.bench import options
-from regard.bench.cases import Array, Case, Inputs, options_of
+from regard.bench.case import Case
+from regard.bench.inputs import Array, Inputs, options_of
 
 # Scores that the oracle may materialise; a head of the cases with options has as many.
 SCORES = 1 << 20

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from regard.bench import plot, runner
-from regard.bench.rivals import RIVALS
+from regard.bench import runner
+from regard.bench.report import Report
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,23 +16,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--threads", type=_positive, metavar="N", help="threads (default: one a core)"
     )
     parser.add_argument(
-        "--rivals",
-        default="",
-        metavar="NAMES",
-        help=f"other libraries to measure, comma-separated, or 'all': {', '.join(RIVALS)}",
-    )
-    parser.add_argument(
         "--cases", metavar="PATTERN", help="only cases whose name or group matches, as 'causal*'"
     )
     parser.add_argument("--quick", action="store_true", help="fewer cases, short measurements")
     parser.add_argument(
-        "--seconds", type=float, metavar="S", help="time for one library on one case (default: 1)"
+        "--seconds", type=float, metavar="S", help="time for one call on one case (default: 1)"
     )
     parser.add_argument("--seed", type=int, metavar="N", help="seed of the random inputs")
     parser.add_argument("--json", metavar="FILE", help="write the results as JSON")
-    parser.add_argument(
-        "--plot", metavar="FILE", help='draw them (.svg, .png or .pdf; needs "regard[plot]")'
-    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -48,30 +39,32 @@ def main(args: argparse.Namespace) -> int:
     int
         0; 1 when a result of regard's own is wrong; 2 when the options make no sense.
     """
-    names = tuple(name.strip() for name in args.rivals.split(",") if name.strip())
-    options = runner.Options(
+    try:
+        report = runner.run(chosen(args))
+    except ValueError as error:
+        print(f"regard bench: {error}", file=sys.stderr)
+        return 2
+    return conclude(report, args)
+
+
+def chosen(args: argparse.Namespace) -> runner.Options:
+    """Return what the parsed arguments ask for."""
+    return runner.Options(
         isa=args.isa,
         threads=args.threads,
-        rivals=tuple(RIVALS) if names == ("all",) else names,
         pattern=args.cases,
         quick=args.quick,
         seconds=args.seconds,
         seed=args.seed,
     )
-    try:
-        if args.plot:
-            plot.require_matplotlib()  # before minutes of measuring, not after
-        report = runner.run(options)
-    except (ImportError, ValueError) as error:
-        print(f"regard bench: {error}", file=sys.stderr)
-        return 2
+
+
+def conclude(report: Report, args: argparse.Namespace) -> int:
+    """Print and save a report; return the exit status that it deserves."""
     print(report)
     if args.json:
         report.save(args.json)
         print(f"\nwritten: {args.json}")
-    if args.plot:
-        plot.save_plot(report, args.plot)
-        print(f"drawn: {args.plot}")
     return 1 if report.wrong() else 0
 
 

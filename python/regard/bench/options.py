@@ -3,33 +3,13 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 import regard
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from regard.bench.cases import Case
-
-TILE = 128  # rows and columns of a block mask's tiles
-
-# How the tables call each option. "bias" is the array of the case, "summary" another function,
-# "blocks" a block mask of the case's density.
-TITLES = {
-    "softcap": "softcap",
-    "alibi": "ALiBi",
-    "sinks": "sinks",
-    "dropout": "dropout 0.1",
-    "t5": "T5 bias",
-    "relative": "relative bias",
-    "bias": "bias array",
-    "cosine": "cosine",
-    "summary": "attention_summary",
-    "blocks": "block mask",
-}
+from regard.bench.case import TILE, Case, block_tiles
 
 
 def draw(case: Case, rng: np.random.Generator) -> dict[str, Any]:
@@ -68,12 +48,6 @@ def draw(case: Case, rng: np.random.Generator) -> dict[str, Any]:
     if case.option == "blocks":
         return {"mask": _random_blocks(case, rng)}
     return {}
-
-
-def block_tiles(length: int, density: float) -> int:
-    """Tiles of a head's mask that are not empty: the share of them all, and one a row at least."""
-    rows = length // TILE
-    return max(rows, round(density * rows * rows))
 
 
 def of_heads(options: dict[str, Any], heads: Sequence[int]) -> dict[str, Any]:

@@ -1,20 +1,26 @@
-"""What a run of the benchmark found: plain data, its JSON and its text."""
+"""What a run of the benchmark found: plain data, its JSON and its text.
+
+The data has room for other contenders beside regard: benchmarks/compare in the repository measures
+some, and writes files of the same form.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
-from regard.bench import accuracy, storage, targets
-from regard.bench.cases import Case
+from regard.bench import accuracy, storage
+from regard.bench.case import Case
 from regard.bench.text import aligned, threads_text, time_text
 
 SCHEMA = 1
 KIND = "bench"
 OWN = "regard"
+
+Self = TypeVar("Self", bound="Report")
 
 
 @dataclass(frozen=True)
@@ -37,12 +43,12 @@ class Result:
 
 @dataclass(frozen=True)
 class Row:
-    """One case: everybody's results, and the ceiling measured while they were.
+    """One case: the results, and the ceiling measured while they were taken.
 
     `ceiling` is in GFLOP/s; `bandwidth`, in GB/s, is that of reading as many bytes as a case that
     is bound by memory has to; `units` gives errors in units of an output of 16 bits; `baseline` is
-    what masks, windows and the smallest call are compared with, and its `way` says what that is;
-    `unsupported` maps a rival to its reason.
+    the same case without what it is there for, and its `way` says what that is; `unsupported` maps
+    a contender that cannot compute the case to the reason.
     """
 
     case: Case
@@ -97,41 +103,33 @@ class Row:
         units = f" ({self.units[name]:.2f} u)" if name in self.units else ""
         return f"{error:.1e}{units}"
 
+    def baseline_text(self) -> str:
+        """Write the time as a multiple of that of the baseline."""
+        if self.baseline is None:
+            return ""
+        return f"{self.own.seconds / self.baseline.seconds:.2f}x {self.baseline.way}"
+
     def trusted(self, name: str) -> bool:
         """Whether a contender's error is one that the case's dtype explains."""
         error = self.results[name].error
         return error is not None and accuracy.acceptable(self.case, error, name == OWN)
 
-    def best_rival(self) -> str | None:
-        """Name the fastest rival whose result can be trusted."""
-        names = [name for name in self.results if name != OWN and self.trusted(name)]
-        return min(names, key=lambda name: self.results[name].seconds, default=None)
-
-    def ratio(self, name: str) -> float:
-        """Divide a rival's time by regard's: above one, regard is faster."""
-        return self.results[name].seconds / self.own.seconds
-
-    def times_plain(self) -> float | None:
-        """Divide an option's time by that of the same call without it; None in other rows."""
-        if not self.case.group.endswith("options") or self.baseline is None:
-            return None
-        return self.own.seconds / self.baseline.seconds
-
-    def verdict(self, isa: str) -> targets.Verdict | None:
-        """Judge the result by the case's target, where it has one."""
-        if self.case.bound_by_memory and self.bandwidth is None:
-            return None
-        baseline = None if self.baseline is None else self.baseline.seconds
-        return targets.judge(self.case, isa, self.own.seconds, baseline, self.percent())
+    def cells(self) -> list[str]:
+        """Write what a table says of the case and of regard itself."""
+        call = self.case.group == "call"  # has no ceiling to speak of
+        speed = ["", ""] if call else [self.rate_text(), self.percent_text()]
+        return [self.case.title, time_text(self.own.seconds), *speed, self.error_text()]
 
 
 @dataclass(frozen=True)
 class Report:
     """A whole run.
 
-    `contenders` maps each to its version, `missing` each rival that was asked for and could not
-    be had to the reason, `settings` tells how it was measured.
+    `contenders` maps each to its version, `missing` each that was asked for and could not be had
+    to the reason, `settings` tells how it was measured.
     """
+
+    row_type: ClassVar[type[Row]] = Row
 
     date: str
     isa: str
@@ -140,12 +138,7 @@ class Report:
     contenders: dict[str, str]
     missing: dict[str, str]
     settings: dict[str, Any]
-    rows: list[Row]
-
-    @property
-    def rivals(self) -> list[str]:
-        """Names of the rivals that took part."""
-        return [name for name in self.contenders if name != OWN]
+    rows: Sequence[Row]
 
     def ceilings(self) -> dict[str, float]:
         """Return the best ceiling seen for each dtype that is multiplied, in GFLOP/s."""
@@ -187,7 +180,7 @@ class Report:
         )
 
     @classmethod
-    def from_json(cls, text: str) -> Report:
+    def from_json(cls: type[Self], text: str) -> Self:
         """Read back what :meth:`to_json` wrote.
 
         Raises
@@ -200,7 +193,7 @@ class Report:
         if what != (SCHEMA, KIND):
             raise ValueError(f"not a {KIND} report of schema {SCHEMA}")
         data["rows"] = [
-            Row(
+            cls.row_type(
                 case=Case(**row["case"]),
                 ceiling=row["ceiling"],
                 results={name: Result(**result) for name, result in row["results"].items()},
@@ -218,7 +211,7 @@ class Report:
         Path(path).write_text(self.to_json(), encoding="utf-8")
 
     @classmethod
-    def load(cls, path: str | Path) -> Report:
+    def load(cls: type[Self], path: str | Path) -> Self:
         """Read a file that :meth:`save` wrote."""
         return cls.from_json(Path(path).read_text(encoding="utf-8"))
 
@@ -226,60 +219,30 @@ class Report:
         return "\n".join(self._lines())
 
     def _lines(self) -> Iterator[str]:
+        yield from self._head()
+        yield ""
+        yield from aligned(self._table())
+        if notes := list(self._notes()):
+            yield from ("", *notes)
+
+    def _head(self) -> Iterator[str]:
         yield f"regard {self.contenders[OWN]}, {self.isa}, {threads_text(self.threads)}"
         yield f"machine: {self.machine['cpu']}, {self.machine['cores']} cores"
         ceilings = ", ".join(f"{dtype} {gf:.0f} GFLOP/s" for dtype, gf in self.ceilings().items())
         yield f"ceiling (FMA in registers): {ceilings}"
         if (bandwidth := self.bandwidth()) is not None:
             yield f"ceiling of decode (memory reads): {bandwidth:.1f} GB/s"
-        if self.rivals:
-            versions = (f"{name} {self.contenders[name]}" for name in self.rivals)
-            yield f"rivals: {', '.join(versions)}"
-            yield "their columns: time over regard's, so above 1 regard is faster"
-        for name, reason in self.missing.items():
-            yield f"missing: {name}: {reason}"
-        yield ""
-        head = ["case", "time", "rate", "ceiling", "error", *self.rivals, "target"]
-        yield from aligned([head, *(self._cells(row) for row in self.rows)])
-        yield ""
-        verdicts = [v for row in self.rows if (v := row.verdict(self.isa)) is not None]
-        if verdicts:
-            yield f"targets met: {sum(v.met for v in verdicts)} of {len(verdicts)}"
+
+    def _table(self) -> list[list[str]]:
+        head = ["case", "time", "rate", "ceiling", "error", "of the time"]
+        return [head, *([*row.cells(), row.baseline_text()] for row in self.rows)]
+
+    def _notes(self) -> Iterator[str]:
         if disturbed := self.disturbed():
             cases = ", ".join(row.case.title for row in disturbed)
             yield f"?: above 100 %, so the ceiling was disturbed: {cases}"
-        if any(not row.trusted(name) for row in self.rows for name in row.results):
-            yield "! after a number: the result is less exact than its dtype allows"
         if starved := self.starved():
             cases = ", ".join(row.case.title for row in starved)
             yield f"something else was running, do not trust: {cases}"
         for row in self.wrong():
             yield f"WRONG RESULT: {row.case.title}: error {row.own.error}"
-
-    def _cells(self, row: Row) -> list[str]:
-        verdict = row.verdict(self.isa)
-        factor = row.times_plain()
-        plain = "" if factor is None else f"{factor:.2f}x plain"
-        if verdict is None:
-            target = plain
-        elif verdict.met:
-            target = f"met: {verdict.reached}"
-        else:
-            target = f"missed {verdict.missed}: {verdict.reached}"
-        if verdict is not None and plain:
-            share = {"blocks": f" for its density, {plain}", "window": f" a pair, {plain}"}
-            target += share.get(row.case.option or "window" * bool(row.case.window), " plain")
-        return [
-            row.case.title,
-            time_text(row.own.seconds),
-            row.rate_text() if row.case.group != "call" else "",
-            row.percent_text() if row.case.group != "call" else "",
-            row.error_text(),
-            *(self._rival_cell(row, name) for name in self.rivals),
-            target,
-        ]
-
-    def _rival_cell(self, row: Row, name: str) -> str:
-        if name not in row.results:
-            return "-"
-        return f"{row.ratio(name):.2f}" + ("" if row.trusted(name) else "!")

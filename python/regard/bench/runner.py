@@ -1,4 +1,4 @@
-"""The benchmark itself: for each case draw inputs, check every contender, time them in turn."""
+"""The benchmark itself: for each case draw inputs, check the results, time them in turn."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ import regard
 from regard import _core
 from regard._progress import progress
 from regard.bench import accuracy, backward, machine, storage
-from regard.bench.cases import CASES, Case, Inputs, make_inputs, options_of
+from regard.bench.case import Case
+from regard.bench.cases import CASES
+from regard.bench.inputs import Inputs, make_inputs, options_of, widened
 from regard.bench.report import OWN, Report, Result, Row
-from regard.bench.rivals import RIVALS, Prepared, Rival, Unsupported
-from regard.bench.timing import Call, Effort, Timing, interleave, once, settle
+from regard.bench.timing import Call, Effort, Timing, interleave, settle
 
 # A ceiling that a contender exceeds was disturbed: it is measured again as often as this.
 CEILING_RETRIES = 8
@@ -36,8 +37,6 @@ class Options:
         Instruction set to use; by default the active one.
     threads : int, optional
         Threads of every contender; by default as many as there are cores.
-    rivals : tuple of str
-        Names out of :data:`regard.bench.rivals.RIVALS`.
     pattern : str, optional
         Only cases whose name or group matches (``*`` and ``?`` as in file names).
     quick : bool
@@ -50,7 +49,6 @@ class Options:
 
     isa: str | None = None
     threads: int | None = None
-    rivals: tuple[str, ...] = ()
     pattern: str | None = None
     quick: bool = False
     seconds: float | None = None
@@ -62,7 +60,20 @@ class Options:
         return Effort(seconds, rounds=2 if self.quick else 4)
 
 
-def run(options: Options, cases: tuple[Case, ...] = CASES) -> Report:
+@dataclass(frozen=True)
+class Contender:
+    """A call to measure beside regard's, the error of its result, and the way it goes about it."""
+
+    call: Call
+    error: float
+    way: str = ""
+
+
+# Prepares the contenders of a case by name, and says why others cannot compute it.
+Others = Callable[[Case, Inputs], tuple[dict[str, Contender], dict[str, str]]]
+
+
+def run(options: Options, cases: tuple[Case, ...] = CASES, others: Others | None = None) -> Report:
     """Measure.
 
     Parameters
@@ -70,6 +81,8 @@ def run(options: Options, cases: tuple[Case, ...] = CASES) -> Report:
     options : Options
     cases : tuple of Case, optional
         What to choose from; by default all of them.
+    others : callable, optional
+        Prepares what else is measured on a case, in turn with regard; by default nothing.
 
     Returns
     -------
@@ -78,11 +91,10 @@ def run(options: Options, cases: tuple[Case, ...] = CASES) -> Report:
     Raises
     ------
     ValueError
-        When an ISA or a rival has an unknown name, or no case matches the pattern.
+        When an ISA has an unknown name, or no case matches the pattern.
     """
     chosen = select(cases, options)
     threads = options.threads or machine.usable_cores()
-    rivals, missing = start_rivals(options.rivals, threads)
     seed = secrets.randbits(32) if options.seed is None else options.seed
     effort = options.effort()
     isa_choice: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
@@ -91,7 +103,7 @@ def run(options: Options, cases: tuple[Case, ...] = CASES) -> Report:
     with isa_choice:
         isa = regard.active_isa()
         rows = [
-            measure(case, np.random.default_rng([seed, index]), isa, threads, rivals, effort)
+            measure(case, np.random.default_rng([seed, index]), isa, threads, effort, others)
             for index, case in enumerate(progress(chosen, label="regard bench"))
         ]
         described = machine.describe()
@@ -100,8 +112,8 @@ def run(options: Options, cases: tuple[Case, ...] = CASES) -> Report:
         isa=isa,
         threads=threads,
         machine=described,
-        contenders={OWN: regard.__version__, **{r.name: r.version() for r in rivals}},
-        missing=missing,
+        contenders={OWN: regard.__version__},
+        missing={},
         settings={**asdict(effort), "seed": seed, "quick": options.quick},
         rows=rows,
     )
@@ -122,48 +134,25 @@ def select(cases: tuple[Case, ...], options: Options) -> list[Case]:
     return chosen
 
 
-def start_rivals(names: tuple[str, ...], threads: int) -> tuple[list[Rival], dict[str, str]]:
-    """Start the rivals that are installed; say why the others are missing."""
-    for name in names:
-        if name not in RIVALS:
-            raise ValueError(f"unknown rival {name!r}; there are {', '.join(RIVALS)}")
-    started: list[Rival] = []
-    missing: dict[str, str] = {}
-    for name in names:
-        kind = RIVALS[name]
-        if not kind.available():
-            missing[name] = f"not installed (pip install {' '.join(kind.packages)})"
-            continue
-        try:
-            started.append(kind(threads))
-        except Exception as error:
-            missing[name] = f"does not start: {error}"
-    return started, missing
-
-
 def measure(
     case: Case,
     rng: np.random.Generator,
     isa: str,
     threads: int,
-    rivals: list[Rival],
     effort: Effort,
+    others: Others | None = None,
 ) -> Row:
-    """Check and time every contender on one case."""
+    """Check and time regard, and other contenders, on one case."""
     inputs = make_inputs(case, rng)
     own = own_call(case, inputs, threads)
     contenders: dict[str, Call] = {OWN: own}
     errors = {OWN: accuracy.largest_error(case, inputs, own())}
     ways: dict[str, str] = {}
     unsupported: dict[str, str] = {}
-    for rival in rivals:
-        try:
-            best, error = choose(case, inputs, rival)
-        except Unsupported as reason:
-            unsupported[rival.name] = str(reason)
-            continue
-        contenders[rival.name] = best.call
-        errors[rival.name], ways[rival.name] = error, best.way
+    if others is not None:
+        more, unsupported = others(case, inputs)
+        for name, other in more.items():
+            contenders[name], errors[name], ways[name] = other.call, other.error, other.way
 
     compared = baseline_call(case, inputs, threads)
     if compared is not None:
@@ -229,7 +218,7 @@ def baseline_call(case: Case, inputs: Inputs, threads: int) -> tuple[str, Call] 
         return "without window", plain
     if case.group in ("storage", "decode") and case.stored != "float32":
         larger = storage.LARGER[case.stored] if case.group == "decode" else "float32"
-        converted = [storage.store(array, larger)[0] for array in storage.widened(case, inputs)]
+        converted = [storage.store(array, larger)[0] for array in widened(case, inputs)]
         options = {"causal": case.causal, "num_threads": threads}
         return f"in {larger}", partial(regard.attention, *converted, **options)
     if case.group == "backward-options":
@@ -239,26 +228,6 @@ def baseline_call(case: Case, inputs: Inputs, threads: int) -> tuple[str, Call] 
         plain = partial(regard.attention, *arrays, causal=case.causal, num_threads=threads)
         return "plain", plain
     return None
-
-
-def choose(case: Case, inputs: Inputs, rival: Rival) -> tuple[Prepared, float]:
-    """Choose a rival's fastest way whose result is right, else the least wrong; also its error."""
-    checked = [
-        (prepared, accuracy.largest_error(case, inputs, result))
-        for prepared, result in rival.prepare(case, inputs)
-    ]
-    right = [pair for pair in checked if accuracy.acceptable(case, pair[1], own=False)]
-    if not right:
-        return min(checked, key=lambda pair: pair[1] if pair[1] == pair[1] else float("inf"))
-    if len(right) == 1:
-        return right[0]
-    return min(right, key=lambda pair: _trial(pair[0].call))
-
-
-def _trial(call: Call) -> float:
-    settle()
-    first = once(call)  # not the first call: the result was checked before
-    return first if first > 0.1 else min(first, once(call), once(call))
 
 
 def _result(timing: Timing, error: float | None, way: str) -> Result:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 import regard
-from regard import reference
 from regard._bfloat16 import to_bfloat16
-
-if TYPE_CHECKING:
-    from regard.bench.cases import Case, Inputs
 
 Array = NDArray[Any]
 
@@ -41,13 +36,3 @@ def store(x: Array, dtype: str) -> tuple[Array, Array | None]:
     if dtype == "int8":
         return regard.quantize_kv(x)
     return (to_bfloat16(x) if dtype == "bfloat16" else x.astype(dtype, copy=False)), None
-
-
-def widened(case: Case, inputs: Inputs) -> tuple[Array, Array, Array]:
-    """Return query, key and value as float32, scales multiplied in: for who reads nothing else."""
-    scales = [inputs.more.get(f"{name}_scales") for name in ("key", "value")]
-    query, key, value = (
-        reference.stored(x, s).astype(np.float32)
-        for x, s in zip((inputs.query, inputs.key, inputs.value), (None, *scales), strict=True)
-    )
-    return query, key, value

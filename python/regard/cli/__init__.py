@@ -18,7 +18,7 @@ COMMANDS = {
     "info": ("regard.cli.info", "what was built, what this machine has, what will be used"),
     "demo": ("regard.cli.demo", "attention step by step, then checked and timed at model size"),
     "check": ("regard.cli.check", "every ISA of this machine against the oracle"),
-    "bench": ("regard.bench.command", "speed and error, beside the ceiling and other libraries"),
+    "bench": ("regard.bench.command", "speed and error, beside the ceiling of this machine"),
 }
 
 EXAMPLES = {
@@ -27,7 +27,7 @@ examples:
   regard demo                                does it work, and is it fast?
   regard info                                which ISA will be used here?
   regard check                               are all ISAs right on this CPU?
-  regard bench --rivals torch,onnxruntime    how fast, next to those?
+  regard bench --quick                       how fast, of what this CPU can do?
 
 Options of a command: regard COMMAND --help. `python -m regard` is the same program.
 """,
@@ -57,7 +57,7 @@ The exit status is 0 if every result is within its error bound, else 1.
 examples:
   regard bench --quick
   regard bench --isa avx2 --threads 1
-  regard bench --rivals torch,onnxruntime --json results.json --plot results.svg
+  regard bench --cases 'causal*' --json results.json
 """,
 }
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 import regard
 from regard import reference
+from regard._matplotlib import require_matplotlib
 from regard._progress import progress
-from regard.bench.plot import require_matplotlib
 from regard.bench.timing import once, settle
 from regard.cli.problems import Problem
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from regard.bench.cases import Case
+from regard.bench.case import Case
 from regard.bench.storage import LARGER, held_to
 
 # Per cent of the FMA ceiling, by case, on the widest ISA. Products of the usual sizes are held

@@ -11,9 +11,16 @@ from typing import Any
 import numpy as np
 
 import regard
+from benchmarks.compare.rivals.base import (
+    Prepared,
+    Rival,
+    Unsupported,
+    additive_mask,
+    allowed_pairs,
+)
 from regard._bfloat16 import is_bfloat16
-from regard.bench.cases import Array, Case, Inputs
-from regard.bench.rivals.base import Prepared, Rival, Unsupported, additive_mask, allowed_pairs
+from regard.bench.case import Case
+from regard.bench.inputs import Array, Inputs
 
 
 class Torch(Rival):

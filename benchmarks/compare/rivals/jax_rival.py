@@ -9,8 +9,9 @@ from functools import partial
 from typing import Any
 
 import regard
-from regard.bench.cases import Array, Case, Inputs
-from regard.bench.rivals.base import Prepared, Rival, Unsupported
+from benchmarks.compare.rivals.base import Prepared, Rival, Unsupported
+from regard.bench.case import Case
+from regard.bench.inputs import Array, Inputs
 
 
 class Jax(Rival):

@@ -1,45 +1,19 @@
-"""What becomes of a benchmark's results: text, tables, plot, and the command around them."""
+"""What becomes of a comparison's results: the tables and the plot of the documentation."""
 
 from __future__ import annotations
 
-import argparse
-import importlib.util
-import io
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
 
-from regard import _progress
-from regard.bench import command, plot
-from regard.bench.cases import CASES, Case
-from regard.bench.report import OWN, Report, Result, Row
+from benchmarks.compare import pages, plot
+from benchmarks.compare.report import OWN, Report, Result, Row
+from paths import ROOT
+from small_cases import case_named
 
-ROOT = Path(__file__).resolve().parents[2]
 RESULT = Result(seconds=1e-3, low=1e-3, high=1e-3, samples=7, cores=1.0, error=1e-7)
-
-
-def case_named(name: str) -> Case:
-    return next(case for case in CASES if case.name == name)
-
-
-# --- tables and plot of the documentation
-
-
-def load_script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        f"benchmarks_{name}", ROOT / "benchmarks" / f"{name}.py"
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up by name
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -102,16 +76,15 @@ def gradients_run(fixture_run: Report) -> Report:
 
 
 @pytest.fixture
-def pages(tmp_path: Path, fixture_run: Report) -> Path:
-    script = load_script("report")
+def folder(tmp_path: Path, fixture_run: Report) -> Path:
     (tmp_path / "docs").mkdir()
     (tmp_path / "results").mkdir()
     for page in ("README.md", "docs/performance.md", "docs/tuning.md"):
-        text = f"before\n{script.BEGIN}\nold\n{script.END}\nafter\n"
+        text = f"before\n{pages.BEGIN}\nold\n{pages.END}\nafter\n"
         if page == "README.md":
-            text += f"{script.HEADLINE_BEGIN}\n{script.HEADLINE_END}\n"
+            text += f"{pages.HEADLINE_BEGIN}\n{pages.HEADLINE_END}\n"
         else:
-            text += f"{script.OPTIONS_BEGIN}\n{script.OPTIONS_END}\n"
+            text += f"{pages.OPTIONS_BEGIN}\n{pages.OPTIONS_END}\n"
         (tmp_path / page).write_text(text, encoding="utf-8")
     fixture_run.save(tmp_path / "results" / "two.json")
     alone = replace(fixture_run, threads=1, contenders={OWN: "1.0"})
@@ -132,17 +105,16 @@ def pages(tmp_path: Path, fixture_run: Report) -> Path:
 README_CASES = ("full-1k-d64", "window-256-of-4k")
 
 
-def write_pages(pages: Path, *more: str, cases: tuple[str, ...] = README_CASES) -> int:
-    words = ["--root", str(pages), "--results", str(pages / "results"), "--no-plot", *more]
-    script: Any = load_script("report")
-    script.README_CASES = cases
-    status: int = script.main(words)
-    return status
+def write_pages(folder: Path, *more: str, cases: tuple[str, ...] = README_CASES) -> int:
+    words = ["--root", str(folder), "--results", str(folder / "results"), "--no-plot", *more]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pages, "README_CASES", cases)
+        return pages.main(words)
 
 
-def test_readme_shows_best_rival_losses_and_misses(pages: Path) -> None:
-    assert write_pages(pages) == 0
-    text = (pages / "README.md").read_text(encoding="utf-8")
+def test_readme_shows_best_rival_losses_and_misses(folder: Path) -> None:
+    assert write_pages(folder) == 0
+    text = (folder / "README.md").read_text(encoding="utf-8")
     assert text.startswith("before\n<!-- results:begin -->\nMeasured 2026-01-01")
     assert "<!-- results:end -->\nafter\n<!-- headline:begin -->\nExact attention" in text
     assert text.endswith("cores.\n<!-- headline:end -->\n")
@@ -163,34 +135,34 @@ def test_readme_shows_best_rival_losses_and_misses(pages: Path) -> None:
     assert f"All measured rows: {rows} Targets met: 1 of 2." in text
 
 
-def test_readme_has_the_chosen_rows_in_their_order_and_counts_all(pages: Path) -> None:
-    write_pages(pages, cases=("window-256-of-4k",))
-    text = (pages / "README.md").read_text(encoding="utf-8")
+def test_readme_has_the_chosen_rows_in_their_order_and_counts_all(folder: Path) -> None:
+    write_pages(folder, cases=("window-256-of-4k",))
+    text = (folder / "README.md").read_text(encoding="utf-8")
     assert text.count("| 1x8x") == 1
     assert "faster than every rival in 1 of 2 rows" in text
-    write_pages(pages, cases=README_CASES[::-1])
-    text = (pages / "README.md").read_text(encoding="utf-8")
+    write_pages(folder, cases=README_CASES[::-1])
+    text = (folder / "README.md").read_text(encoding="utf-8")
     assert text.index("| 1x8x4096x64 window") < text.index("| 1x8x1024x64 |")
 
 
-def test_readme_must_have_a_row_that_is_lost_or_missed(pages: Path, gradients_run: Report) -> None:
+def test_readme_must_have_a_row_that_is_lost_or_missed(folder: Path, gradients_run: Report) -> None:
     full, *others = gradients_run.rows
     won = replace(full, results=full.results | {OWN: replace(RESULT, seconds=8e-3)})
-    replace(gradients_run, rows=[won, *others]).save(pages / "results" / "gradients.json")
+    replace(gradients_run, rows=[won, *others]).save(folder / "results" / "gradients.json")
     with pytest.raises(SystemExit, match="must have a row that is lost or misses its target"):
-        write_pages(pages, cases=("backward-1k-d64",))
-    assert write_pages(pages, cases=("backward-1k-d64", "full-1k-d64")) == 0  # misses its target
-    assert write_pages(pages, cases=("backward-1k-d64", "window-256-of-4k")) == 0  # is lost
+        write_pages(folder, cases=("backward-1k-d64",))
+    assert write_pages(folder, cases=("backward-1k-d64", "full-1k-d64")) == 0  # misses its target
+    assert write_pages(folder, cases=("backward-1k-d64", "window-256-of-4k")) == 0  # is lost
 
 
-def test_readme_case_without_results_is_an_error(pages: Path) -> None:
+def test_readme_case_without_results_is_an_error(folder: Path) -> None:
     with pytest.raises(SystemExit, match="no results for README_CASES full-4k-d64"):
-        write_pages(pages, cases=(*README_CASES, "full-4k-d64"))
+        write_pages(folder, cases=(*README_CASES, "full-4k-d64"))
 
 
-def test_performance_page_compares_every_contender(pages: Path) -> None:
-    write_pages(pages)
-    text = (pages / "docs" / "performance.md").read_text(encoding="utf-8")
+def test_performance_page_compares_every_contender(folder: Path) -> None:
+    write_pages(folder)
+    text = (folder / "docs" / "performance.md").read_text(encoding="utf-8")
     assert "### avx512, 1 thread (`one.json`)" not in text  # has no rivals
     assert "### avx512, 2 threads (`two.json`)" in text
     assert (
@@ -203,14 +175,14 @@ def test_performance_page_compares_every_contender(pages: Path) -> None:
     assert "missed" not in text
     assert "| wheel | 3 MB |\n" in text
     assert "pip install torch==2.13.0 jax==0.9 numpy==2.0 jaxlib" in text
-    assert "regard bench --isa avx512 --threads 2 --rivals torch,jax,numpy" in text
+    assert "python -m benchmarks.compare --isa avx512 --threads 2 --rivals torch,jax,numpy" in text
 
 
-def test_tuning_page_holds_every_run_against_its_targets(pages: Path, fixture_run: Report) -> None:
+def test_tuning_page_holds_every_run_against_its_targets(folder: Path, fixture_run: Report) -> None:
     other = replace(fixture_run, machine=fixture_run.machine | {"cpu": "B CPU"})
-    other.save(pages / "results" / "three.json")
-    write_pages(pages)
-    text = (pages / "docs" / "tuning.md").read_text(encoding="utf-8")
+    other.save(folder / "results" / "three.json")
+    write_pages(folder)
+    text = (folder / "docs" / "tuning.md").read_text(encoding="utf-8")
     first, second = text.split("### B CPU\n")
     assert "### A CPU\n\n#### avx512, 1 thread (`one.json`)" in first
     assert "#### avx512, 2 threads (`two.json`)" in first
@@ -221,13 +193,12 @@ def test_tuning_page_holds_every_run_against_its_targets(pages: Path, fixture_ru
     assert "| wheel | 3 MB | <= 2 MB: **missed by 1 MB** |" in text
 
 
-def test_options_have_a_table_of_their_own(pages: Path) -> None:
-    write_pages(pages)
-    script = load_script("report")
+def test_options_have_a_table_of_their_own(folder: Path) -> None:
+    write_pages(folder)
     tables = {}
     for page in ("performance", "tuning"):
-        text = (pages / "docs" / f"{page}.md").read_text(encoding="utf-8")
-        table = text.split(script.OPTIONS_BEGIN)[1].split(script.OPTIONS_END)[0]
+        text = (folder / "docs" / f"{page}.md").read_text(encoding="utf-8")
+        table = text.split(pages.OPTIONS_BEGIN)[1].split(pages.OPTIONS_END)[0]
         assert "causal bias array" not in text.replace(table, "")
         assert "# avx512, 2 threads (`options.json`)" not in text
         assert "### Options, avx512, 2 threads (`options.json`)" in table
@@ -240,12 +211,12 @@ def test_options_have_a_table_of_their_own(pages: Path) -> None:
     assert "Targets met: 0 of 1." in tables["tuning"]
 
 
-def test_gradients_have_tables_of_their_own(pages: Path, gradients_run: Report) -> None:
-    write_pages(pages)
-    assert "radients" not in (pages / "README.md").read_text(encoding="utf-8")
-    gradients_run.save(pages / "results" / "gradients.json")
-    write_pages(pages, cases=(*README_CASES, "backward-1k-d64"))
-    readme = (pages / "README.md").read_text(encoding="utf-8")
+def test_gradients_have_tables_of_their_own(folder: Path, gradients_run: Report) -> None:
+    write_pages(folder)
+    assert "radients" not in (folder / "README.md").read_text(encoding="utf-8")
+    gradients_run.save(folder / "results" / "gradients.json")
+    write_pages(folder, cases=(*README_CASES, "backward-1k-d64"))
+    readme = (folder / "README.md").read_text(encoding="utf-8")
     assert "\nMeasured 2026-01-01" in readme
     assert "\nGradients measured 2026-03-03" in readme
     assert (
@@ -256,12 +227,12 @@ def test_gradients_have_tables_of_their_own(pages: Path, gradients_run: Report) 
     assert ", of gradients relative to the largest number of each gradient." in readme
     assert "window 512" not in readme
     assert "faster than every rival in 2 of 3 rows" in readme
-    text = (pages / "docs" / "performance.md").read_text(encoding="utf-8")
+    text = (folder / "docs" / "performance.md").read_text(encoding="utf-8")
     assert "### avx512, 2 threads (`gradients.json`)" not in text
     part = text.split("### Gradients, avx512, 2 threads (`gradients.json`)")[1]
     row = "| 1x8x1024x64 gradients | 10.0 ms | 1.0e-07 | PyTorch, 3.00x |"
     assert f"{row} SDPA 30.0 ms, 3.00x, 1.0e-07 |" in part
-    tuning = (pages / "docs" / "tuning.md").read_text(encoding="utf-8")
+    tuning = (folder / "docs" / "tuning.md").read_text(encoding="utf-8")
     assert "#### Gradients, avx512, 2 threads (`gradients.json`)" in tuning
     assert "| 10.0 ms (752 GFLOP/s) | 75.2 % | 1.0e-07 | >= 78 % of the ceiling: **missed" in tuning
     missing = "- NumPy: has no gradients\n- PyTorch: BERT 8x12x128x64 gradients: no\n"
@@ -270,37 +241,37 @@ def test_gradients_have_tables_of_their_own(pages: Path, gradients_run: Report) 
 
 
 def test_gradients_of_the_headline_run_repeat_no_machine(
-    pages: Path, fixture_run: Report, gradients_run: Report
+    folder: Path, fixture_run: Report, gradients_run: Report
 ) -> None:
     for name, words in (("two", {}), ("one", {"threads": 1, "contenders": {OWN: "1.0"}})):
         both = replace(fixture_run, rows=fixture_run.rows + gradients_run.rows, **words)
-        both.save(pages / "results" / f"{name}.json")
-    write_pages(pages, cases=(*README_CASES, "backward-1k-d64"))
-    readme = (pages / "README.md").read_text(encoding="utf-8")
+        both.save(folder / "results" / f"{name}.json")
+    write_pages(folder, cases=(*README_CASES, "backward-1k-d64"))
+    readme = (folder / "README.md").read_text(encoding="utf-8")
     assert readme.count("easured 2026") == 1
     assert readme.count("| 1x8x1024x64 gradients |") == 1
 
 
-def test_check_notices_stale_pages(pages: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert write_pages(pages, "--check") == 1
+def test_check_notices_stale_pages(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert write_pages(folder, "--check") == 1
     assert "out of date: README.md, performance.md, tuning.md" in capsys.readouterr().out
-    write_pages(pages)
-    assert write_pages(pages, "--check") == 0
-    page = pages / "README.md"
+    write_pages(folder)
+    assert write_pages(folder, "--check") == 0
+    page = folder / "README.md"
     page.write_text(page.read_text(encoding="utf-8").replace("85.9", "95.9"), encoding="utf-8")
-    assert write_pages(pages, "--check") == 1
+    assert write_pages(folder, "--check") == 1
 
 
 def test_pages_say_what_the_committed_results_say(capsys: pytest.CaptureFixture[str]) -> None:
     if not (ROOT / "benchmarks" / "results").exists():
         pytest.skip("source distributions have no results")
-    assert load_script("report").main(["--check"]) == 0, capsys.readouterr().out
+    assert pages.main(["--check"]) == 0, capsys.readouterr().out
 
 
-def test_page_without_markers_is_an_error(pages: Path) -> None:
-    (pages / "README.md").write_text("no markers", encoding="utf-8")
+def test_page_without_markers_is_an_error(folder: Path) -> None:
+    (folder / "README.md").write_text("no markers", encoding="utf-8")
     with pytest.raises(SystemExit, match=r"README\.md needs one <!-- headline:begin -->"):
-        write_pages(pages)
+        write_pages(folder)
 
 
 def test_plot_of_the_same_numbers_is_the_same_file(fixture_run: Report, tmp_path: Path) -> None:
@@ -310,60 +281,3 @@ def test_plot_of_the_same_numbers_is_the_same_file(fixture_run: Report, tmp_path
     drawn = (tmp_path / "a.svg").read_bytes()
     assert drawn == (tmp_path / "b.svg").read_bytes()
     assert (tmp_path / "c.png").stat().st_size > 10_000
-
-
-# --- the command
-
-
-def parsed(*words: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
-    return parser.parse_args(words)
-
-
-def test_command_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "out.json"
-    words = ("--cases", "smallest-call", "--seconds", "0.001", "--json", str(path))
-    assert command.main(parsed(*words)) == 0
-    assert "1x1x4x2" in capsys.readouterr().out
-    assert Report.load(path).rows[0].case == CASES[-1]
-
-
-def test_plot_without_matplotlib_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    assert command.main(parsed("--plot", "x.svg")) == 2
-    assert 'pip install "regard[plot]"' in capsys.readouterr().err
-
-
-def test_bad_options_end_with_two(capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.main(parsed("--isa", "mmx", "--cases", "smallest-call")) == 2
-    assert "mmx" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        parsed("--threads", "0")
-
-
-# --- progress
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_progress_is_silent_off_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    assert list(_progress.progress(range(3), label="x")) == [0, 1, 2]
-    assert capsys.readouterr().err == ""
-
-
-@pytest.mark.parametrize("total", [None, 3])
-def test_progress_has_a_bar_of_its_own(total: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("tqdm", "rich.progress"):
-        monkeypatch.setitem(sys.modules, module, None)
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    assert list(_progress.progress(iter("abc"), total=total, label="work")) == ["a", "b", "c"]
-    drawn = terminal.getvalue()
-    assert ("2/3" if total else "2 done") in drawn
-    assert drawn.endswith("\r")

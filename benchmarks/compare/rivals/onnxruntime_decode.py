@@ -6,19 +6,17 @@ channel, over all tokens, so it rounds what our scales and integers stand for on
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from regard.bench.cases import Array, Case, Inputs
-from regard.bench.rivals.base import Prepared
-from regard.bench.storage import widened
-
-if TYPE_CHECKING:
-    from regard.bench.rivals.onnxruntime_rival import OnnxRuntime
+from benchmarks.compare.rivals.base import Prepared
+from benchmarks.compare.rivals.onnxruntime_session import Sessions, packed, unpacked
+from regard.bench.case import Case
+from regard.bench.inputs import Array, Inputs, widened
 
 
-def decode(rival: OnnxRuntime, case: Case, inputs: Inputs) -> Prepared:
+def decode(sessions: Sessions, case: Case, inputs: Inputs) -> Prepared:
     """Prepare one query for each element over a cache that is updated in place."""
     query, key, value = inputs.query, inputs.key, inputs.value
     more: dict[str, Any] = {}
@@ -41,7 +39,7 @@ def decode(rival: OnnxRuntime, case: Case, inputs: Inputs) -> Prepared:
         "seqlens_k": np.full(case.batch, case.key_length - 1, dtype=np.int32),
         "total": np.array([case.key_length], dtype=np.int32),
     }
-    helper = rival.onnx.helper
+    helper = sessions.onnx.helper
     node = helper.make_node(
         "GroupQueryAttention", names, ["output", "present_key", "present_value"],
         domain="com.microsoft", num_heads=case.heads, kv_num_heads=case.kv_heads, **more,
@@ -60,8 +58,8 @@ def decode(rival: OnnxRuntime, case: Case, inputs: Inputs) -> Prepared:
             ),
         ],
     )
-    session = rival.session(graph)
-    values = {n: rival.ort.OrtValue.ortvalue_from_numpy(a) for n, a in feeds.items()}
+    session = sessions.start(graph)
+    values = {n: sessions.ort.OrtValue.ortvalue_from_numpy(a) for n, a in feeds.items()}
     binding = session.io_binding()
     for name, x in values.items():
         binding.bind_ortvalue_input(name, x)
@@ -84,17 +82,3 @@ def _by_channel(x: Array) -> tuple[Array, Array]:
     """(batch, heads, length, dim) as int8, and one scale for each head and channel."""
     scales = np.abs(x).max(axis=(0, 2)) / np.float32(127)
     return np.rint(x / scales[:, np.newaxis]).astype(np.int8), scales.reshape(-1)
-
-
-def packed(array: Array) -> Array:
-    """(batch, heads, length, dim) as (batch, length, heads * dim)."""
-    batch, heads, length, dim = array.shape
-    return np.ascontiguousarray(array.transpose(0, 2, 1, 3)).reshape(batch, length, heads * dim)
-
-
-def unpacked(array: Array, heads: int) -> Array:
-    """(batch, length, heads * dim) as (batch, heads, length, dim)."""
-    batch, length, width = array.shape
-    split = array.reshape(batch, length, heads, width // heads)
-    unpacked: Array = split.swapaxes(1, 2)
-    return unpacked

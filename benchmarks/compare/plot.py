@@ -6,8 +6,9 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from regard.bench.report import OWN, Report, Row
-from regard.bench.rivals import RIVALS
+from benchmarks.compare.report import OWN, Report, Row
+from benchmarks.compare.rivals import RIVALS
+from regard._matplotlib import require_matplotlib
 from regard.bench.text import threads_text
 
 # Okabe and Ito's palette, told apart by every kind of colour vision; markers differ as well.
@@ -26,22 +27,6 @@ _SHOWN = (
     "bert-8x12x128", "vit-8x12x197", "minilm-32x12x64", "full-1k-d64-float64",
     "mask-random-1k-d64", "bias-1k-d64", "window-256-of-4k",
 )  # fmt: skip
-
-
-def require_matplotlib() -> Any:
-    """Import matplotlib's figure module.
-
-    Raises
-    ------
-    ImportError
-        With the command that installs it.
-    """
-    try:
-        return importlib.import_module("matplotlib.figure")
-    except ImportError as error:
-        raise ImportError(
-            'plots need matplotlib: install it with  pip install "regard[plot]"'
-        ) from error
 
 
 def save_plot(report: Report, path: str | Path) -> None:

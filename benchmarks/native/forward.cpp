@@ -3,7 +3,7 @@
 // and the ceiling is what reading as many bytes takes.
 //
 //   cmake --preset benchmark && cmake --build --preset benchmark
-//   build/benchmark/benchmarks/forward --isa avx2 --threads 1 --filter causal --json out.json
+//   build/benchmark/benchmarks/native/forward --isa avx2 --threads 1 --filter full --json out.json
 #include "program.hpp"
 
 namespace {

@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from regard.bench.cases import Array, Case, Inputs
+from regard.bench.case import Case
+from regard.bench.inputs import Array, Inputs
 
 
 class Unsupported(Exception):

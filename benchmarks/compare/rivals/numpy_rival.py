@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from regard.bench.cases import Array, Case, Inputs
-from regard.bench.rivals.base import Prepared, Rival, Unsupported, allowed_pairs
+from benchmarks.compare.rivals.base import Prepared, Rival, Unsupported, allowed_pairs
+from regard.bench.case import Case
+from regard.bench.inputs import Array, Inputs
 
 
 class NumPy(Rival):

@@ -2,7 +2,7 @@
 // pass alone (seven products in place of two), 2.5 times for the backward pass.
 //
 //   cmake --preset benchmark && cmake --build --preset benchmark
-//   build/benchmark/benchmarks/backward --filter full --threads 1
+//   build/benchmark/benchmarks/native/backward --filter full --threads 1
 #include "program.hpp"
 
 namespace {

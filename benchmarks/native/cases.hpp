@@ -1,5 +1,5 @@
 // The problems that are measured. Names, shapes and what counts as useful work are those of
-// `regard bench` (python/regard/bench/cases.py).
+// `regard bench` (python/regard/bench/cases.py and case.py).
 #pragma once
 
 #include <algorithm>

@@ -8,9 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.compare.rivals.base import (
+    Prepared,
+    Rival,
+    Unsupported,
+    additive_mask,
+    allowed_pairs,
+)
 from regard._bfloat16 import MARKER, is_bfloat16
-from regard.bench.cases import Array, Case, Inputs
-from regard.bench.rivals.base import Prepared, Rival, Unsupported, additive_mask, allowed_pairs
+from regard.bench.case import Case
+from regard.bench.inputs import Array, Inputs
 
 # The precision to ask for where the inputs have it.
 _HINTS = {"bfloat16": "bf16", "float16": "f16"}

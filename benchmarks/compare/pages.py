@@ -1,7 +1,7 @@
 """Makes the tables and the plot of the documentation from the committed results.
 
-    python benchmarks/report.py            # rewrites the pages below, and docs/speed.svg
-    python benchmarks/report.py --check    # exits with 1 when the text is out of date
+    python -m benchmarks.compare.pages            # rewrites the pages below, and docs/speed.svg
+    python -m benchmarks.compare.pages --check    # exits with 1 when the text is out of date
 
 README.md has a few rows, docs/performance.md every contender, for readers, and docs/tuning.md
 every run against ceilings and targets, for people who tune. The text between
@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from regard.bench.report import OWN, Report, Row
-from regard.bench.rivals import RIVALS
+from benchmarks.compare.report import OWN, Report, Row
+from benchmarks.compare.rivals import RIVALS
 from regard.bench.text import threads_text, time_text
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 HEADLINE_BEGIN, HEADLINE_END = "<!-- headline:begin -->", "<!-- headline:end -->"
 # The README's rows, by the names of their cases: each kind of work, and where regard does worst.
@@ -421,7 +421,8 @@ def repeat_lines(run: Report) -> Iterator[str]:
     extras = (package for name in run.rivals for package in RIVALS[name].packages[1:])
     if run.rivals:
         yield f"pip install {' '.join([*pins, *extras])}"
-    command = f"regard bench --isa {run.isa} --threads {run.threads}"
+    program = "python -m benchmarks.compare" if run.rivals else "regard bench"
+    command = f"{program} --isa {run.isa} --threads {run.threads}"
     yield command + (f" --rivals {','.join(run.rivals)}" if run.rivals else "")
 
 
@@ -493,11 +494,11 @@ def main(arguments: list[str] | None = None) -> int:
                 path.write_text(text, encoding="utf-8")
     names = ", ".join(path.name for path in stale)
     if args.check:
-        print(f"out of date: {names}; run benchmarks/report.py" if stale else "up to date")
+        print(f"out of date: {names}; run benchmarks.compare.pages" if stale else "up to date")
         return 1 if stale else 0
     print(f"rewritten: {names}" if stale else "nothing to rewrite")
     if not args.no_plot:
-        from regard.bench.plot import save_plot
+        from benchmarks.compare.plot import save_plot
 
         picture = args.root / "docs" / "speed.svg"
         save_plot(results.headline, picture)

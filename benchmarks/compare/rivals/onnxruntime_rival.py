@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from regard.bench.cases import Array, Case, Inputs
-from regard.bench.rivals.base import (
+from benchmarks.compare.rivals.base import (
     Prepared,
     Rival,
     Unsupported,
     additive_mask,
     repeat_kv_heads,
 )
-from regard.bench.rivals.onnxruntime_decode import decode, packed, unpacked
+from benchmarks.compare.rivals.onnxruntime_decode import decode
+from benchmarks.compare.rivals.onnxruntime_session import Sessions, packed, unpacked
+from regard.bench.case import Case
+from regard.bench.inputs import Array, Inputs
 
 
 class OnnxRuntime(Rival):
@@ -29,8 +30,8 @@ class OnnxRuntime(Rival):
 
     def __init__(self, threads: int) -> None:
         super().__init__(threads)
-        self.ort: Any = importlib.import_module("onnxruntime")
-        self.onnx: Any = importlib.import_module("onnx")
+        self._sessions = Sessions(threads)
+        self._helper: Any = self._sessions.onnx.helper
 
     def ways(self, case: Case, inputs: Inputs) -> Iterator[tuple[str, Callable[[], Prepared]]]:
         """All that can express the case; which one is fastest differs from shape to shape."""
@@ -43,7 +44,7 @@ class OnnxRuntime(Rival):
         if not case.cache:
             yield "MultiHeadAttention", lambda: self._multi_head(case, inputs)
         if case.length == 1 < case.key_length:
-            yield "GroupQueryAttention", lambda: decode(self, case, inputs)
+            yield "GroupQueryAttention", lambda: decode(self._sessions, case, inputs)
         else:
             yield "GroupQueryAttention", lambda: self._group_query(case, inputs)
 
@@ -55,7 +56,7 @@ class OnnxRuntime(Rival):
             shape = (*mask.shape[:2], case.length, case.key_length)
             feeds["mask"] = np.broadcast_to(mask, shape)
         causal = int(case.causal and case.window is None)
-        node = self.onnx.helper.make_node("Attention", list(feeds), ["output"], is_causal=causal)
+        node = self._helper.make_node("Attention", list(feeds), ["output"], is_causal=causal)
         return self._prepared("Attention", node, feeds, lambda output: output)
 
     def _multi_head(self, case: Case, inputs: Inputs) -> Prepared:
@@ -74,7 +75,7 @@ class OnnxRuntime(Rival):
             if mask is not None:
                 feeds["mask"] = mask
                 names += ["", "", "mask"]
-        node = self.onnx.helper.make_node(
+        node = self._helper.make_node(
             "MultiHeadAttention",
             names,
             ["output"],
@@ -99,7 +100,7 @@ class OnnxRuntime(Rival):
         names = ["query", "key", "value", "", "", "seqlens_k", "total"]
         if case.length != case.key_length:
             raise Unsupported("GroupQueryAttention takes as many new keys as queries")
-        node = self.onnx.helper.make_node(
+        node = self._helper.make_node(
             "GroupQueryAttention",
             names,
             ["output", "present_key", "present_value"],
@@ -115,7 +116,7 @@ class OnnxRuntime(Rival):
     def _prepared(
         self, way: str, node: Any, feeds: dict[str, Array], unpack: Callable[[Array], Array]
     ) -> Prepared:
-        helper = self.onnx.helper
+        helper = self._helper
         kind = helper.np_dtype_to_tensor_dtype
         feeds = {name: np.ascontiguousarray(array) for name, array in feeds.items()}
         graph = helper.make_graph(
@@ -124,25 +125,9 @@ class OnnxRuntime(Rival):
             [helper.make_tensor_value_info(n, kind(a.dtype), a.shape) for n, a in feeds.items()],
             [helper.make_tensor_value_info("output", kind(feeds["query"].dtype), None)],
         )
-        session = self.session(graph)
+        session = self._sessions.start(graph)
 
         def call() -> Any:
             return session.run(["output"], feeds)
 
         return Prepared(way, call, lambda: unpack(call()[0]))
-
-    def session(self, graph: Any) -> Any:
-        """Make a session that runs a graph on the CPU."""
-        helper, ort = self.onnx.helper, self.ort
-        model = helper.make_model(
-            graph,
-            opset_imports=[helper.make_opsetid("", 23), helper.make_opsetid("com.microsoft", 1)],
-        )
-        model.ir_version = 10
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = self.threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        return ort.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )

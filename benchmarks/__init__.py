@@ -1,0 +1,1 @@
+"""Measurements of the repository that are not part of the package."""

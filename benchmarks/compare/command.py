@@ -1,0 +1,63 @@
+"""``python -m benchmarks.compare``: the options of ``regard bench``, rivals and a plot."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from benchmarks.compare import plot, runner
+from benchmarks.compare.rivals import RIVALS
+from regard._matplotlib import require_matplotlib
+from regard.bench import command
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure regard beside its rivals.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments after the program's name; those of the process if not given.
+
+    Returns
+    -------
+    int
+        0; 1 when a result of regard's own is wrong; 2 when the options make no sense.
+    """
+    args = arguments().parse_args(argv)
+    names = tuple(name.strip() for name in args.rivals.split(",") if name.strip())
+    options = runner.Options(
+        **vars(command.chosen(args)), rivals=tuple(RIVALS) if names == ("all",) else names
+    )
+    try:
+        if args.plot:
+            require_matplotlib()  # before minutes of measuring, not after
+        report = runner.run(options)
+    except (ImportError, ValueError) as error:
+        print(f"benchmarks.compare: {error}", file=sys.stderr)
+        return 2
+    status = command.conclude(report, args)
+    if args.plot:
+        plot.save_plot(report, args.plot)
+        print(f"drawn: {args.plot}")
+    return status
+
+
+def arguments() -> argparse.ArgumentParser:
+    """Declare the options."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.compare",
+        description="Speed and error, beside the ceiling, targets and other libraries.",
+    )
+    command.add_arguments(parser)
+    parser.add_argument(
+        "--rivals",
+        default="",
+        metavar="NAMES",
+        help=f"other libraries to measure, comma-separated, or 'all': {', '.join(RIVALS)}",
+    )
+    parser.add_argument(
+        "--plot", metavar="FILE", help='draw them (.svg, .png or .pdf; needs "regard[plot]")'
+    )
+    return parser
