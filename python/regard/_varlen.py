@@ -43,7 +43,7 @@ def varlen_attention(
         As in `regard.attention`; key_scales and value_scales are (total_k, Hkv). The pieces are
         the batch: key_lengths, query_lengths and query_offset broadcast to (pieces,) and count
         within them, mask and bias broadcast to (pieces, Hq, longest Sq, longest Sk), alibi_slopes
-        to (pieces, Hq), and dropout draws by the number of the piece.
+        to (pieces, Hq), query_scale to (Hq, total_q), and dropout draws by the number of the piece.
 
     Returns
     -------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path, PurePosixPath
 
@@ -69,7 +70,7 @@ def includes(root: Path) -> list[tuple[str, str]]:
     links = []
     for path in sorted(cpp.glob("**/*.[ch]pp")):
         place = path.relative_to(cpp).as_posix().removeprefix("src/")
-        for name in re.findall(r'#include [<"]([\w/]+\.hpp)[>"]', path.read_text("utf-8")):
+        for name in re.findall(r'^#include [<"]([\w/]+\.hpp)[>"]', path.read_text("utf-8"), re.M):
             if name.startswith("regard/"):
                 links.append((place, f"include/{name}"))
             elif (cpp / "src" / name).exists():
@@ -85,20 +86,16 @@ def page() -> str:
 
 
 def test_rooms_of_the_page_are_in_order(page):
-    for language in ("cpp", "python"):
-        above: set[str] = set()
-        for room, known in drawn(language, page).items():
-            assert known <= above, f"{room} names rooms that do not stand above it"
-            above.add(room)
+    above: set[str] = set()
+    for room, known in drawn("cpp", page).items():
+        assert known <= above, f"{room} names rooms that do not stand above it"
+        above.add(room)
 
 
 def test_every_room_exists(page):
     for room in drawn("cpp", page):
         folder = "cpp" if room in ("include/regard", "bindings") else "cpp/src"
         assert (ROOT / folder / room).exists(), room
-    for room in drawn("python", page):
-        package = ROOT / "python" / "regard"
-        assert (package / room).is_dir() or (package / f"{room}.py").exists(), room
 
 
 def test_includes_follow_the_arrows(page):
@@ -118,6 +115,82 @@ def test_a_forbidden_include_and_a_circle_are_seen(page):
     assert forbidden([("new/file.cpp", "base/message.hpp")], rooms)
 
 
+def layers(page: str) -> dict[str, int]:
+    """The line of the page that each part of the package stands in."""
+    block = re.search(r"^```layers python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert block, "docs/design.md draws no layers of python"
+    return {
+        part: number
+        for number, line in enumerate(block[1].splitlines())
+        for part in re.split(r"\s{2,}", line)[0].split(", ")
+    }
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the package and of benchmarks/compare, by its dotted name."""
+    found = {"regard._core": ROOT / "python/regard/_core.pyi"}
+    for package, folder in (("regard", "python/regard"), ("benchmarks.compare",) * 2):
+        place = ROOT / folder.replace(".", "/")
+        for path in place.rglob("*.py"):
+            parts = path.relative_to(place).with_suffix("").parts
+            found[".".join((package, *(part for part in parts if part != "__init__")))] = path
+    return found
+
+
+def part_of(module: str) -> str:
+    """What the page calls the folder or file that a module is in."""
+    if module.startswith("benchmarks.compare"):
+        return "benchmarks.compare"
+    return module.split(".")[1] if "." in module else module
+
+
+def imports(known: dict[str, Path]) -> list[tuple[str, str]]:
+    """(module, imported module), also of imports inside functions and for types alone."""
+    links = []
+    for module, path in known.items():
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                assert not node.level, f"{path}: a relative import"
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            else:
+                continue
+            for name in names:  # a module, or something in one
+                for other in (name, name.rpartition(".")[0]):
+                    if other in known and other != module:
+                        links.append((module, other))
+                        break
+    return links
+
+
+def wrong_imports(links: list[tuple[str, str]], places: dict[str, int]) -> list[str]:
+    """Imports between parts that do not go to a line above."""
+    return [
+        f"{module} imports {other}"
+        for module, other in links
+        if part_of(module) != part_of(other) and places[part_of(other)] >= places[part_of(module)]
+    ]
+
+
+def test_imports_go_to_lines_above(page):
+    known, places = modules(), layers(page)
+    assert {part_of(module) for module in known} == set(places)
+    links = imports(known)
+    assert len(links) > 200
+    assert wrong_imports(links, places) == []
+    # A folder's own modules are no circle with the face that it has.
+    inside = [(a, b) for a, b in links if b not in a]
+    assert not circle(inside)
+    assert not circle([(part_of(a), part_of(b)) for a, b in links if part_of(a) != part_of(b)])
+
+
+def test_a_forbidden_import_is_seen(page):
+    planted = [("regard.cache._ring", "regard.cli.demo"), ("regard.masks._store", "regard")]
+    assert len(wrong_imports(planted, layers(page))) == 2
+    assert circle([*imports(modules()), ("regard._arrays", "regard._call.options")])
+
+
 RECIPES = ("adding-an-option.md", "adding-an-isa.md")
 NAMED = re.compile(r"`((?:cpp|python|tests|docs)/[\w./-]+|CHANGELOG\.md)`")
 
@@ -135,8 +208,7 @@ def test_an_option_is_as_many_places_as_the_recipe_says():
     text = (ROOT / "docs" / "adding-an-option.md").read_text("utf-8")
     list_of = text[text.index("## What is touched") : text.index("## Pitfalls")]
     places = re.split(r"^\d+\. ", list_of, flags=re.MULTILINE)[1:]
-    numbers = {15: "fifteen"}
-    assert f"was {numbers[len(places)]} places" in list_of
+    assert len(places) == 15
     option = re.compile(r"query_?scale|query scale", re.IGNORECASE)
 
     def knows(name: str) -> bool:
@@ -146,6 +218,8 @@ def test_an_option_is_as_many_places_as_the_recipe_says():
     for place in places:
         assert any(knows(name) for name in NAMED.findall(place)), place
     named = set(NAMED.findall(list_of))
+    files = sum(knows(name) for name in named)
+    assert f"was fifteen places in {files} files" in list_of
     code = [*ROOT.glob("cpp/**/*.[ch]pp"), *ROOT.glob("python/regard/**/*.py*")]
     known = {path.relative_to(ROOT).as_posix() for path in code if path.suffix != ".pyc"}
     beyond = {name for name in known if knows(name)} - named
