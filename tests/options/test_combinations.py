@@ -72,6 +72,8 @@ def test_packed_pieces_under_all_options(isa, rng, dtype, head_count, data):
     d = Draw(data.draw, rng, (len(sizes), heads, int(rows.max()), int(keys.max())), dtype)
     names = ("causal", "window", "bias", "query_offset", "num_threads", *SCORES)
     options = some_options(data.draw, d, names)
+    if "query_scale" in options:  # a number for each row of the packed queries
+        options["query_scale"] = rng.choice([0.0, 1.0, -0.5, 3.0], (heads, cu_q[-1]))
     with regard.set_isa(isa):
         out, lse = regard.varlen_attention(
             query, key, value, cu_q, cu_k, return_lse=True, **options
@@ -84,6 +86,8 @@ def test_packed_pieces_under_all_options(isa, rng, dtype, head_count, data):
         whole["query"][n, :, : rows[n]] = query[cu_q[n] : cu_q[n + 1]].swapaxes(0, 1)
         whole["key"][n, :, : keys[n]] = key[cu_k[n] : cu_k[n + 1]].swapaxes(0, 1)
         whole["value"][n, :, : keys[n]] = value[cu_k[n] : cu_k[n + 1]].swapaxes(0, 1)
+    if "query_scale" in options:
+        options["query_scale"] = np.abs(options["query_scale"]).max(initial=0)
     error, _ = Problem(**whole, options=options).tolerance()
     assert out.shape == expected.shape
     assert lse.shape == (heads, cu_q[-1])
