@@ -50,19 +50,29 @@ py::object attention(py::handle query, py::handle key, py::handle value, py::han
   return result;
 }
 
-py::dict explain(py::handle query, py::handle key, py::handle value, py::handle options) {
+Pass pass_of(const std::string& run) {
+  if (run == "weights") return Pass::weights;
+  if (run == "summary") return Pass::summary;
+  if (run == "backward") return Pass::backward;
+  if (run == "tangent") return Pass::tangent;
+  return Pass::forward;
+}
+
+py::dict explain(py::handle query, py::handle key, py::handle value, py::handle options,
+                 const std::string& run, std::int64_t top_k) {
   Call call;
   read_call(query, key, value, options, call);
   const Plan plan(call.problem);
+  const Explanation how = plan.explain(pass_of(run), top_k);
   py::dict fields;
-  fields["isa"] = plan.isa();
+  fields["isa"] = how.isa;
   fields["dtype"] = name(plan.compute_dtype());
-  fields["product_dtype"] = name(plan.product_dtype());
-  fields["algorithm"] = plan.algorithm();
+  fields["product_dtype"] = name(how.product_dtype);
+  fields["algorithm"] = how.algorithm;
   fields["query_dtype"] = name(plan.query_dtype());
   fields["key_dtype"] = name(plan.key_dtype());
   fields["value_dtype"] = name(plan.value_dtype());
-  fields["key_groups"] = plan.key_groups();
+  fields["key_groups"] = how.key_groups;
   fields["batch"] = plan.batch();
   fields["query_heads"] = plan.query_heads();
   fields["kv_heads"] = plan.kv_heads();
@@ -73,14 +83,14 @@ py::dict explain(py::handle query, py::handle key, py::handle value, py::handle 
   fields["scale"] = plan.scale();
   fields["options"] = plan.options();
   fields["visible_share"] = plan.visible_share();
-  fields["query_block"] = plan.query_block();
-  fields["key_tile"] = plan.key_tile();
-  fields["heads_a_unit"] = plan.heads_a_unit();
-  fields["units"] = plan.units();
-  fields["threads"] = plan.threads();
-  fields["scratch_bytes"] = plan.scratch_bytes();
-  fields["key_in_place"] = plan.key_in_place();
-  fields["value_in_place"] = plan.value_in_place();
+  fields["query_block"] = how.query_block;
+  fields["key_tile"] = how.key_tile;
+  fields["heads_a_unit"] = how.heads_a_unit;
+  fields["units"] = how.units;
+  fields["threads"] = how.threads;
+  fields["scratch_bytes"] = how.scratch_bytes;
+  fields["key_in_place"] = how.key_in_place;
+  fields["value_in_place"] = how.value_in_place;
   return fields;
 }
 

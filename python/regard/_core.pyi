@@ -85,7 +85,13 @@ def tangent(
     /,
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]: ...
 def explain(
-    query: ArrayLike, key: ArrayLike, value: ArrayLike, options: _Options | None, /
+    query: ArrayLike,
+    key: ArrayLike,
+    value: ArrayLike,
+    options: _Options | None,
+    run: str,
+    top_k: int,
+    /,
 ) -> dict[str, Any]: ...
 def weights(
     query: ArrayLike,

@@ -9,14 +9,18 @@ from regard import _core
 from regard._call.core_options import check_names, core_options
 from regard._call.options import RESULT
 from regard._call.packed import packed_call
+from regard._call.scores import check_top_k, scores_call
+from regard.gradients._call import DifferentiableCall
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    from regard._core import _Options as CoreOptions
+
 
 @dataclass(frozen=True)
 class Explanation:
-    """How a call of `attention` is run; printed, a short table.
+    """How a call is run; printed, a short table.
 
     Attributes
     ----------
@@ -27,10 +31,13 @@ class Explanation:
     product_dtype : str
         Type of the factors in the products of tiles: "bfloat16" where the instruction set
         multiplies that as it is, else `dtype`.
-    algorithm : {"forward", "decode", "forward+decode"}
-        "decode" for at most 8 query rows a kv head, which share one pass over the keys.
+    algorithm : str
+        "forward", "decode" or "forward+decode" for `attention`, "decode" for at most 8 query rows
+        a kv head, which share one pass over the keys; "weights", "summary", "backward" and
+        "tangent" for `attention_weights`, `attention_summary`, the gradients behind
+        `attention_vjp`, and `attention_jvp`.
     query_dtype, key_dtype, value_dtype : str
-        Types they are kept in; the output has the query's.
+        Types they are kept in; the output has the query's. No value_dtype: values take no part.
     batch, query_heads, kv_heads, queries, keys, head_dim, value_dim : int
         The problem after broadcasting.
     scale : float
@@ -92,21 +99,36 @@ class Explanation:
         rows.update(
             (field.name, f"{value:.6g}" if isinstance(value, float) else str(value))
             for field in fields(self)
-            if (value := getattr(self, field.name)) not in (None, "") and field.name not in rows
+            if (value := getattr(self, field.name)) != "" and self._concerns(field.name)
         )
         width = max(map(len, rows))
         return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
+
+    def _concerns(self, name: str) -> bool:
+        return bool(self.value_dtype) or not name.startswith("value_")
+
+
+_PASSES = {
+    "attention": "forward",
+    "attention_weights": "weights",
+    "attention_summary": "summary",
+    "attention_vjp": "backward",
+    "attention_jvp": "tangent",
+}
 
 
 def explain(
     query: ArrayLike,
     key: ArrayLike,
-    value: ArrayLike,
+    value: ArrayLike | None = None,
     cu_seqlens_q: ArrayLike | None = None,
     cu_seqlens_k: ArrayLike | None = None,
+    *,
+    call: str = "attention",
+    top_k: int = 8,
     **options: Any,
 ) -> Explanation:
-    """Say how `attention` or `varlen_attention` would run this call, without running it.
+    """Say how a function would run this call, without running it.
 
     Parameters
     ----------
@@ -115,6 +137,12 @@ def explain(
         stands; they change nothing.
     cu_seqlens_q, cu_seqlens_k : array_like of int, optional
         As in `varlen_attention`: query, key and value are then packed pieces.
+    call : str, default "attention"
+        The function: "attention" (also `varlen_attention`), "attention_weights" (of all rows),
+        "attention_summary", which have no value, "attention_vjp" or "attention_jvp". Of a vjp it
+        is the way back, for all gradients that the call has; the way there is "attention".
+    top_k : int, default 8
+        That of `attention_summary`.
 
     Returns
     -------
@@ -124,7 +152,7 @@ def explain(
     Raises
     ------
     ValueError, TypeError
-        As the call would.
+        As the call would; or call is none of these.
 
     Examples
     --------
@@ -134,12 +162,32 @@ def explain(
     >>> plan = regard.explain(x, x, x, causal=True, softcap=30.0)
     >>> plan.dtype, plan.queries, plan.options, round(plan.visible_share, 4)
     ('float32', 1000, 'softcap', 0.5005)
+    >>> regard.explain(x, x, x, causal=True, call="attention_vjp").kernel.split("/")[0]
+    'backward'
     """
-    for name in RESULT:
-        options.pop(name, None)
-    check_names("explain", options)
-    if cu_seqlens_q is not None or cu_seqlens_k is not None:
-        packed = packed_call(query, key, value, cu_seqlens_q, cu_seqlens_k, options)
-        return Explanation(**_core.explain(*packed))
-    core = core_options(query, options)
-    return Explanation(**_core.explain(query, key, value, core or None))
+    if call not in _PASSES:
+        raise ValueError(f"explain: call is {call!r}.\n  Give one of {', '.join(_PASSES)}.")
+    starts = None if cu_seqlens_q is None and cu_seqlens_k is None else (cu_seqlens_q, cu_seqlens_k)
+    if call in ("attention_weights", "attention_summary"):
+        if starts is not None:
+            raise TypeError(f"explain: {call} takes no packed pieces.\n  Give one piece.")
+        rows, columns, of_scores = scores_call(call, query, key, options)
+        check_top_k(top_k, columns, of_scores)
+        found = _core.explain(rows, columns, columns, of_scores or None, _PASSES[call], int(top_k))
+        return Explanation(**found | {"value_dtype": "", "value_dim": 0})
+    if value is None:
+        raise TypeError(f"explain: value is missing.\n  Give it as to {call}.")
+    if call == "attention":
+        for name in RESULT:
+            options.pop(name, None)
+        check_names("explain", options)
+        arguments: tuple[ArrayLike, ArrayLike, ArrayLike, CoreOptions]
+        if starts is not None:
+            arguments = packed_call(query, key, value, *starts, options)
+        else:
+            arguments = (query, key, value, core_options(query, options))
+    else:
+        of = DifferentiableCall("explain", query, key, value, options, starts)
+        arguments = (of.query, of.key, of.value, of.options)
+    q, k, v, core = arguments
+    return Explanation(**_core.explain(q, k, v, core or None, _PASSES[call], 0))

@@ -44,8 +44,8 @@ def attention(
         Takes the place of ``position_bias.table``, and has a gradient: for tables that are learned.
     **options
         As in `regard.attention`, but return_lse and out. JAX arrays may be given as bias, sinks,
-        alibi_slopes, query_scale (these have gradients), mask, key_lengths, query_lengths, query_offset, seed,
-        key_scales and value_scales; the others are part of the traced program.
+        alibi_slopes, query_scale (these have gradients), mask, key_lengths, query_lengths,
+        query_offset, seed, key_scales and value_scales; the others are part of the traced program.
 
     Returns
     -------

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
 import regard
-from problems import make_problem
 
 
 def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -133,54 +130,3 @@ def test_show_config_prints(capsys):
 def test_show_config_refuses_other_modes():
     with pytest.raises(ValueError, match="dicts"):
         regard.show_config(mode="yaml")
-
-
-def test_explain_tells_the_isa_and_the_kernel(isa, dtype, rng):
-    problem = make_problem(rng, batch=(2,), heads=4, kv_heads=2, queries=70, keys=90, dtype=dtype)
-    told = regard.explain(problem.query, problem.key, problem.value, causal=True)
-    assert isinstance(told, regard.Explanation)
-    assert told.isa == isa
-    assert isinstance(told.kernel, str)
-    assert told.kernel
-    assert told.query_block >= 1
-    assert told.key_tile >= 1
-    assert told.units >= 1
-    assert told.threads >= 1
-    assert told.scratch_bytes >= 0
-    assert isa in str(told)
-    assert "\n" in str(told)
-
-
-def test_explain_counts_threads(isa, rng):
-    small = make_problem(rng)
-    large = make_problem(rng, batch=(4,), heads=8, queries=512, keys=512, head_dim=64)
-    explain = [
-        regard.explain(p.query, p.key, p.value, num_threads=n)
-        for p, n in ((small, 2), (large, 1), (large, 2))
-    ]
-    assert [told.threads for told in explain] == [1, 1, 2]
-
-
-def test_explain_does_not_compute_and_writes_nothing(isa, rng):
-    """Sizes that would take an hour, from arrays of one element."""
-    x = np.broadcast_to(np.float32(1), (1, 64, 1 << 20, 64))
-    assert regard.explain(x, x, x).units > 1000
-
-
-def test_explain_of_every_option(isa, rng, dtype):
-    problem = make_problem(
-        rng, queries=50, keys=70, dtype=dtype, causal=True, window=(3, None), key_lengths=60,
-        mask=np.ones((50, 70), dtype=bool), bias=np.zeros((50, 70), dtype=dtype), scale=0.5,
-        return_lse=True, out=np.zeros((1, 50, 8), dtype=dtype), num_threads=2,
-    )  # fmt: skip
-    told = regard.explain(problem.query, problem.key, problem.value, **problem.options)
-    assert told.isa == isa
-
-
-def test_explain_raises_as_the_call_does(isa, rng):
-    problem = make_problem(rng)
-    for bad in ({"causal": "up"}, {"mask": np.ones((3, 3), dtype=bool)}, {"num_threads": 0}):
-        with pytest.raises(ValueError, match="attention: ") as called:
-            problem.attention(**bad)
-        with pytest.raises(ValueError, match=re.escape(str(called.value))):
-            regard.explain(problem.query, problem.key, problem.value, **bad)

@@ -147,7 +147,7 @@ OWN = {
     "varlen_attention": {"query", "key", "value", "cu_seqlens_q", "cu_seqlens_k", *RESULT},
     "attention_weights": {"query", "key", "rows", "keys"},
     "attention_summary": {"query", "key", "top_k", "pooled"},
-    "explain": {"query", "key", "value", "cu_seqlens_q", "cu_seqlens_k"},
+    "explain": {"query", "key", "value", "cu_seqlens_q", "cu_seqlens_k", "call", "top_k"},
     "attention_vjp": {"query", "key", "value"},
     "varlen_attention_vjp": {"query", "key", "value", "cu_seqlens_q", "cu_seqlens_k"},
     "attention_backward": {

@@ -34,7 +34,7 @@ def weights(
     options: dict[str, Any],
 ) -> Array:
     """Compute chosen rows of the weights, and of those the chosen keys."""
-    q, k, core = _call("attention_weights", query, key, options)
+    q, k, core = scores_call("attention_weights", query, key, options)
     row_numbers = _numbers("rows", rows, q.shape[-2] if q.ndim > 1 else 1)
     key_numbers = _numbers("keys", keys, _count_keys(k, core))
     first, last = 0, 0
@@ -54,18 +54,14 @@ def summary(
     options: dict[str, Any],
 ) -> dict[str, Any]:
     """Compute the fields of an `AttentionSummary`."""
-    q, k, core = _call("attention_summary", query, key, options)
+    q, k, core = scores_call("attention_summary", query, key, options)
     cells = tuple(pooled) if isinstance(pooled, (tuple, list)) else ()
     if len(cells) != 2 or not all(_is_count(n, 1) for n in cells):
         raise ValueError(
             f"attention: pooled is {pooled!r}.\n  Give the (rows, columns) of the map, each at "
             f"least 1 and at most {_MOST}; more than queries and keys are not used."
         )
-    if not _is_count(top_k, 0):
-        raise ValueError(
-            f"attention: top_k is {top_k!r}.\n  Give a number of keys from 0 to {_MOST}; there are "
-            f"{_count_keys(k, core)}."
-        )
+    check_top_k(top_k, k, core)
     fields = _core.summary(q, k, core or None, int(top_k), int(cells[0]), int(cells[1]))
     length = {"column_sums": False, "pooled": False}
     return {
@@ -74,7 +70,16 @@ def summary(
     }
 
 
-def _call(
+def check_top_k(top_k: Any, key: Array, core: CoreOptions) -> None:
+    """Refuse what is no number of keys."""
+    if not _is_count(top_k, 0):
+        raise ValueError(
+            f"attention: top_k is {top_k!r}.\n  Give a number of keys from 0 to {_MOST}; there are "
+            f"{_count_keys(key, core)}."
+        )
+
+
+def scores_call(
     function: str, query: ArrayLike, key: ArrayLike, options: dict[str, Any]
 ) -> tuple[Array, Array, CoreOptions]:
     """Arrays and options as the core takes them, which is given the keys in place of values."""

@@ -243,8 +243,8 @@ class KVCache(Described):
             As of `regard.attention`, but causal is True by default. After an append with
             ``lengths=n``, give ``query_lengths=n``. A mask or bias has one entry for each token of
             the longest batch element in its last axis. With a window, there are only scale,
-            query_scale, softcap, similarity, alibi_slopes, position_bias, sinks, query_lengths, return_lse, out
-            and num_threads.
+            query_scale, softcap, similarity, alibi_slopes, position_bias, sinks, query_lengths,
+            return_lse, out and num_threads.
 
         Returns
         -------

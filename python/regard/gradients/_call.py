@@ -30,7 +30,7 @@ class DifferentiableCall:
         key: ArrayLike,
         value: ArrayLike,
         options: dict[str, Any],
-        starts: tuple[ArrayLike, ArrayLike] | None = None,
+        starts: tuple[ArrayLike | None, ArrayLike | None] | None = None,
     ) -> None:
         refuse(
             options,
