@@ -1,7 +1,6 @@
 #include "validate/validate.hpp"
 
 #include <algorithm>
-#include <optional>
 #include <string>
 
 #include "base/threads.hpp"
@@ -116,13 +115,7 @@ void set_out_shape(const Problem& p, CheckedProblem& checked) {
   checked.out_rank = rank;
 }
 
-}  // namespace
-
-void validate(const Problem& given, CheckedProblem& checked) {
-  check_dtypes(given, checked);
-  std::optional<Problem> unpaged;
-  if (given.block_table) unpaged = without_pages(given, checked);
-  const Problem& p = unpaged ? *unpaged : given;
+void check(const Problem& p, CheckedProblem& checked) {
   check_ranks(p);
   check_shapes(p, p.query.rank == 1, checked);
   broadcast_batch(p, checked);
@@ -144,6 +137,14 @@ void validate(const Problem& given, CheckedProblem& checked) {
   check_masks(p, checked);
   check_biases(p, checked);  // after the positions, which a grid depends on
   check_threads(p, checked);
+}
+
+}  // namespace
+
+void validate(const Problem& problem, CheckedProblem& checked) {
+  check_dtypes(problem, checked);
+  if (problem.block_table) return check(without_pages(problem, checked), checked);
+  check(problem, checked);
 }
 
 }  // namespace regard
