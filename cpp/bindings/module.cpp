@@ -55,7 +55,8 @@ Pass pass_of(const std::string& run) {
   if (run == "summary") return Pass::summary;
   if (run == "backward") return Pass::backward;
   if (run == "tangent") return Pass::tangent;
-  return Pass::forward;
+  if (run == "forward") return Pass::forward;
+  throw ValueError("explain: there is no pass '" + run + "'.");
 }
 
 py::dict explain(py::handle query, py::handle key, py::handle value, py::handle options,
@@ -71,7 +72,7 @@ py::dict explain(py::handle query, py::handle key, py::handle value, py::handle 
   fields["algorithm"] = how.algorithm;
   fields["query_dtype"] = name(plan.query_dtype());
   fields["key_dtype"] = name(plan.key_dtype());
-  fields["value_dtype"] = name(plan.value_dtype());
+  fields["value_dtype"] = how.reads_value ? name(plan.value_dtype()) : "";
   fields["key_groups"] = how.key_groups;
   fields["batch"] = plan.batch();
   fields["query_heads"] = plan.query_heads();
@@ -79,7 +80,7 @@ py::dict explain(py::handle query, py::handle key, py::handle value, py::handle 
   fields["queries"] = plan.queries();
   fields["keys"] = plan.keys();
   fields["head_dim"] = plan.head_dim();
-  fields["value_dim"] = plan.value_dim();
+  fields["value_dim"] = how.reads_value ? plan.value_dim() : 0;
   fields["scale"] = plan.scale();
   fields["options"] = plan.options();
   fields["visible_share"] = plan.visible_share();

@@ -133,8 +133,8 @@ def explain(
     Parameters
     ----------
     query, key, value, **options
-        As in `attention`. return_lse and out are accepted so that a call can be explained as it
-        stands; they change nothing.
+        As in the function. With "attention", return_lse and out are accepted so that a call can be
+        explained as it stands; they change nothing.
     cu_seqlens_q, cu_seqlens_k : array_like of int, optional
         As in `varlen_attention`: query, key and value are then packed pieces.
     call : str, default "attention"
@@ -174,7 +174,7 @@ def explain(
         rows, columns, of_scores = scores_call(call, query, key, options)
         check_top_k(top_k, columns, of_scores)
         found = _core.explain(rows, columns, columns, of_scores or None, _PASSES[call], int(top_k))
-        return Explanation(**found | {"value_dtype": "", "value_dim": 0})
+        return Explanation(**found)
     if value is None:
         raise TypeError(f"explain: value is missing.\n  Give it as to {call}.")
     if call == "attention":

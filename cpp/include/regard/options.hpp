@@ -48,12 +48,12 @@ struct BlockMask {
 /// 2 reach + 1); or, on an image grid, table[h, (yi - yj + height - 1) (2 width - 1) + (xi - xj +
 /// width - 1)]. One head in the table serves all.
 struct PositionBias {
-  Array table;                         ///< C-contiguous, of the query's type
+  Array table;                         ///< C-contiguous, of the type that is computed in
   std::int64_t height = 0, width = 0;  ///< of the grid; 0: positions count along the sequence
 };
 
 /// Where a summary of the weights is written; C-contiguous arrays with the axes (batch, query
-/// heads, ...). Those in braces have the type of the query.
+/// heads, ...). Those in braces have the type that is computed in (Plan::compute_dtype).
 struct Summary {
   void* lse;               ///< {(queries)}
   void* entropy;           ///< {(queries)}, in nats

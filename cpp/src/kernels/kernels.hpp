@@ -4,6 +4,7 @@
 #include "kernels/backward/backward.hpp"
 #include "kernels/decode/decode.hpp"
 #include "kernels/forward/forward.hpp"
+#include "kernels/kernel_api.hpp"
 #include "kernels/probes/roofline.hpp"
 #include "kernels/tangent/tangent.hpp"
 #include "kernels/tiles/store_rows.hpp"

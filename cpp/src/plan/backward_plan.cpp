@@ -13,8 +13,7 @@ struct Block {
 /// Rows that blocks are cut from: those of whole tiles of a block mask, or all of an element's.
 std::int64_t segment_rows(const Tiling& tiling, std::int64_t rows) {
   if (tiling.problem->mask_kind != kernels::MaskKind::blocks) return rows;
-  const std::int64_t of_tile = tiling.problem->blocks.tiles.size * tiling.unit_heads;
-  return of_tile * std::max<std::int64_t>(1, tiling.tiles.query_block / of_tile);
+  return rows_of_tiles(*tiling.problem, tiling.unit_heads, tiling.tiles.query_block);
 }
 
 /// The blocks of a head set: whole vectors, and as even as can be. They depend on the element's own

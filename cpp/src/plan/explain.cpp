@@ -6,7 +6,7 @@
 
 #include "plan/backward_plan.hpp"
 #include "plan/decode_plan.hpp"
-#include "plan/forward_plan.hpp"
+#include "plan/planned_call.hpp"
 #include "plan/summary_plan.hpp"
 #include "plan/tangent_plan.hpp"
 #include "plan/weights_plan.hpp"
@@ -201,14 +201,14 @@ std::string Plan::options() const {
   add(problem.cosine, "cosine");
   add(problem.query_scale.data != nullptr, "query scale");
   add(!problem.softcap.empty(), "softcap");
-  add(!problem.alibi.empty(), "alibi");
+  add(problem.alibi_given, "alibi");
   add(problem.position_bias.table != nullptr,
       problem.position_bias.width > 0 ? "grid bias" : "relative bias");
   add(problem.bias.data != nullptr, "bias");
   add(problem.mask_kind == kernels::MaskKind::bytes, "mask");
   add(problem.mask_kind == kernels::MaskKind::bits, "packed mask");
   add(problem.mask_kind == kernels::MaskKind::blocks, "block mask");
-  add(!problem.sinks.empty(), "sinks");
+  add(problem.sinks_given, "sinks");
   add(problem.dropout.threshold > 0, "dropout");
   return list;
 }

@@ -27,10 +27,4 @@ struct ForwardPlan {
 
 ForwardPlan plan_forward(const CheckedProblem& problem);
 
-/// What a Plan holds. One allocation: the smallest calls take little longer than a few of them.
-struct PlannedCall {
-  CheckedProblem problem;
-  ForwardPlan forward;
-};
-
 }  // namespace regard

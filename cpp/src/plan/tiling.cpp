@@ -35,9 +35,7 @@ Tiling tile(const CheckedProblem& problem, std::int64_t unit_heads,
   tiling.unit_heads = unit_heads;
   tiling.segment = std::max<std::int64_t>(unit_heads * problem.queries, 1);
   if (problem.mask_kind == kernels::MaskKind::blocks) {
-    // A panel that lies in two rows of tiles does the work of both.
-    const std::int64_t rows = problem.blocks.tiles.size * std::max<std::int64_t>(unit_heads, 1);
-    tiling.segment = rows * std::max<std::int64_t>(1, tiling.tiles.panel_rows / rows);
+    tiling.segment = rows_of_tiles(problem, unit_heads, tiling.tiles.panel_rows);
   }
   tiling.cut(tiling.tiles.query_block / tiling.tiles.panel_rows);
   return tiling;
@@ -65,6 +63,12 @@ Tiling tile_by_head(const CheckedProblem& problem) {
 
 Tiling tile_backward(const CheckedProblem& problem) {
   return tile(problem, heads_a_unit(problem), &kernels::Kernels::backward_tiles);
+}
+
+std::int64_t rows_of_tiles(const CheckedProblem& problem, std::int64_t unit_heads,
+                           std::int64_t wanted) {
+  const std::int64_t rows = problem.blocks.tiles.size * std::max<std::int64_t>(unit_heads, 1);
+  return rows * std::max<std::int64_t>(1, wanted / rows);
 }
 
 void Tiling::cut(std::int64_t panels) {

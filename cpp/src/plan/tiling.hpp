@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "kernels/kernel_api.hpp"
 #include "validate/checked_problem.hpp"
 
 namespace regard {
@@ -47,6 +48,11 @@ Tiling tile_by_head(const CheckedProblem& problem);
 
 /// The same kernels with the tiles of the backward pass, which cuts its blocks itself.
 Tiling tile_backward(const CheckedProblem& problem);
+
+/// Rows of whole tiles of a block mask, about `wanted` of them: rows that lie in two rows of tiles
+/// do the work of both.
+std::int64_t rows_of_tiles(const CheckedProblem& problem, std::int64_t unit_heads,
+                           std::int64_t wanted);
 
 /// Multiply-adds of one product of tiles for all heads of a batch element.
 double multiply_adds(const CheckedProblem& problem, std::int64_t element);

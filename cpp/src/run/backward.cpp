@@ -14,7 +14,7 @@
 
 #include "base/threads.hpp"
 #include "plan/backward_plan.hpp"
-#include "plan/forward_plan.hpp"
+#include "plan/planned_call.hpp"
 #include "regard/attention.hpp"
 #include "run/kernel_units.hpp"
 #include "run/scratch.hpp"

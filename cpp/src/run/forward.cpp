@@ -1,13 +1,13 @@
 #include <atomic>
 #include <limits>
 #include <memory>
-#include <utility>
 
 #include "base/threads.hpp"
 #include "plan/decode_plan.hpp"
-#include "plan/forward_plan.hpp"
+#include "plan/planned_call.hpp"
 #include "regard/attention.hpp"
 #include "run/kernel_units.hpp"
+#include "run/padding.hpp"
 #include "run/scratch.hpp"
 #include "validate/validate.hpp"
 
@@ -15,7 +15,6 @@ namespace regard {
 namespace {
 
 using kernels::ForwardUnit;
-using kernels::Rows;
 
 struct Outputs {
   Operand out, lse;
@@ -36,25 +35,6 @@ ForwardUnit forward_unit(const Tiling& tiling, const Outputs& outputs, const Uni
   unit.dropout.head = static_cast<std::uint32_t>(head);
   unit.dropout.element = static_cast<std::uint32_t>(at.element);
   return unit;
-}
-
-/// Queries past the length of their batch element: out = 0, lse = -inf.
-template <class T>
-void clear_padding(const CheckedProblem& problem, const Outputs& outputs) {
-  for (std::int64_t element = 0; element < problem.batch; ++element) {
-    for (std::int64_t head = 0; head < problem.query_heads; ++head) {
-      const Rows out = head_rows(outputs.out, problem, element, head, problem.query_starts);
-      const Rows lse = head_rows(outputs.lse, problem, element, head, problem.query_starts);
-      for (std::int64_t i = problem.queries_of(element); i < problem.query_room(element); ++i) {
-        for (std::int64_t c = 0; c < problem.value_dim; ++c) {
-          __builtin_memset(out.data + i * out.row_stride + c * out.column_stride, 0,
-                           size(problem.out_dtype));
-        }
-        constexpr T nothing = -std::numeric_limits<T>::infinity();
-        if (lse.data) __builtin_memcpy(lse.data + i * lse.row_stride, &nothing, sizeof nothing);
-      }
-    }
-  }
 }
 
 /// States of groups of keys that were attended to by different units, and how many are done.
@@ -106,31 +86,10 @@ void run(const ForwardPlan& plan, const Outputs& outputs) {
     unit.scratch = scratch.of(thread);
     forward(unit);
   });
-  if (problem.query_lengths.empty()) return;
-  problem.dtype == DType::float32 ? clear_padding<float>(problem, outputs)
-                                  : clear_padding<double>(problem, outputs);
+  clear_padding(problem, outputs.out, outputs.lse, -std::numeric_limits<double>::infinity());
 }
 
 }  // namespace
-
-Plan::Plan(const Problem& problem) {
-  auto call = std::make_unique_for_overwrite<PlannedCall>();
-  validate(problem, call->problem);
-  call->forward = plan_forward(call->problem);
-  call_ = std::move(call);
-}
-Plan::Plan(Plan&&) noexcept = default;
-Plan& Plan::operator=(Plan&&) noexcept = default;
-Plan::~Plan() = default;
-
-std::span<const std::int64_t> Plan::out_shape() const {
-  return {call_->problem.out_shape.data(), static_cast<std::size_t>(call_->problem.out_rank)};
-}
-std::span<const std::int64_t> Plan::lse_shape() const {
-  return out_shape().first(static_cast<std::size_t>(call_->problem.out_rank - 1));
-}
-DType Plan::dtype() const { return call_->problem.out_dtype; }
-DType Plan::compute_dtype() const { return call_->problem.dtype; }
 
 void Plan::run(const Array& out, const Array* lse) const {
   Outputs outputs;

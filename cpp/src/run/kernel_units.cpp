@@ -47,11 +47,11 @@ kernels::ScoreUnit score_unit(const Tiling& tiling, const Unit& at) {
   kernels::ScoreUnit unit;
   unit.query = head_rows(problem.query, problem, element, head, problem.query_starts);
   unit.query_storage = problem.query.storage;
+  unit.query_scale = head_rows(problem.query_scale, problem, element, head, problem.query_starts);
   unit.key = stored_rows(problem.key, problem.key_scales, problem, element, kv_head);
   unit.mask_kind = problem.mask_kind;
   unit.mask = head_rows(problem.mask, problem, element, head, {});
   unit.bias = head_rows(problem.bias, problem, element, head, {});
-  unit.query_scale = head_rows(problem.query_scale, problem, element, head, problem.query_starts);
   unit.bias_storage = problem.bias.storage;
   unit.blocks = problem.mask_kind == kernels::MaskKind::blocks ? problem.blocks_of(element, head)
                                                                : kernels::BlockMask{};

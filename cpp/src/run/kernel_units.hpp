@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "kernels/kernel_api.hpp"
 #include "plan/tiling.hpp"
 
 namespace regard {

@@ -3,11 +3,12 @@
 #include <vector>
 
 #include "base/threads.hpp"
-#include "plan/forward_plan.hpp"
+#include "plan/planned_call.hpp"
 #include "plan/summary_plan.hpp"
 #include "regard/attention.hpp"
 #include "run/kernel_units.hpp"
 #include "run/scratch.hpp"
+#include "validate/validate.hpp"
 
 namespace regard {
 namespace {
@@ -31,6 +32,7 @@ void clear_padding(const CheckedProblem& problem, const Summary& s, std::int64_t
 
 void Plan::summary(const Summary& s) const {
   const CheckedProblem& problem = call_->problem;
+  validate_summary(s, problem);
   const SummaryPlan plan = plan_summary(problem, s.top_k);
   const Tiling& tiling = plan.tiling;
   const auto item = static_cast<std::int64_t>(size(problem.dtype));

@@ -2,10 +2,11 @@
 #include <limits>
 
 #include "base/threads.hpp"
-#include "plan/forward_plan.hpp"
+#include "plan/planned_call.hpp"
 #include "plan/tangent_plan.hpp"
 #include "regard/attention.hpp"
 #include "run/kernel_units.hpp"
+#include "run/padding.hpp"
 #include "run/scratch.hpp"
 #include "validate/validate.hpp"
 
@@ -34,33 +35,6 @@ kernels::TangentUnit tangent_unit(const Tiling& tiling, const TangentOperands& t
   return unit;
 }
 
-/// Queries past the length of their batch element: 0, and an LSE of -inf.
-template <class T>
-void clear_padding(const CheckedProblem& problem, const TangentOperands& t) {
-  const auto clear = [&](const kernels::Rows& rows, std::int64_t i) {
-    for (std::int64_t c = 0; c < problem.value_dim; ++c) {
-      __builtin_memset(rows.data + i * rows.row_stride + c * rows.column_stride, 0,
-                       size(problem.out_dtype));
-    }
-  };
-  const auto put = [](const kernels::Rows& rows, std::int64_t i, T x) {
-    if (rows.data) __builtin_memcpy(rows.data + i * rows.row_stride, &x, sizeof x);
-  };
-  for (std::int64_t element = 0; element < problem.batch; ++element) {
-    for (std::int64_t head = 0; head < problem.query_heads; ++head) {
-      const auto rows = [&](const Operand& operand) {
-        return head_rows(operand, problem, element, head, problem.query_starts);
-      };
-      for (std::int64_t i = problem.queries_of(element); i < problem.query_room(element); ++i) {
-        clear(rows(t.out), i);
-        clear(rows(t.dout), i);
-        put(rows(t.lse), i, -std::numeric_limits<T>::infinity());
-        put(rows(t.dlse), i, 0);
-      }
-    }
-  }
-}
-
 }  // namespace
 
 void Plan::tangent(const Tangents& moves, const TangentOutputs& outputs) const {
@@ -75,9 +49,8 @@ void Plan::tangent(const Tangents& moves, const TangentOutputs& outputs) const {
     unit.scratch = scratch.of(thread);
     plan.tiling.kernel->tangent(unit);
   });
-  if (problem.query_lengths.empty()) return;
-  problem.dtype == DType::float32 ? clear_padding<float>(problem, t)
-                                  : clear_padding<double>(problem, t);
+  clear_padding(problem, t.out, t.lse, -std::numeric_limits<double>::infinity());
+  clear_padding(problem, t.dout, t.dlse, 0);
 }
 
 }  // namespace regard

@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "base/threads.hpp"
-#include "plan/forward_plan.hpp"
+#include "plan/planned_call.hpp"
 #include "plan/weights_plan.hpp"
 #include "regard/attention.hpp"
 #include "run/kernel_units.hpp"
@@ -34,7 +34,7 @@ void clear_rows(const kernels::Rows& rows, std::int64_t count, std::int64_t keys
 void Plan::weights(std::span<const std::int64_t> rows, std::int64_t first_key,
                    std::int64_t last_key, const Array& out) const {
   const CheckedProblem& problem = call_->problem;
-  validate_rows(rows, first_key, last_key, problem);
+  validate_weights(rows, first_key, last_key, out, problem);
   const WeightsPlan plan = plan_weights(problem, rows);
   const auto run_count = static_cast<std::int64_t>(plan.runs.size());
   ThreadScratch scratch(plan.scratch_bytes, plan.threads);

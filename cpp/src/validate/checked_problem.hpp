@@ -71,6 +71,7 @@ struct CheckedProblem {
   HeadNumbers<double> scale;
   /// One a query head, or empty: off. Slopes are one a batch element and head.
   std::vector<double> softcap, alibi, sinks;
+  bool alibi_given = false, sinks_given = false;  ///< though there may be no head to have them
   bool cosine = false;
   kernels::Dropout dropout = {0, 0, 0, 0, 1};
   int threads = 1;

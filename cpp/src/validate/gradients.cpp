@@ -50,6 +50,19 @@ void check_writable(const char* argument, const Array& array) {
                            "Give an array that is not read-only and no broadcast view."));
 }
 
+void check_dense(const char* argument, const Array& array) {
+  std::int64_t step = static_cast<std::int64_t>(size(array.dtype));
+  bool dense = true;
+  for (int i = array.rank; i-- > 0;) {
+    const auto axis = static_cast<std::size_t>(i);
+    dense &= array.shape[axis] <= 1 || array.strides[axis] == step;
+    step *= array.shape[axis];
+  }
+  if (dense) return;
+  throw ValueError(message(std::string(argument) + " is not C-contiguous.", {{argument, array, {}}},
+                           "Give an array whose numbers follow each other."));
+}
+
 /// An array for an input of some heads and a length: its gradient, which is written, or its move.
 Operand like_input(const char* argument, const std::optional<Array>& array,
                    const CheckedProblem& checked, std::int64_t heads, std::int64_t length,
@@ -134,14 +147,14 @@ BackwardOperands validate_backward(const Saved& saved, const Gradients& wanted,
     b.query_scale = dense_rows(*wanted.query_scale, checked);
   }
   if (wanted.sinks) {
-    if (checked.sinks.empty()) refuse_ungiven("sinks");
+    if (!checked.sinks_given) refuse_ungiven("sinks");
     check("sinks", *wanted.sinks, DType::float64, {checked.query_heads});
     check_writable("sinks", *wanted.sinks);
     b.sinks.data = static_cast<char*>(wanted.sinks->data);
     b.sinks.column_stride = stride(*wanted.sinks, 0);
   }
   if (wanted.alibi_slopes) {
-    if (checked.alibi.empty()) refuse_ungiven("alibi_slopes");
+    if (!checked.alibi_given) refuse_ungiven("alibi_slopes");
     check("alibi_slopes", *wanted.alibi_slopes, DType::float64,
           {checked.batch, checked.query_heads});
     check_writable("alibi_slopes", *wanted.alibi_slopes);
@@ -155,6 +168,7 @@ BackwardOperands validate_backward(const Saved& saved, const Gradients& wanted,
     b.table_size = checked.position_bias_places();
     check("position_bias", *wanted.position_bias, DType::float64, {b.table_heads, b.table_size});
     check_writable("position_bias", *wanted.position_bias);
+    check_dense("position_bias", *wanted.position_bias);
     b.table = static_cast<double*>(wanted.position_bias->data);
   }
   return b;

@@ -125,6 +125,7 @@ void check_sinks(const Problem& p, CheckedProblem& checked) {
     throw ValueError(message("sinks holds " + std::to_string(sink) + ".", {},
                              "Give finite numbers, or -inf for a head that has none."));
   }
+  checked.sinks_given = true;
   checked.sinks = expand("sinks", *p.sinks, p, checked);
 }
 
@@ -144,6 +145,7 @@ void check_alibi(const Problem& p, CheckedProblem& checked) {
                              {show_query(p)},
                              "Give one slope a head of query: (heads,) or (batch, heads)."));
   }
+  checked.alibi_given = true;
   checked.alibi.resize(static_cast<std::size_t>(checked.batch * checked.query_heads));
   for (std::int64_t at = 0; at < checked.batch * checked.query_heads; ++at) {
     const char* from = static_cast<const char*>(slopes.data) +

@@ -54,19 +54,4 @@ Operand validate_output(const char* argument, const Array& array, const CheckedP
   return align(full, checked, trailing);
 }
 
-void validate_rows(std::span<const std::int64_t> rows, std::int64_t first_key,
-                   std::int64_t last_key, const CheckedProblem& checked) {
-  for (const std::int64_t row : rows) {
-    if (row >= 0 && row < checked.queries) continue;
-    throw ValueError(message("rows holds " + std::to_string(row) + ", outside 0 .. " +
-                                 std::to_string(checked.queries - 1) + ".",
-                             {}, "Give numbers of queries."));
-  }
-  if (first_key < 0 || last_key > checked.keys) {
-    throw ValueError(
-        message("keys holds a number outside 0 .. " + std::to_string(checked.keys - 1) + ".", {},
-                "Give numbers of keys."));
-  }
-}
-
 }  // namespace regard

@@ -40,8 +40,10 @@ TangentOperands validate_tangent(const Tangents& moves, const TangentOutputs& ou
 BackwardOperands validate_backward(const Saved& saved, const Gradients& gradients,
                                    const CheckedProblem& checked);
 
-/// Numbers of queries, and of keys [first_key, last_key).
-void validate_rows(std::span<const std::int64_t> rows, std::int64_t first_key,
-                   std::int64_t last_key, const CheckedProblem& checked);
+/// Numbers of queries, and of keys [first_key, last_key), and where their weights go.
+void validate_weights(std::span<const std::int64_t> rows, std::int64_t first_key,
+                      std::int64_t last_key, const Array& out, const CheckedProblem& checked);
+
+void validate_summary(const Summary& summary, const CheckedProblem& checked);
 
 }  // namespace regard

@@ -29,7 +29,7 @@ void check_dtypes(const Problem& p, CheckedProblem& checked);
 void check_scales(const Problem& p, CheckedProblem& checked);
 
 /// The problem with the keys and values of its pages as if they followed each other; remembers in
-/// `g` how they lie.
+/// `checked` how they lie.
 Problem without_pages(const Problem& p, CheckedProblem& checked);
 
 /// The pages of each batch element; once the lengths are known.

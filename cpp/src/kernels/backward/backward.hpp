@@ -23,6 +23,7 @@
 #include "kernels/blocks/output.hpp"
 #include "kernels/blocks/query_block.hpp"
 #include "kernels/kernel_api.hpp"
+#include "kernels/scores/option_gradients.hpp"
 #include "kernels/scores/scale.hpp"
 #include "kernels/simd/base2.hpp"
 #include "kernels/softmax/dropout.hpp"
@@ -52,8 +53,9 @@ class BackwardBlock {
         memory_(memory, {unit.scores.head_dim, unit.value_dim, unit.scores.key_tile, 0}) {
     columns = round_up(u.scores.head_dim, V::lanes);
     value_columns = round_up(u.value_dim, V::lanes);
-    added = OptionGradients<V>::any_wanted(u);
+    options_wanted = OptionGradients<V>::any_wanted(u);
     rows_wanted = OptionGradients<V>::any_wants_rows(u);
+    scores_wanted = OptionGradients<V>::any_wants_scores(u);
     onwards = u.dquery.data || u.dkey.data || rows_wanted;
     if (onwards) block.keep_slopes(memory_.slopes);
     value_in_place = readable_in_place<T>(u.value);
@@ -123,9 +125,9 @@ class BackwardBlock {
   Memory memory_;
   Tile tile;
   std::int64_t columns, value_columns;
-  bool added;    ///< gradients of something that is added to scores are wanted
-  bool onwards;  ///< those of Q or K are, or of a factor of Q
-  bool rows_wanted;
+  bool options_wanted;              ///< gradients that options have of their own are
+  bool onwards;                     ///< those of Q or K are, or of a factor of Q
+  bool rows_wanted, scores_wanted;  ///< by options
   bool value_in_place;
   bool finite[QueryBlock<V>::most_panels];  ///< rows of Q and dO of a panel, and their D and lse
   T factor[V::query_block];                 ///< what Q was multiplied by, but log2(e)
@@ -169,9 +171,7 @@ class BackwardBlock {
     const std::int64_t row = s.first_row + r, head = s.group == 1 ? 0 : row % s.group;
     T* Q = memory_.Q + r * columns;
     widen(s.query_storage, s.query, row, s.head_dim, Q, columns);
-    double scale = row_scale<V>(s, row);
-    if (s.cosine) scale *= inverse_norm<T>(reinterpret_cast<char*>(Q), sizeof(T), s.head_dim);
-    factor[r] = static_cast<T>(scale);
+    factor[r] = static_cast<T>(query_factor<V, T>(s, row, 1, Q, sizeof(T)));
     for (std::int64_t c = 0; c < columns; ++c) Q[c] *= factor[r];
 
     T* dO = memory_.dO + r * value_columns;
@@ -186,7 +186,7 @@ class BackwardBlock {
     V::store(lanes, sum);
     double D = 0;
     for (const T lane : lanes) D += static_cast<double>(lane);
-    if (D - D != 0 && u.dsink && !sees_a_key<T>(s, row)) D = 0;  // its output is 0 whatever happens
+    if (D - D != 0 && u.dsink && !sees_a_key<V>(s, row)) D = 0;  // its output is 0 whatever happens
     if (u.dlse.data) D -= static_cast<double>(read<T>(row_address(u.dlse, s.group, row)));
     if (u.dropout.threshold > 0) {
       const T keep = static_cast<T>(u.dropout.keep_factor);
@@ -255,13 +255,13 @@ class BackwardBlock {
     const bool masked = block.masked, careful = masked && !all_finite_here(i);
     const TileEdge<V>* edge = keys.edged ? &block.edge : nullptr;
     const std::int64_t first = keys.begin - tile.begin;
-    T* dSt = added || onwards ? memory_.dPt : nullptr;
+    T* dSt = scores_wanted || onwards ? memory_.dPt : nullptr;
     if (dSt) {
       multiply_tile<V>(tile.V_ + first * tile.ldv, tile.ldv, keys.count, edge,
                        memory_.dOt + panel.row * u.value_dim, panel.ld, u.value_dim, dSt);
     }
     gradients.weigh(block, u.dropout.threshold > 0 ? &dropout : nullptr, panel, keys, dSt, masked,
-                    careful, added);
+                    careful, scores_wanted);
     if (u.dvalue.data) {
       add_to_keys<V>({block.St, panel.ld, panel.rows, keys.count, careful}, edge,
                      memory_.dO + panel.row * value_columns, value_columns, value_columns,
@@ -287,7 +287,7 @@ class BackwardBlock {
 
   template <class Body>
   void for_each_option(const Body& body) {
-    if (added) options.for_each_wanted(u, body);
+    if (options_wanted) options.for_each_wanted(u, body);
   }
 
   /// In turn: the tile's dK and dV join those of the other blocks.
@@ -299,7 +299,7 @@ class BackwardBlock {
         T* dK = memory_.dK + j * columns;
         if (u.scores.cosine) {
           const T* k = tile.K + j * tile.ldk;
-          remove_component(dK, k);
+          if (!is_zero(dK)) remove_component(dK, k, u.scores.head_dim);
         }
         add_row(dK, T(1), u.scores.head_dim, u.dkey.data + (tile.begin + j) * u.dkey.row_stride,
                 u.dkey.column_stride);
@@ -320,7 +320,7 @@ class BackwardBlock {
     if (!u.dquery.data) return;
     for (std::int64_t r = 0; r < s.row_count; ++r) {
       T* dQ = memory_.dQ + r * columns;
-      if (s.cosine) remove_component(dQ, memory_.Q + r * columns);
+      if (s.cosine && !is_zero(dQ)) remove_component(dQ, memory_.Q + r * columns, s.head_dim);
       const bool sees = factor[r] - factor[r] == 0 || !is_zero(dQ);  // 0 * NaN
       add_row(dQ, sees ? factor[r] : T(0), s.head_dim,
               row_address(u.dquery, s.group, s.first_row + r), u.dquery.column_stride);
@@ -343,21 +343,6 @@ class BackwardBlock {
       dot += static_cast<double>(query[c]) * static_cast<double>(dQ[c]);
     }
     return scale * dot;
-  }
-
-  /// x -= (x . unit) unit, the unit vector being that of `along`: lengths do not change a cosine.
-  void remove_component(T* x, const T* along) const {
-    if (is_zero(x)) return;  // nobody looks, and `along` may hold anything
-    const double inverse =
-        inverse_norm<T>(reinterpret_cast<const char*>(along), sizeof(T), u.scores.head_dim);
-    double dot = 0;
-    for (std::int64_t c = 0; c < u.scores.head_dim; ++c) {
-      dot += static_cast<double>(x[c]) * static_cast<double>(along[c]);
-    }
-    dot *= inverse * inverse;
-    for (std::int64_t c = 0; c < u.scores.head_dim; ++c) {
-      x[c] = static_cast<T>(static_cast<double>(x[c]) - dot * static_cast<double>(along[c]));
-    }
   }
 
   bool is_zero(const T* x) const {

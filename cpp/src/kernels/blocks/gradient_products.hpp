@@ -191,6 +191,10 @@ template <class V>
 inline void multiply_tile(const typename V::scalar* A, std::ptrdiff_t lda, std::int64_t keys,
                           const TileEdge<V>* edge, const typename V::scalar* Bt, std::int64_t lanes,
                           std::int64_t depth, typename V::scalar* C) {
+  if (depth == 0) {  // the blocks begin with the first column
+    for (std::int64_t at = 0; at < keys * lanes; ++at) C[at] = 0;
+    return;
+  }
   for_row_blocks<V::score_keys>(0, keys, [&]<int KEYS>(std::int64_t j) {
     std::int64_t from = 0, to = lanes / V::lanes;
     if (edge) edge->visible_vectors(j, j + KEYS, from, to);

@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "kernels/kernel_api.hpp"
-#include "kernels/scores/order.hpp"
+#include "kernels/scores/row_options.hpp"
 #include "kernels/simd/base2.hpp"
 #include "kernels/softmax/online_softmax.hpp"
 #include "kernels/tiles/mask.hpp"
@@ -18,11 +18,11 @@ namespace {
 
 /// True if the row can see a key at all. Only asked when every weight of the row came out 0, which
 /// scores of -inf can do as well.
-template <class T>
+template <class V>
 inline bool sees_a_key(const ScoreUnit& u, std::int64_t row) {
   const KeyRange keys = reachable(u, row);
   for (std::int64_t j = keys.begin; j < keys.end; ++j) {
-    if (mask_allows(u, row, j) && !bias_hides<T>(u, row, j)) return true;
+    if (mask_allows(u, row, j) && !RowOptions<V>::hides(u, row, j)) return true;
   }
   return false;
 }
@@ -43,12 +43,12 @@ inline bool all_finite(const typename V::scalar* x, std::int64_t count) {
 }
 
 /// What a row comes to: its weights are factor * 2^(s - m).
-template <class T>
+template <class V, class T = typename V::scalar>
 inline RowSum<T> finish_row(const ScoreUnit& u, std::int64_t row, T m, T l) {
   RowSum<T> z = close_row<T>(u, row, m, l);
   if (z.sum == 0) {
     // No key weighed anything: 0 if the masks say so, NaN if the scores were all -inf.
-    z.factor = sees_a_key<T>(u, row) ? static_cast<T>(__builtin_nan("")) : T(0);
+    z.factor = sees_a_key<V>(u, row) ? static_cast<T>(__builtin_nan("")) : T(0);
   }
   return z;
 }
@@ -70,8 +70,8 @@ void write_output(const ForwardUnit& unit, const typename V::scalar* O, std::int
   const ScoreUnit& u = unit.scores;
   for (std::int64_t r = 0; r < u.row_count; ++r) {
     const std::int64_t row = u.first_row + r;
-    const RowSum<T> z = finish_row<T>(u, row, m[r], l[r]);
-    T factor = weight_sums == l ? z.factor : finish_row<T>(u, row, m[r], weight_sums[r]).factor;
+    const RowSum<T> z = finish_row<V>(u, row, m[r], l[r]);
+    T factor = weight_sums == l ? z.factor : finish_row<V>(u, row, m[r], weight_sums[r]).factor;
     if (unit.dropout.threshold > 0) {
       factor = static_cast<T>(static_cast<double>(factor) * unit.dropout.keep_factor);
     }

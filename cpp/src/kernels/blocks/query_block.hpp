@@ -20,7 +20,7 @@
 
 #include "kernels/blocks/fma_products.hpp"
 #include "kernels/kernel_api.hpp"
-#include "kernels/scores/order.hpp"
+#include "kernels/scores/block_options.hpp"
 #include "kernels/simd/base2.hpp"
 #include "kernels/tiles/gemm.hpp"
 #include "kernels/tiles/panel.hpp"
@@ -106,7 +106,7 @@ class QueryBlock {
       multiply<true>(panel, keys, maximum);
       return true;
     }
-    masked |= keys.edged || u.bias.data;
+    masked |= keys.edged || options.can_hide;
     options.set_tile(panel.row, panel.rows, panel.ld, keys.begin, keys.count);
     multiply<false>(panel, keys, maximum);
     for (std::int64_t r = 0; r < panel.ld; r += V::lanes) {

@@ -8,7 +8,7 @@
 #include "kernels/blocks/output.hpp"
 #include "kernels/decode/decode_products.hpp"
 #include "kernels/kernel_api.hpp"
-#include "kernels/scores/order.hpp"
+#include "kernels/scores/row_options.hpp"
 #include "kernels/scores/scale.hpp"
 #include "kernels/simd/base2.hpp"
 #include "kernels/tiles/mask.hpp"
@@ -47,14 +47,11 @@ class DecodeScores {
         widen_row<V, E>(row_address(u.query, u.group, row), u.query.column_stride, u.head_dim,
                         V::set1(1), q, ldq);
       });
-      double scale = row_scale<V>(u, row) * kLog2E;
-      if (u.cosine) {
-        scale *= inverse_norm<T>(reinterpret_cast<const char*>(q), sizeof(T), u.head_dim);
-      }
-      const reg times = V::set1(static_cast<T>(scale));
+      const reg times = V::set1(static_cast<T>(query_factor<V, T>(u, row, kLog2E, q, sizeof(T))));
       for (std::int64_t c = 0; c < ldq; c += V::lanes) {
         V::store(q + c, V::mul(V::load(q + c), times));
       }
+      for (std::int64_t c = u.head_dim; c < ldq; ++c) q[c] = 0;  // 0 times infinity is NaN
       with_storage<V>(u.key.storage, [&]<class E>() { order_columns<V, E>(q, u.head_dim); });
     }
   }
@@ -75,7 +72,7 @@ class DecodeScores {
             dot_rows<V, E, ROWS>(K, stride, b - a, Q, ldq, u.head_dim, S + a - begin);
           });
     });
-    const bool factors = u.cosine || u.key.storage == Storage::int8;
+    const bool factors = RowOptions<V>::has_key_factors(u) || u.key.storage == Storage::int8;
     if (factors) set_factors(copy);
     masked = u.mask_kind != MaskKind::none || RowOptions<V>::can_hide(u);
     for (std::int64_t r = 0; r < u.row_count; ++r) {

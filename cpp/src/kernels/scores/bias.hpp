@@ -22,14 +22,6 @@ inline bool is_minus_infinity(Storage storage, const char* at) {
   return read<T>(at) == -static_cast<T>(__builtin_inf());
 }
 
-/// Whether the bias hides key j from a row.
-template <class T>
-inline bool bias_hides(const ScoreUnit& u, std::int64_t row, std::int64_t j) {
-  if (u.bias.data == nullptr) return false;
-  const char* at = row_address(u.bias, u.group, row) + j * u.bias.column_stride;
-  return is_minus_infinity<T>(u.bias_storage, at);
-}
-
 /// Largest bias that is still finite in base 2.
 template <class T>
 constexpr T most_bias() {
@@ -115,7 +107,8 @@ struct ArrayBias : ScoreOption<V> {
   }
 
   static bool hides(const ScoreUnit& u, std::int64_t row, std::int64_t j) {
-    return bias_hides<T>(u, row, j);
+    const char* at = row_address(u.bias, u.group, row) + j * u.bias.column_stride;
+    return is_minus_infinity<T>(u.bias_storage, at);
   }
 
   static void apply_row(const ScoreUnit& u, const ScoreRow<T>& row) {

@@ -15,7 +15,7 @@ namespace {
 template <class V>
 struct KeyNorms : ScoreOption<V> {
   using T = typename V::scalar;
-  static constexpr bool has_slope = true;
+  static constexpr bool has_slope = true, has_key_factors = true;
 
   static bool is_on(const ScoreUnit& u) { return u.cosine; }
 

@@ -74,17 +74,14 @@ struct TableGradient : NoGradient<V> {
   }
 
   void add_grid(const Panel<T>& panel, const Keys<T>& keys, const T* dSt) {
-    const PositionBias& bias = b.scores.position_bias;
-    const std::int64_t step = 2 * bias.width - 1;
-    const std::int64_t centre = (bias.height - 1) * step + bias.width - 1;
+    const GridPlaces places(b.scores.position_bias);
     for (std::int64_t j = 0; j < keys.count; ++j) {
-      const std::int64_t k = keys.begin + j;
-      const std::int64_t key_place = k / bias.width * step + k % bias.width - centre;
-      std::int64_t i = b.scores.first_row + panel.row;
-      std::int64_t y = i / bias.width, x = i % bias.width;
-      for (std::int64_t r = 0; r < panel.rows; ++r) {
-        table[y * step + x - key_place] += static_cast<double>(dSt[j * panel.ld + r]);
-        if (++x == bias.width) x = 0, ++y;
+      const std::int64_t key_place = places.of(keys.begin + j) - places.centre;
+      const std::int64_t i = b.scores.first_row + panel.row;
+      std::int64_t x = i % places.width, row_place = places.of(i);
+      for (std::int64_t r = 0; r < panel.rows; ++r, ++row_place) {
+        table[row_place - key_place] += static_cast<double>(dSt[j * panel.ld + r]);
+        if (++x == places.width) x = 0, row_place += places.step - places.width;
       }
     }
   }

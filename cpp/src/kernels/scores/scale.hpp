@@ -6,7 +6,7 @@
 #include <cstdint>
 
 #include "kernels/kernel_api.hpp"
-#include "kernels/scores/order.hpp"
+#include "kernels/scores/row_options.hpp"
 #include "kernels/simd/base2.hpp"
 #include "kernels/tiles/pack.hpp"
 
@@ -28,6 +28,32 @@ inline double row_scale(const ScoreUnit& u, std::int64_t row) {
   return u.scale[head * u.scale_step] * RowOptions<V>::query_factor(u, row);
 }
 
+/// `unit` times what a query, of elements of type S, is multiplied by: its scale and, for cosines,
+/// one over its length.
+template <class V, class S>
+inline double query_factor(const ScoreUnit& u, std::int64_t row, double unit, const void* query,
+                           std::ptrdiff_t stride) {
+  const double scale = row_scale<V>(u, row) * unit;
+  if (!u.cosine) return scale;
+  return scale * inverse_norm<S>(static_cast<const char*>(query), stride, u.head_dim);
+}
+
+/// x -= (x . unit) unit, the unit vector being that of `along`: lengths do not change a cosine.
+/// Returns 1 / |along|.
+template <class T>
+inline double remove_component(T* x, const T* along, std::int64_t count) {
+  const double inverse = inverse_norm<T>(reinterpret_cast<const char*>(along), sizeof(T), count);
+  double dot = 0;
+  for (std::int64_t c = 0; c < count; ++c) {
+    dot += static_cast<double>(x[c]) * static_cast<double>(along[c]);
+  }
+  dot *= inverse * inverse;
+  for (std::int64_t c = 0; c < count; ++c) {
+    x[c] = static_cast<T>(static_cast<double>(x[c]) - dot * static_cast<double>(along[c]));
+  }
+  return inverse;
+}
+
 /// What the queries of these rows, elements of type S, are multiplied by.
 template <class V, class S>
 inline typename V::reg query_factors(const ScoreUnit& u, std::int64_t row, std::int64_t count,
@@ -37,9 +63,8 @@ inline typename V::reg query_factors(const ScoreUnit& u, std::int64_t row, std::
     return V::set1(static_cast<T>(u.scale[0] * kLog2E));
   alignas(64) T factor[V::lanes] = {};
   for (std::int64_t i = 0; i < count; ++i) {
-    double scale = row_scale<V>(u, u.first_row + row + i) * kLog2E;
-    if (u.cosine) scale *= inverse_norm<S>(rows[i], stride, u.head_dim);
-    factor[i] = static_cast<T>(scale);
+    factor[i] =
+        static_cast<T>(query_factor<V, S>(u, u.first_row + row + i, kLog2E, rows[i], stride));
   }
   return V::load(factor);
 }

@@ -1,13 +1,12 @@
-// What an option of the scores is: one file, one struct here for each place where it is felt.
+// What an option of the scores is: one file, and in it a member for each place where it is felt.
 //
-//   query_factor        what is a factor of a query joins its scale (scale.hpp): no score is
-//   touched rows in the lanes   set_rows, set_keys, set_tile, then apply: forward, weights,
-//   summary,
-//                       gradients and tangents, all of which score a block of rows against a tile
-//   keys in the lanes   apply_row: decode, which scores a row against a chunk of keys
-//   the way back        slope: what dS is multiplied by on its way to Q and K;
-//                       Gradient: what dS adds to the option's own gradient, score by score (add)
-//                       or summed over the keys of a row (add_row)
+//   query_factor       what is a factor of a query joins its scale (scale.hpp)
+//   rows in the lanes  set_rows, set_keys, set_tile, then apply: forward, weights, summary,
+//                      gradients and tangents, which score a block of rows against a tile
+//   keys in the lanes  apply_row: decode, which scores a row against a chunk of keys
+//   the way back       slope: what dS is multiplied by on its way to Q and K;
+//                      Gradient: what dS adds to the option's own gradient, score by score
+//                      (add) or summed over the keys of a row (add_row)
 //
 // What the two layouts compute is one function of registers where the arithmetic is the same.
 // order.hpp lists the options; what an option does not need it takes from ScoreOption.
@@ -67,7 +66,7 @@ struct NoGradient {
   NoGradient(const BackwardUnit&, ScratchMemory&) {}
   static void count(ScratchMemory&, const BackwardSizes&) {}
   static bool is_wanted(const BackwardUnit&) { return false; }
-  /// Whether `add_row` is wanted.
+  /// Whether `add_row` is wanted, and not `add`.
   static bool wants_rows(const BackwardUnit&) { return false; }
   /// Whether `add` writes to what units share, and so has to be in turn.
   bool needs_turn() const { return false; }
@@ -87,11 +86,12 @@ template <class V>
 struct ScoreOption {
   using T = typename V::scalar;
   using Gradient = NoGradient<V>;
-  static constexpr bool changes_scores = true;   ///< then `apply` and `apply_row`
-  static constexpr bool scales_queries = false;  ///< then `query_factor`
-  static constexpr bool has_slope = false;       ///< then `slope`
-  static constexpr bool keeps_slopes = false;    ///< has one by score: then `keep_slopes`
-  static constexpr bool hides_keys = false;      ///< then `mark_hidden` and `hides`
+  static constexpr bool changes_scores = true;    ///< then `apply` and `apply_row`
+  static constexpr bool scales_queries = false;   ///< then `query_factor`
+  static constexpr bool has_slope = false;        ///< then `slope`
+  static constexpr bool keeps_slopes = false;     ///< has one by score: then `keep_slopes`
+  static constexpr bool has_key_factors = false;  ///< then `multiply_key_factors`
+  static constexpr bool hides_keys = false;       ///< then `mark_hidden` and `hides`
 
   /// What a row of the kv head is multiplied by, besides the scale.
   static double query_factor(const ScoreUnit&, std::int64_t /*row*/) { return 1; }

@@ -127,7 +127,7 @@ class TangentBlock {
             widen_row<V, S>(row_address(s.query, s.group, row), s.query.column_stride, s.head_dim,
                             V::set1(1), query, key_columns);
           });
-          factor *= remove_component(to, query);
+          factor *= remove_component(to, query, s.head_dim);
         }
         for (std::int64_t c = 0; c < s.head_dim; ++c) {
           to[c] = static_cast<T>(factor * static_cast<double>(to[c]));
@@ -136,21 +136,6 @@ class TangentBlock {
       }
       transpose_rows<V>(rows, count, sizeof(T), s.head_dim, V::set1(1), dQt + r, panel.ld);
     }
-  }
-
-  /// x -= (x . unit) unit for the unit vector of `along`; returns 1 / |along|.
-  double remove_component(T* x, const T* along) const {
-    const double inverse =
-        inverse_norm<T>(reinterpret_cast<const char*>(along), sizeof(T), u.scores.head_dim);
-    double dot = 0;
-    for (std::int64_t c = 0; c < u.scores.head_dim; ++c) {
-      dot += static_cast<double>(x[c]) * static_cast<double>(along[c]);
-    }
-    dot *= inverse * inverse;
-    for (std::int64_t c = 0; c < u.scores.head_dim; ++c) {
-      x[c] = static_cast<T>(static_cast<double>(x[c]) - dot * static_cast<double>(along[c]));
-    }
-    return inverse;
   }
 
   /// Rows of V or of a move, as whole vectors of columns.
@@ -185,7 +170,7 @@ class TangentBlock {
     Keys<T> keys;
     block.whole_tile(begin, end, keys);
     for (std::int64_t j = 0; j < tile.count; ++j) {
-      remove_component(memory_.dK + j * key_columns, keys.K + j * keys.ldk);
+      remove_component(memory_.dK + j * key_columns, keys.K + j * keys.ldk, u.scores.head_dim);
     }
   }
 
@@ -278,7 +263,7 @@ class TangentBlock {
   void write_row_of(std::int64_t r) {
     const ScoreUnit& s = u.scores;
     const std::int64_t row = s.first_row + r;
-    const RowSum<T> z = finish_row<T>(s, row, softmax.m[r], softmax.l[r]);
+    const RowSum<T> z = finish_row<V>(s, row, softmax.m[r], softmax.l[r]);
     const T dlse = z.factor * t[r];
     T *O = memory_.O + r * columns, *U = memory_.U + r * columns;
     for (std::int64_t c = 0; c < columns; ++c) U[c] -= dlse * O[c];

@@ -56,7 +56,7 @@ class SummaryBlock {
     for (std::int64_t r = 0; r < V::query_block; ++r) {
       factor[r] = weighted[r] = 0;
       if (r >= s.row_count) continue;
-      const RowSum<T> z = finish_row<T>(s, s.first_row + r, softmax.m[r], softmax.l[r]);
+      const RowSum<T> z = finish_row<V>(s, s.first_row + r, softmax.m[r], softmax.l[r]);
       factor[r] = z.factor;
       write_scalar(log_sum_exp(z), u.lse + (s.first_row + r) * item);
     }

@@ -25,7 +25,7 @@ class WeightsBlock {
     sum_rows(block, softmax, [](const Panel<T>&, const T*, std::int64_t) {});
     for (std::int64_t r = 0; r < u.scores.row_count; ++r) {
       factor[r] =
-          finish_row<T>(u.scores, u.scores.first_row + r, softmax.m[r], softmax.l[r]).factor;
+          finish_row<V>(u.scores, u.scores.first_row + r, softmax.m[r], softmax.l[r]).factor;
       for (std::int64_t j = u.first_key; j < u.last_key; ++j) write_scalar(T(0), address(r, j));
     }
     block.for_each_tile([&](std::int64_t begin, std::int64_t end) {
