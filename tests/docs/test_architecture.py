@@ -105,6 +105,13 @@ def test_includes_follow_the_arrows(page):
     assert not circle(links)
 
 
+def test_every_arrow_is_used(page):
+    rooms = drawn("cpp", page)
+    used = {(room_of(a, rooms), room_of(b, rooms)) for a, b in includes(ROOT)}
+    for room, known in rooms.items():
+        assert {other for other in known if (room, other) not in used} == set(), room
+
+
 def test_a_forbidden_include_and_a_circle_are_seen(page):
     rooms = drawn("cpp", page)
     planted = [("plan/tiling.cpp", "run/scratch.hpp")]
@@ -220,7 +227,11 @@ def test_an_option_is_as_many_places_as_the_recipe_says():
     named = set(NAMED.findall(list_of))
     files = sum(knows(name) for name in named)
     assert f"was fifteen places in {files} files" in list_of
-    code = [*ROOT.glob("cpp/**/*.[ch]pp"), *ROOT.glob("python/regard/**/*.py*")]
+    code = [
+        *ROOT.glob("cpp/**/*.[ch]pp"),
+        *ROOT.glob("python/regard/**/*.py*"),
+        *ROOT.glob("tests/cpp/*.[ch]pp"),
+    ]
     known = {path.relative_to(ROOT).as_posix() for path in code if path.suffix != ".pyc"}
     beyond = {name for name in known if knows(name)} - named
     assert not beyond, f"the recipe does not name {sorted(beyond)}"
