@@ -209,6 +209,25 @@ TEST_CASE("a plan tells the shapes of its outputs") {
   CHECK(vector(Plan(p).lse_shape()) == Shape{});
 }
 
+TEST_CASE("weights and summaries check where they go") {
+  const Plan plan(good());  // (2, 6, 5) queries of 7 keys
+  const std::vector<std::int64_t> rows = {0, 4};
+  std::vector<float> memory(2 * 6 * 2 * 7);
+  std::vector<double> wide(memory.size());
+  const Array out = contiguous(memory.data(), {2, 6, 2, 7});
+  plan.weights(rows, 0, 7, out);
+  CHECK_THROWS_AS(plan.weights(rows, 0, 6, out), ValueError);
+  CHECK_THROWS_AS(plan.weights(rows, 5, 4, out), ValueError);
+  CHECK_THROWS_AS(plan.weights({}, 0, 7, out), ValueError);
+  CHECK_THROWS_AS(plan.weights(rows, 0, 7, contiguous(memory.data(), {2, 1, 2, 7})), ValueError);
+  CHECK_THROWS_AS(plan.weights(rows, 0, 7, contiguous(wide.data(), {2, 6, 2, 7})), TypeError);
+  const float* constant = memory.data();
+  CHECK_THROWS_AS(plan.weights(rows, 0, 7, contiguous(constant, {2, 6, 2, 7})), ValueError);
+  Summary summary = {};
+  summary.query_cells = 6;  // of 5 queries
+  CHECK_THROWS_AS(plan.summary(summary), ValueError);
+}
+
 TEST_CASE("instruction sets by name") {
   const std::string before(active_isa());
   for (const std::string_view isa : available_isas()) {

@@ -211,6 +211,21 @@ def test_nan_stays_in_its_row(isa, dtype, rng):
     assert np.isfinite(np.delete(out, 5, axis=-2)).all()
 
 
+@pytest.mark.parametrize("head_dim", [3, 8, 24])
+@pytest.mark.parametrize("rows", [1, 40])
+def test_infinite_and_too_large_factors(isa, rng, head_dim, rows):
+    """Whatever the kernel: columns that only fill up a vector take no part."""
+    x = np.abs(rng.standard_normal((1, rows, head_dim))).astype(np.float32)
+    k = np.abs(rng.standard_normal((1, 9, head_dim))).astype(np.float32)
+    for factor in (np.inf, 1e39):
+        capped = regard.attention(x, k, k, query_scale=factor, softcap=3.0)
+        np.testing.assert_allclose(capped, np.broadcast_to(k.mean(-2), x.shape), rtol=1e-6)
+        options = {"query_scale": -factor, "sinks": np.zeros(1), "return_lse": True}
+        out, lse = regard.attention(x, k, k, **options)
+        assert (out == 0).all()
+        assert (lse == 0).all()
+
+
 WRONG = {
     "too long": ((54,), "does not broadcast"),
     "of keys": ((140,), "does not broadcast"),
