@@ -215,7 +215,6 @@ TEST_CASE("weights and summaries check where they go") {
   std::vector<float> memory(2 * 6 * 2 * 7);
   std::vector<double> wide(memory.size());
   const Array out = contiguous(memory.data(), {2, 6, 2, 7});
-  plan.weights(rows, 0, 7, out);
   CHECK_THROWS_AS(plan.weights(rows, 0, 6, out), ValueError);
   CHECK_THROWS_AS(plan.weights(rows, 5, 4, out), ValueError);
   CHECK_THROWS_AS(plan.weights({}, 0, 7, out), ValueError);
