@@ -9,28 +9,31 @@
 namespace regard::test {
 namespace {
 
-bool sampled() {
-  static const bool is = std::getenv("REGARD_SAMPLE") != nullptr;
-  return is;
+bool small_ones() {
+  static const bool only = std::getenv("REGARD_SMALL") != nullptr;
+  return only;
 }
 
 /// A length round the edges of vectors (2 .. 16), panels (12 .. 48), blocks of panels (48 .. 192)
 /// and key tiles (64, 128).
 std::int64_t draw_length(Random& random) {
   constexpr std::int64_t edges[] = {0, 8, 16, 24, 48, 64, 96, 128, 144, 192, 256};
-  const std::int64_t last = sampled() ? 6 : 10;
+  const std::int64_t last = small_ones() ? 6 : 10;
   return std::max<std::int64_t>(0, edges[pick(random, 0, last)] + pick(random, -2, 3));
 }
 
 std::int64_t draw_dim(Random& random) {
   constexpr std::int64_t edges[] = {1, 4, 8, 16, 32, 48, 64, 80, 96, 128};
-  const std::int64_t last = sampled() ? 4 : 9;
+  const std::int64_t last = small_ones() ? 4 : 9;
   return std::max<std::int64_t>(1, edges[pick(random, 0, last)] + pick(random, -1, 1));
 }
 
 }  // namespace
 
-int sample(int count) { return sampled() ? count / 4 : count; }
+int sample(int count) {
+  const char* share = std::getenv("REGARD_SAMPLE");
+  return share == nullptr ? count : count / std::max(std::atoi(share), 1);
+}
 
 Spec draw_spec(Random& random, DType dtype, Layout layout) {
   Spec spec;

@@ -35,9 +35,9 @@ struct Spec {
   Layout layout = Layout::contiguous;
 };
 
-/// How many problems to draw where `count` are usual. Under an emulator (REGARD_SAMPLE is set) it
-/// is a sample of smaller ones: what an instruction set can do otherwise shows in vectors, their
-/// tails and 16-bit floats, not in longer sequences.
+/// How many problems to draw where `count` are usual: one of REGARD_SAMPLE, if that is set, where
+/// each takes long. With REGARD_SMALL they are small too: what an instruction set under an emulator
+/// can do otherwise shows in vectors, their tails and 16-bit floats, not in longer sequences.
 int sample(int count);
 
 /// Shapes round the edges of vectors, panels and tiles, and any combination of options.
