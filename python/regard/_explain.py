@@ -165,7 +165,7 @@ def explain(
     >>> regard.explain(x, x, x, causal=True, call="attention_vjp").kernel.split("/")[0]
     'backward'
     """
-    if call not in _PASSES:
+    if not isinstance(call, str) or call not in _PASSES:
         raise ValueError(f"explain: call is {call!r}.\n  Give one of {', '.join(_PASSES)}.")
     starts = None if cu_seqlens_q is None and cu_seqlens_k is None else (cu_seqlens_q, cu_seqlens_k)
     if call in ("attention_weights", "attention_summary"):

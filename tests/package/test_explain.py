@@ -134,6 +134,7 @@ def test_explain_of_packed_gradients(rng):
 
 WRONG = {
     "unknown": ({"call": "attend"}, ValueError, "call is 'attend'"),
+    "no word": ({"call": ["attention"]}, ValueError, "call is"),
     "no value": ({"call": "attention_jvp"}, TypeError, "value is missing"),
     "no value, plain": ({}, TypeError, "value is missing"),
     "dropout of weights": ({"call": "attention_weights", "dropout": 0.5}, TypeError, "dropout"),

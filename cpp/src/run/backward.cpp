@@ -77,9 +77,7 @@ BackwardUnit backward_unit(const Tiling& tiling, const BackwardOperands& b, cons
   unit.dbias = head_rows(b.bias, problem, element, head, {});
   unit.value_dim = problem.value_dim;
   unit.out_storage = problem.query.storage;
-  unit.dropout = problem.dropout;
-  unit.dropout.head = static_cast<std::uint32_t>(head);
-  unit.dropout.element = static_cast<std::uint32_t>(element);
+  unit.dropout = unit_dropout(problem, element, head);
   unit.table_size = b.table_size;
   unit.wait = wait;
   unit.pass = pass;

@@ -31,9 +31,7 @@ ForwardUnit forward_unit(const Tiling& tiling, const Outputs& outputs, const Uni
   unit.out_storage = problem.query.storage;
   unit.lse = head_rows(outputs.lse, problem, at.element, head, problem.query_starts);
   unit.value_dim = problem.value_dim;
-  unit.dropout = problem.dropout;
-  unit.dropout.head = static_cast<std::uint32_t>(head);
-  unit.dropout.element = static_cast<std::uint32_t>(at.element);
+  unit.dropout = unit_dropout(problem, at.element, head);
   return unit;
 }
 

@@ -40,6 +40,14 @@ kernels::StoredRows stored_rows(const Operand& operand, const Operand& scales,
   return stored;
 }
 
+kernels::Dropout unit_dropout(const CheckedProblem& problem, std::int64_t element,
+                              std::int64_t head) {
+  kernels::Dropout dropout = problem.dropout;
+  dropout.head = static_cast<std::uint32_t>(head);
+  dropout.element = static_cast<std::uint32_t>(element);
+  return dropout;
+}
+
 kernels::ScoreUnit score_unit(const Tiling& tiling, const Unit& at) {
   const CheckedProblem& problem = *tiling.problem;
   const std::int64_t element = at.element, head = at.head_set * tiling.unit_heads;

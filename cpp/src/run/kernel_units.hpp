@@ -18,6 +18,10 @@ kernels::StoredRows stored_rows(const Operand& operand, const Operand& scales,
                                 const CheckedProblem& problem, std::int64_t element,
                                 std::int64_t kv_head);
 
+/// Dropout of a unit whose first query head is `head`.
+kernels::Dropout unit_dropout(const CheckedProblem& problem, std::int64_t element,
+                              std::int64_t head);
+
 /// The scores of a unit.
 kernels::ScoreUnit score_unit(const Tiling& tiling, const Unit& unit);
 

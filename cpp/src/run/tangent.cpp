@@ -29,9 +29,7 @@ kernels::TangentUnit tangent_unit(const Tiling& tiling, const TangentOperands& t
   unit.dlse = head_rows(t.dlse, problem, element, head, problem.query_starts);
   unit.value_dim = problem.value_dim;
   unit.out_storage = problem.query.storage;
-  unit.dropout = problem.dropout;
-  unit.dropout.head = static_cast<std::uint32_t>(head);
-  unit.dropout.element = static_cast<std::uint32_t>(element);
+  unit.dropout = unit_dropout(problem, element, head);
   return unit;
 }
 

@@ -26,7 +26,12 @@ void validate_weights(std::span<const std::int64_t> rows, std::int64_t first_key
                                  std::to_string(checked.queries - 1) + ".",
                              {}, "Give numbers of queries."));
   }
-  if (first_key < 0 || last_key > checked.keys || first_key > last_key) {
+  if (first_key > last_key) {
+    throw ValueError(message("first_key is " + std::to_string(first_key) + ", last_key " +
+                                 std::to_string(last_key) + ".",
+                             {}, "Give the first key, and the one after the last."));
+  }
+  if (first_key < 0 || last_key > checked.keys) {
     throw ValueError(
         message("keys holds a number outside 0 .. " + std::to_string(checked.keys - 1) + ".", {},
                 "Give numbers of keys."));
