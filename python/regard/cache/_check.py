@@ -65,7 +65,10 @@ def rows(array: Any, name: str) -> NDArray[Any]:
     """Return an array of floats; integers become float64."""
     if type(array) is np.ndarray and array.dtype.char in "fde" and array.dtype.isnative:
         return array
-    return coerce(array, name, "input")
+    if name == "query":
+        return coerce(array, name, "input")
+    stored = coerce(array, name, "stored")
+    return stored if stored.dtype != np.int8 else stored.astype(np.float64)
 
 
 def refuse_decided(options: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from regard._bfloat16 import MARKER, is_bfloat16, to_float32
+from regard._bfloat16 import MARKER, is_bfloat16, widened
 from regard._core import store
 
 DTYPES: dict[str, np.dtype[Any]] = {
@@ -141,7 +141,7 @@ def _put(source: NDArray[Any], target: NDArray[Any], scales: NDArray[Any] | None
     wide = target.dtype == np.float64
     if wide != (source.dtype == np.float64):
         with np.errstate(over="ignore"):
-            narrow = to_float32(source) if is_bfloat16(source.dtype) else source
+            narrow = widened(source) if is_bfloat16(source.dtype) else source
             source = narrow.astype(np.float64 if wide else np.float32)
     store(source, target, scales)
 
