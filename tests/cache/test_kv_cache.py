@@ -22,7 +22,7 @@ from kv_caches import (
     rows,
 )
 from regard import KVCache
-from regard._bfloat16 import MARKER
+from regard._bfloat16 import MARKER, carrier
 from regard.positions import Linear, Rope
 
 
@@ -65,7 +65,7 @@ def test_what_is_appended_is_rounded_once(rng, dtype, source):
     if source == "bfloat16":
         value = stored(x, "bfloat16")
         given = (value.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
-        given = given.view(regard.bfloat16)
+        given = given.view(carrier())
     else:
         given = x.astype(source)
         value = given.astype(np.float64)
@@ -87,7 +87,7 @@ def test_queries_of_half_precision(rng, dtype, of_query):
         tokens.append(key[b], value[b])
     query = stored(queries(rng, 4), of_query).astype(np.float32)
     if of_query == "bfloat16":
-        given = (query.view(np.uint32) >> 16).astype(np.uint16).view(regard.bfloat16)
+        given = (query.view(np.uint32) >> 16).astype(np.uint16).view(carrier())
     else:
         given = query.astype(np.float16)
     out = cache.attend(given)
@@ -295,7 +295,7 @@ def test_what_a_cache_tells_of_itself():
     cache.lengths[:] = 7  # a copy
     np.testing.assert_array_equal(cache.lengths, [0, 0, 0])
     for dtype, name in (
-        (np.float32, "float32"), (np.dtype("float16"), "float16"), (regard.bfloat16, "bfloat16"),
+        (np.float32, "float32"), (np.dtype("float16"), "float16"), (carrier(), "bfloat16"),
         (MARKER, "bfloat16"), ("int8", "int8"),
     ):  # fmt: skip
         assert make(dtype).dtype == name
