@@ -242,22 +242,28 @@ def test_forks_go_their_own_ways(rng):
         twin.append(*rows(rng, 1), Rope(3.0))
 
 
-def test_an_empty_cache_gives_zeros(rng):
-    out, lse = make().attend(queries(rng, 2), return_lse=True)
-    assert not out.any()
-    assert np.isneginf(lse).all()
+def test_queries_that_stand_nowhere_by_themselves_may_see_nothing(rng):
+    for options in (
+        {"causal": False}, {"query_offset": 0}, {"causal": "upper_left"},
+        {"query_lengths": [0] * BATCH},
+    ):  # fmt: skip
+        out, lse = make().attend(queries(rng, 2), return_lse=True, **options)
+        assert not out.any()
+        assert np.isneginf(lse).all()
 
 
 def test_what_lies_behind_the_length_does_not_matter(rng):
     cache = make("float16")
     cache.append(*rows(rng, 4), lengths=[4, 2, 0])
-    expected = cache.attend(queries(np.random.default_rng(1), 2))
+    query, counts = queries(rng, 2), [2, 2, 0]
+    expected = cache.attend(query, query_lengths=counts)
     storage = cache._state.storage
     for b, length in enumerate([4, 2, 0]):
         storage.keys[b, :, length:] = np.nan
         storage.values[b, :, length:] = np.inf
-    got = cache.attend(queries(np.random.default_rng(1), 2))
-    np.testing.assert_array_equal(got, expected)
+    np.testing.assert_array_equal(cache.attend(query, query_lengths=counts), expected)
+    for numbers in (cache.keys(), cache.values()):
+        assert np.isfinite(numbers).all()
 
 
 def test_threads_may_attend_together(rng):

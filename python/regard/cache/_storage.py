@@ -125,6 +125,19 @@ class Storage:
             arrays += [self.key_scales, self.value_scales]
         return arrays
 
+    def numbers(self, name: str, place: Any) -> NDArray[Any]:
+        """Return a copy of "keys" or "values" as float32, or float64 as it is."""
+        keys = name == "keys"
+        stored = (self.keys if keys else self.values)[place]
+        if stored.dtype == np.float64:
+            return np.array(stored)
+        wide = widened(stored) if stored.dtype == MARKER else stored.astype(np.float32)
+        scales = self.key_scales if keys else self.value_scales
+        if scales is not None:
+            wide *= scales[place][..., np.newaxis]
+        numbers: NDArray[Any] = wide
+        return numbers
+
     def copy(self, target: Any, source: Storage, at: Any) -> None:
         """Copy what `source`, of the same type, has at `at` to the place `target`."""
         for mine, other in zip(self.arrays(), source.arrays(), strict=True):
