@@ -150,6 +150,19 @@ def test_a_rope_may_carry_numbers_over_the_edge(rng, source):
     np.testing.assert_allclose(got, np.clip(expected, -65504, 65504), rtol=2.0**-7, atol=40)
 
 
+def test_a_rope_may_leave_the_type_of_the_key(rng):
+    """Of a storage type that could have held the number."""
+    key = np.full((BATCH, KV_HEADS, 3, DIM), 6e4, np.float16)
+    value = rows(rng, 3)[1]
+    with pytest.raises(ValueError, match=r"is -?inf, beyond float16's largest number 65504"):
+        make("bfloat16").append(key, value, Rope(1.001))
+    cache = make("float32", overflow="saturate")
+    cache.append(key, value, Rope(1.001))
+    assert np.abs(cache.keys()).max() == 65504
+    with pytest.raises(ValueError, match="beyond float32's largest number"):
+        make("float32").append(np.full(key.shape, 3e38, np.float32), value, Rope(1.001))
+
+
 def test_rings_and_files(rng):
     ring = make("float16", window=4, overflow="saturate")
     strict = make("float16", window=4)

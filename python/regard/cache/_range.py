@@ -67,37 +67,36 @@ def within(
         return rows
     numbers = widened(rows) if is_bfloat16(rows.dtype) else rows
     kept = _rounded(numbers, dtype)
-    beyond = np.isinf(kept) & _finite(rows, given)
+    beyond = ~np.isfinite(kept) & _finite(rows, given)
     if counts is not None:
         stored = np.arange(rows.shape[2]) < counts[:, np.newaxis]
         beyond &= stored[:, np.newaxis, :, np.newaxis]
     if not beyond.any():
         return rows
-    # A rotation in half precision may have left that type's range before it meets the storage's.
-    limits = min(LARGEST[dtype], _largest(rows.dtype) if rows is not given else np.inf)
+    largest, limiting = LARGEST[dtype], dtype
+    if rows is not given and _largest(rows.dtype) < largest:  # which the rotation itself has left
+        largest = _largest(rows.dtype)
+        limiting = "bfloat16" if is_bfloat16(rows.dtype) else rows.dtype.name
     if overflow == "saturate":
-        result: NDArray[Any] = np.where(
-            beyond, np.copysign(numbers.dtype.type(limits), numbers), numbers
-        )
+        limits = np.copysign(numbers.dtype.type(largest), numbers)
+        result: NDArray[Any] = np.where(beyond, limits, numbers)
         return result
     index = tuple(np.argwhere(beyond)[0].tolist())
     raise ValueError(
-        f"append: {place(index)} is {float(numbers[index])}, beyond {dtype}'s largest number "
-        f"{LARGEST[dtype]:.6g}.\n  Make the cache of a dtype with a larger range, or with "
+        f"append: {place(index)} is {float(numbers[index])}, beyond {limiting}'s largest number "
+        f"{largest:.6g}.\n  Make the cache of a dtype with a larger range, or with "
         "overflow='saturate', which stores the largest number."
     )
 
 
 def _certainly_within(rows: NDArray[Any], given: NDArray[Any], dtype: str) -> bool:
     """Whether a quick look says that all numbers fit; False where it cannot tell."""
-    source = rows.dtype
-    largest = LARGEST[dtype]
-    halves_turned = source.itemsize == 2 and rows is not given
-    if not rows.size or (_largest(source) <= largest and not halves_turned):
+    of_source, largest = _largest(rows.dtype), LARGEST[dtype]
+    if not rows.size or (of_source <= largest and rows is given):
         return True
-    if is_bfloat16(source):
+    if is_bfloat16(rows.dtype):
         rows = widened(rows)
-    largest = min(largest, _largest(source))
+    largest = min(largest, of_source)
     if rows.flags.c_contiguous:  # then finding where they are is quicker than max and min
         flat = rows.reshape(-1)
         most, least = flat.item(flat.argmax()), flat.item(flat.argmin())
