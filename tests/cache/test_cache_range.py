@@ -100,6 +100,15 @@ def test_what_is_not_finite_is_stored(rng, dtype, overflow):
             assert np.isfinite(got[~odd]).all()
 
 
+def test_a_rope_turns_what_is_not_finite(rng):
+    """Both numbers of a pair are made of it, and neither was beyond the range."""
+    key, value = rows(rng, 3)
+    key[0, 1, 2, 1] = np.inf
+    cache = make("float16")
+    cache.append(key, value, Rope())
+    assert np.argwhere(~np.isfinite(cache.keys())).tolist() == [[0, 1, 2, 1], [0, 1, 2, 5]]
+
+
 def test_a_number_beyond_the_range_beside_a_nan_is_seen(rng):
     key, value = rows(rng, 3)
     key[0, 0, 0, 0], key[2, 1, 1, 1] = np.nan, 1e6

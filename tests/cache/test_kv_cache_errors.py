@@ -109,6 +109,16 @@ def test_wrong_calls_change_nothing(rng, what):
     cache.attend(Q)
 
 
+def test_more_queries_than_the_shortest_element_has_tokens(rng):
+    cache = make()
+    cache.append(*rows(rng, 4), lengths=[4, 2, 4])
+    two, three = (rng.standard_normal((BATCH, HEADS, n, DIM)) for n in (2, 3))
+    cache.attend(two.astype(np.float32))
+    with pytest.raises(ValueError, match="query has 3 tokens of batch element 1, and the cache 2"):
+        cache.attend(three.astype(np.float32))
+    cache.attend(three.astype(np.float32), query_lengths=[3, 2, 3])
+
+
 def test_query_and_rope_disagree(rng):
     cache = make()
     cache.append(*rows(rng, 2), Rope())
