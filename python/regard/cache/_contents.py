@@ -39,7 +39,7 @@ class Contents(Described):
         >>> cache = regard.KVCache(batch=1, kv_heads=1, head_dim=2, capacity=8, dtype="int8")
         >>> cache.append([[[1.0, 0.5]]], [[[3.0, 4.0]]])
         >>> cache.keys()
-        array([[[[1.       , 0.503937 ]]]], dtype=float32)
+        array([[[[1.      , 0.503937]]]], dtype=float32)
         """
         return self._read("keys")
 
