@@ -62,18 +62,13 @@ class BFloat16Array(NDArrayOperatorsMixin):
     """An array of bfloat16 without the package ml_dtypes: storage of two bytes a number.
 
     Wherever NumPy makes an array of it, in ``np.asarray``, a function or an operator, that is a
-    float32 array of its values; anything else NumPy arrays can do is an error.
+    float32 array of its values; anything else NumPy arrays can do is an error. It has ``bits``,
+    ``shape``, ``nbytes`` and a length, and can be indexed, which gives views.
 
     Parameters
     ----------
     bits : ndarray of uint16
         The upper halves of float32 numbers, in any shape and strides; not copied.
-
-    Attributes
-    ----------
-    bits : ndarray of uint16
-    shape : tuple of int
-    nbytes : int
 
     Raises
     ------
