@@ -176,6 +176,10 @@ refused(lambda: regard.varlen_attention(half, key, value, [0, 2], [0, 2]), "quer
 refused(lambda: regard.attention_vjp(half, y, z), "query is bfloat16")
 refused(lambda: regard.attention_vjp(x, key, z), "key is bfloat16")
 refused(lambda: regard.attention_jvp(x, y, value), "value is bfloat16")
+bias = regard.to_bfloat16(np.ones((2, 9, 9)))
+pull_back = regard.attention_vjp(x, y, z, bias=bias)[1]
+refused(lambda: pull_back(np.ones_like(x), wrt=["bias"]), "bias is bfloat16")
+assert pull_back(np.ones_like(x)).query.dtype == np.float32
 refused(lambda: regard.attention_weights(half, key), "query is bfloat16")
 assert regard.positions.rope(half).dtype == np.float32
 cache = regard.KVCache(1, 2, 8, 9, "bfloat16")

@@ -196,7 +196,7 @@ class KVCache(Contents):
         that they have overwritten.
         """
         state, layout = self._state, self._state.layout
-        keys, values = self._new_rows(key, "key"), self._new_rows(value, "value")
+        keys, values = layout.new_rows(key, "key"), layout.new_rows(value, "value")
         count: int = keys.shape[2]
         if values.shape[2] != count:
             raise ValueError(
@@ -310,26 +310,6 @@ class KVCache(Contents):
         if scales:
             options.update(scales)
         return attention(query, keys, values, **options)
-
-    def _new_rows(self, array: ArrayLike, name: str) -> NDArray[Any]:
-        """Check tokens to append: (batch, kv_heads, n, dim)."""
-        rows = _check.rows(array, name)
-        layout = self._state.layout
-        dim = layout.head_dim if name == "key" else layout.value_dim
-        if rows.ndim == 3 and layout.batch == 1:
-            rows = rows[np.newaxis]
-        shape = rows.shape
-        if len(shape) != 4 or (shape[0], shape[1], shape[3]) != (
-            layout.batch,
-            layout.kv_heads,
-            dim,
-        ):
-            raise ValueError(
-                f"append: {name} has shape {np.shape(array)}.\n  The cache takes (batch="
-                f"{layout.batch}, kv_heads={layout.kv_heads}, tokens, "
-                f"{'head_dim' if name == 'key' else 'value_dim'}={dim})."
-            )
-        return rows
 
 
 def _key(at: tuple[int, ...]) -> str:
