@@ -64,12 +64,15 @@ class Layout:
         """Memory of an output that is contiguous in the caller's order, viewed by head."""
         batch = [x.shape[:-3] for x in (query, key, value)]
         try:
-            whole = (*np.broadcast_shapes(*batch), *query.shape[-3:-1], value.shape[-1])
+            axes = np.broadcast_shapes(*batch)
         except ValueError:  # which the core says better
-            whole = (*batch[0], *query.shape[-3:-1], value.shape[-1])
-        sizes = dict(zip(self._canonical, whole, strict=True))
-        theirs = np.empty([sizes[letter] for letter in self.letters], query.dtype)
-        return self.by_head(theirs)
+            axes = batch[0]
+        return self.empty((*axes, *query.shape[-3:-1], value.shape[-1]), query.dtype)
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        """View memory that is contiguous in the caller's order, of a shape by head."""
+        sizes = dict(zip(self._canonical, shape, strict=True))
+        return self.by_head(np.empty([sizes[letter] for letter in self.letters], dtype))
 
     def _letters(self, rows: bool) -> tuple[str, str]:
         theirs, ours = self.letters, self._canonical

@@ -163,3 +163,46 @@ def test_errors_of_rope_and_merge_states(rng):
         regard.positions.rope(x, layout="SHD")
     with pytest.raises(ValueError, match=r"^merge_states: layout is 'BSD'"):
         regard.merge_states([x], [x[..., 0]], layout="BSD")
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_caches(rng, batch):
+    q, k, v = (rng.standard_normal((batch, h, 6, 8)).astype(np.float32) for h in (4, 2, 2))
+    by_head = regard.KVCache(batch, 2, 8, 10, dtype="float32")
+    by_token = regard.KVCache(batch, 2, 8, 10, dtype="float32")
+    rope = regard.positions.Rope()
+    by_head.append(k, v, rope)
+    layout = "BSHD"
+    by_token.append(arranged(k, layout), arranged(v, layout), rope, layout=layout)
+    assert_same_bits(by_token.keys(), by_head.keys())
+    mask = rng.random((batch, 6)) < 0.8
+    expected, lse = by_head.attend(q, return_lse=True, key_mask=mask)
+    query = arranged(q, layout)
+    out, their_lse = by_token.attend(query, return_lse=True, key_mask=mask, layout=layout)
+    assert out.flags.c_contiguous
+    assert_same_bits(out, arranged(expected, layout))
+    assert_same_bits(their_lse, lse)
+    into = np.full_like(out, np.nan)
+    assert by_token.attend(query, key_mask=mask, layout=layout, out=into) is into
+    assert_same_bits(into, out)
+    if batch == 1:
+        assert_same_bits(by_token.attend(query[0], key_mask=mask, layout="SHD"), out[0])
+    with pytest.raises(ValueError, match=r"^append: key has shape .*, and layout 'SHD'"):
+        by_token.append(q, q, layout="SHD")
+    with pytest.raises(ValueError, match=r"^attend: query has shape .*, and layout 'SHD'"):
+        by_token.attend(q, layout="SHD")
+    with pytest.raises(ValueError, match=r"^attend: causal is 'up'"):
+        by_token.attend(q, causal="up")
+
+
+def test_key_mask_of_pages(rng):
+    cache = regard.PagedKVCache(8, 4, 2, 8, dtype="float32")
+    lengths, sequences = [6, 3], [cache.allocate(), cache.allocate()]
+    rows = rng.standard_normal((9, 2, 8)).astype(np.float32)
+    cache.append(sequences, rows, rows, [0, 6, 9])
+    mask = rng.random((2, 6)) < 0.7
+    cuts = [0, 6, 9]
+    got = cache.attend(sequences, rows, cuts, key_mask=mask.tolist())
+    expected = reference.varlen_attention(rows, rows, rows, cuts, cuts, causal=True, key_mask=mask)
+    np.testing.assert_allclose(got, expected, atol=1e-6)
+    assert [cache.length(sequence) for sequence in sequences] == lengths

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
+
 from regard._arrays import coerce
 from regard._layout import Layout
 
@@ -11,9 +13,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     Array: TypeAlias = NDArray[Any]
-
-# What the options with a factor for each row are of.
-_OF_ROWS = {"key_scales": "key", "value_scales": "value"}
 
 
 def take_layout(options: dict[str, Any]) -> Layout | None:
@@ -37,14 +36,18 @@ def arrays_by_head(
             "attention: layout is given with a block_table.\n  Pages are always (pages, page_size, "
             "heads, dim); give query as (batch, heads, tokens, dim)."
         )
-    stored = set()
-    for name, of in _OF_ROWS.items():
+    for name in ("key_scales", "value_scales"):
         if options.get(name) is not None:
-            stored.add(of)
             scales = coerce(options[name], name, "scales")
             options[name] = layout.by_head(scales, name, rows=True)
-    q, k, v = (
-        layout.by_head(coerce(x, name, "stored" if name in stored else "input"), name)
-        for name, x in (("query", query), ("key", key), ("value", value))
+    q = layout.by_head(coerce(query, "query", "input"), "query")
+    k, v = (
+        layout.by_head(coerce(x, name, kept_role(q, options.get(f"{name}_scales"))), name)
+        for name, x in (("key", key), ("value", value))
     )
     return q, k, v
+
+
+def kept_role(query: Array, scales: Any) -> str:
+    """Return the role of keys or values: beside float64, only what has scales may be integers."""
+    return "stored" if scales is not None or query.dtype != np.float64 else "input"

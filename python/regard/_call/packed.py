@@ -9,6 +9,7 @@ import numpy as np
 from regard import _core
 from regard._arrays import coerce
 from regard._call.core_options import core_options
+from regard._call.layout import kept_role
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -62,17 +63,19 @@ def packed_call(
             "attention: cu_seqlens_k is missing.\n  Say where the keys of each piece begin; only "
             "those in pages, with a block_table, need none."
         )
-    k, v = _kept(key, "key", core), _kept(value, "value", core)
+    k, v = _kept(key, "key", q, core), _kept(value, "value", q, core)
     for name, starts in (("cu_seqlens_q", cu_seqlens_q), ("cu_seqlens_k", cu_seqlens_k)):
         if starts is not None:
             core[name] = starts
     return q, k, v, cast("CoreOptions", core)
 
 
-def _kept(array: ArrayLike, argument: str, core: dict[str, Any]) -> NDArray[Any]:
+def _kept(
+    array: ArrayLike, argument: str, query: NDArray[Any], core: dict[str, Any]
+) -> NDArray[Any]:
     """Keys or values by head, and their scales in `core` likewise; pages as they are."""
     scales = f"{argument}_scales"
-    role = "stored" if scales in core else "input"
+    role = kept_role(query, core.get(scales))
     if "block_table" in core:
         return coerce(array, argument, role)
     if scales in core:

@@ -17,7 +17,7 @@ from regard.cache._storage import DTYPES
 # What a cache decides itself; giving it to attend would contradict what is stored.
 _DECIDED = ("cu_seqlens_k", *names(lambda option: option.cached == "never"))
 
-_OVER_KEYS = names(lambda option: option.kind == "pairs")
+_OVER_KEYS = ("key_mask", *names(lambda option: option.kind == "pairs"))
 
 
 def whole(value: Any, name: str, call: str, least: int) -> int:
@@ -156,6 +156,8 @@ def widen_masks(options: dict[str, Any], keys: int, room: int) -> None:
     """Give masks and biases over the tokens of the longest sequence the width of whole pages."""
     for name in _OVER_KEYS:
         array = options.get(name)
+        if isinstance(array, (list, tuple)):
+            array = np.asarray(array)
         if isinstance(array, np.ndarray) and array.shape[-1:] == (keys,) and keys not in (1, room):
             # Nobody sees what lies there: it is behind every length.
             options[name] = np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, room - keys)])

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from regard._attention import attention
+from regard._layout import Layout as Order
 from regard.cache import _check
-from regard.cache._contents import Contents
+from regard.cache._attending import Attending
 from regard.cache._file import read_layout
 from regard.cache._layout import Layout
 from regard.cache._range import within
-from regard.cache._ring_attend import attend as attend_to_ring
-from regard.cache._rotary import MOVES, choose, first_positions, turned_keys
+from regard.cache._rotary import choose, turned_keys
 from regard.cache._state import State
 
 if TYPE_CHECKING:
     from regard.positions import Rope
 
-_ALL = slice(None)
 
-
-class KVCache(Contents):
+class KVCache(Attending):
     """Keys and values of the tokens so far, for generating one token after the other.
 
     Parameters
@@ -167,6 +164,8 @@ class KVCache(Contents):
         value: ArrayLike,
         rope: Rope | None = None,
         lengths: ArrayLike | None = None,
+        *,
+        layout: str | None = None,
     ) -> None:
         """Add tokens, rounding them to the cache's type.
 
@@ -181,6 +180,9 @@ class KVCache(Contents):
             same.
         lengths : array_like of int, shape (batch,), optional
             How many of the n tokens each batch element gets, the first ones; by default all.
+        layout : str, optional
+            What the axes of key and value are, as in `regard.attention`; "BSHD" is (batch, n,
+            kv_heads, dim).
 
         Raises
         ------
@@ -195,8 +197,12 @@ class KVCache(Contents):
         With a window, any number of tokens may be appended; `attend` then tells if it needs some
         that they have overwritten.
         """
-        state, layout = self._state, self._state.layout
-        keys, values = layout.new_rows(key, "key"), layout.new_rows(value, "value")
+        state, of_cache = self._state, self._state.layout
+        if layout is not None:
+            order = Order(layout, "append")
+            key = order.by_head(_check.rows(key, "key"), "key")
+            value = order.by_head(_check.rows(value, "value"), "value")
+        keys, values = of_cache.new_rows(key, "key"), of_cache.new_rows(value, "value")
         count: int = keys.shape[2]
         if values.shape[2] != count:
             raise ValueError(
@@ -209,107 +215,26 @@ class KVCache(Contents):
                 count
                 if lengths is None
                 else _check.counts(
-                    lengths, "lengths", "append", layout.batch, count, "the tokens of key"
+                    lengths, "lengths", "append", of_cache.batch, count, "the tokens of key"
                 )
             )
-        if state.ring is None and (same + count if same >= 0 else after.max()) > layout.capacity:
+        if state.ring is None and (same + count if same >= 0 else after.max()) > of_cache.capacity:
             _check.refuse_no_room(
-                state.lengths, state.lengths + count if same >= 0 else after, layout.capacity
+                state.lengths, state.lengths + count if same >= 0 else after, of_cache.capacity
             )
-        rotation = choose(state.rotation, rope, layout.head_dim, state.same != 0)
+        rotation = choose(state.rotation, rope, of_cache.head_dim, state.same != 0)
         state.check_writeable("append")
         turned = keys
         if rotation is not None:
             turned = turned_keys(rotation, keys, state.lengths, state.same)
         more = None if lengths is None else after - state.lengths
-        dtype, overflow = layout.dtype, state.overflow
+        dtype, overflow = of_cache.dtype, state.overflow
         keys = within(turned, keys, dtype, overflow, _key, more)
         values = within(values, values, dtype, overflow, _value, more)
         if same >= 0:
             state.write_alike(keys, values, rotation)
         else:
             state.write(keys, values, after, rotation)
-
-    def attend(
-        self, query: ArrayLike, **options: Any
-    ) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]:
-        """Attention of the latest tokens to all tokens of the cache.
-
-        Parameters
-        ----------
-        query : array_like, shape (batch, Hq, Sq, D)
-            The last query is of the last token that was appended; without the first axis if batch
-            is 1. Hq is a multiple of kv_heads.
-        **options
-            As of `regard.attention`, but causal is True by default. After an append with
-            ``lengths=n``, give ``query_lengths=n``. A mask or bias has one entry for each token of
-            the longest batch element in its last axis. With a window, there are only scale,
-            query_scale, softcap, similarity, alibi_slopes, position_bias, sinks, query_lengths,
-            return_lse, out and num_threads.
-
-        Returns
-        -------
-        out : ndarray, shape (batch, Hq, Sq, value_dim)
-            In the dtype of query.
-        lse : ndarray, shape (batch, Hq, Sq)
-            Only with return_lse.
-
-        Raises
-        ------
-        ValueError
-            As `regard.attention` does; or there are more queries than tokens, or a token that a
-            query should see has been overwritten.
-        TypeError
-            As `regard.attention` does; or an option makes no sense here.
-        """
-        rows = _check.rows(query, "query")
-        if options:
-            _check.refuse_decided(options)
-        result: NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]
-        if rows.ndim == 3 and self.batch == 1:
-            out: NDArray[Any] | None = options.get("out")
-            if isinstance(out, np.ndarray):
-                options["out"] = out[np.newaxis]
-            result = self._attend(rows[np.newaxis], options)
-            if isinstance(result, tuple):
-                return (result[0][0] if out is None else out), result[1][0]
-            return result[0] if out is None else out
-        if rows.ndim != 4:
-            axes = "heads" if self.batch == 1 else f"batch={self.batch}, heads"
-            raise ValueError(
-                f"attend: query has shape {rows.shape}.\n  Give ({axes}, queries, "
-                f"head_dim={self.head_dim})."
-            )
-        result = self._attend(rows, options)
-        return result
-
-    def _attend(self, query: NDArray[Any], options: dict[str, Any]) -> Any:
-        """Attention of query (batch, Hq, Sq, D)."""
-        state, rotation, count = self._state, self._state.rotation, query.shape[2]
-        if count > state.same:
-            _check.queries_have_tokens(count, state.lengths, options, "batch element {}".format)
-        if rotation is not None:
-            _check.query_dim(query, self.head_dim)
-        if state.ring is not None:
-            return attend_to_ring(
-                state.ring, state.storage, state.lengths, state.highest, rotation, query, options
-            )
-        longest = state.same
-        if rotation is not None:
-            if longest >= 0 and not options.keys() & MOVES:
-                query = rotation.turn_from(query, longest - count)
-            else:
-                first = first_positions(state.lengths, count, options)
-                query = rotation.turn(query, first[:, np.newaxis, np.newaxis] + np.arange(count))
-        if count != 1 or "query_offset" in options:  # the latest token sees everything
-            options.setdefault("causal", True)
-        if longest < 0:
-            options["key_lengths"] = state.lengths
-            longest = int(state.lengths.max())
-        keys, values, scales = state.storage.at((_ALL, _ALL, slice(longest)))
-        if scales:
-            options.update(scales)
-        return attention(query, keys, values, **options)
 
 
 def _key(at: tuple[int, ...]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence as Several
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -40,3 +42,8 @@ def pieces_of(
             f"{pieces + 1} numbers that begin at 0, never fall, and end at {total}."
         )
     return cu[:-1], np.diff(cu)
+
+
+def handles_of(sequences: int | Several[int]) -> list[int]:
+    """Return the handles of sequences, which may be one."""
+    return [sequences] if isinstance(sequences, (int, np.integer)) else list(sequences)

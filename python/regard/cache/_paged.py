@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from regard._varlen import varlen_attention
 from regard.cache import _check
-from regard.cache._packing import pieces_of, token_numbers
-from regard.cache._paged_contents import PagedContents
+from regard.cache._packing import handles_of, pieces_of, token_numbers
+from regard.cache._paged_attending import PagedAttending
 from regard.cache._range import overflow_policy, within
-from regard.cache._rotary import choose, first_positions
+from regard.cache._rotary import choose
 from regard.cache._sequences import Sequences
 from regard.cache._storage import Storage
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from regard.positions import Rope
 
 
-class PagedKVCache(PagedContents):
+class PagedKVCache(PagedAttending):
     """Keys and values of many sequences, in pages that are taken as they grow.
 
     Parameters
@@ -183,7 +182,7 @@ class PagedKVCache(PagedContents):
         def place(at: tuple[int, ...]) -> str:
             piece = int(np.searchsorted(ends, at[0], side="right"))
             token = at[0] - starts[piece]
-            return f"sequence {_handles(sequences)[piece]}, head {at[1]}, token {token}"
+            return f"sequence {handles_of(sequences)[piece]}, head {at[1]}, token {token}"
 
         dtype, overflow = self.dtype, self.overflow
         keys = within(turned, keys, dtype, overflow, lambda at: f"key of {place(at)}")
@@ -208,73 +207,6 @@ class PagedKVCache(PagedContents):
                     length, numbers[start : start + count], self.page_size, self._sequences.pages
                 )
 
-    def attend(
-        self,
-        sequences: int | Several[int],
-        query: ArrayLike,
-        cu_seqlens_q: ArrayLike | None = None,
-        **options: Any,
-    ) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]:
-        """Attention of the latest tokens of each sequence to all of its tokens.
-
-        Parameters
-        ----------
-        sequences : int or sequence of int
-        query : array_like, shape (total_q, Hq, head_dim)
-            Those of the first sequence, then those of the next; the last one of each is of its
-            last token. Hq is a multiple of kv_heads.
-        cu_seqlens_q : array_like of int, shape (len(sequences) + 1,), optional
-            Sequence n has the queries ``cu_seqlens_q[n]`` to ``cu_seqlens_q[n + 1]``. By default,
-            each has the same number.
-        **options
-            As of `varlen_attention`, whose pieces are the sequences, but causal is True by default.
-            A mask or bias has one entry for each token of the longest sequence in its last axis.
-
-        Returns
-        -------
-        out : ndarray, shape (total_q, Hq, value_dim)
-            In the dtype of query.
-        lse : ndarray, shape (Hq, total_q)
-            Only with return_lse.
-
-        Raises
-        ------
-        ValueError, TypeError
-            As `varlen_attention` does; or there is no such sequence, one has fewer tokens than
-            queries, or an option is the cache's own to give.
-        """
-        several = self._sequences.look_up(sequences, "attend")
-        rows = _check.rows(query, "query")
-        if rows.ndim != 3:
-            raise ValueError(
-                f"attend: query has shape {rows.shape}.\n  Give (queries, heads, "
-                f"head_dim={self.head_dim}), one sequence after the other."
-            )
-        if options:
-            _check.refuse_decided(options)
-        total = len(rows)
-        starts, cuts = pieces_of(cu_seqlens_q, total, len(several), "attend: cu_seqlens_q")
-        table_rows = np.array([one.row for one in several], np.int64)
-        lengths = self._sequences.lengths[table_rows]
-        if (cuts > lengths).any():
-            _check.queries_have_tokens(
-                cuts, lengths, options, lambda n: f"sequence {_handles(sequences)[n]}"
-            )
-        if self._rotation is not None:
-            _check.query_dim(rows, self.head_dim)
-            first = first_positions(lengths, cuts, options)
-            positions = np.repeat(first - starts, cuts) + np.arange(total)
-            rows = self._rotation.turn(rows, positions[:, np.newaxis])
-        longest = int(lengths.max(initial=0))
-        blocks = -(-longest // self.page_size)
-        options.setdefault("causal", True)
-        _check.widen_masks(options, longest, blocks * self.page_size)
-        keys, values, scales = self._storage.by_token()
-        options.update(
-            block_table=self._sequences.table[table_rows, :blocks], key_lengths=lengths, **scales
-        )
-        return varlen_attention(rows, keys, values, np.append(starts, total), None, **options)
-
     def _new_rows(self, array: ArrayLike, name: str) -> NDArray[Any]:
         """Check tokens to append: (total, kv_heads, dim)."""
         rows = _check.rows(array, name)
@@ -285,7 +217,3 @@ class PagedKVCache(PagedContents):
                 f"{self.kv_heads}, {'head_dim' if name == 'key' else 'value_dim'}={dim})."
             )
         return rows
-
-
-def _handles(sequences: int | Several[int]) -> list[int]:
-    return [sequences] if isinstance(sequences, (int, np.integer)) else list(sequences)
