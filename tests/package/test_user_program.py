@@ -26,7 +26,7 @@ MISUSES = (
     "regard.explain(x, x, x, casual=True)",
     "cache.attend(x, casual=True)",
     "regard.attention(x, x, x).shap",
-    "regard.varlen_attention(x, x, x, cuts, cuts)[0].shap",
+    "regard.varlen_attention(x, x, x, cuts, cuts).shap",
     "regard.attention_vjp(x, x, x)[1](x).keys",
 )
 

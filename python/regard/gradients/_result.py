@@ -75,12 +75,14 @@ class Gradients:
             setattr(self, name, array)
         self.names = tuple(arrays)
 
-    def __getattr__(self, name: str) -> Array:
-        if name in NAMES:
-            raise AttributeError(
-                f"the gradient by {name} was not asked for: wrt has {', '.join(self.names)}"
-            )
-        raise AttributeError(f"Gradients has no attribute {name!r}")
+    if not TYPE_CHECKING:  # which would take it for any attribute
+
+        def __getattr__(self, name: str) -> Array:
+            if name in NAMES:
+                raise AttributeError(
+                    f"the gradient by {name} was not asked for: wrt has {', '.join(self.names)}"
+                )
+            raise AttributeError(f"Gradients has no attribute {name!r}")
 
     def __getitem__(self, name: str) -> Array:
         if name not in self.names:
