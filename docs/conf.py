@@ -25,12 +25,13 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "names",
+    "dark_pictures",
 ]
-exclude_patterns = ["_build", "_templates", "inventories"]
+exclude_patterns = ["_build", "_make", "_templates", "inventories"]
 templates_path = ["_templates"]
 default_role = "py:obj"
 
-myst_enable_extensions = ["attrs_inline", "colon_fence", "dollarmath"]
+myst_enable_extensions = ["attrs_block", "attrs_inline", "colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"

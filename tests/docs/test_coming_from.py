@@ -13,9 +13,9 @@ import re
 
 import numpy as np
 import pytest
+from test_docs import blocks
 
 from paths import ROOT
-from test_docs import blocks
 
 FOLDER = ROOT / "docs" / "coming-from"
 PAGES = sorted(FOLDER.glob("*.md"))
@@ -95,7 +95,9 @@ SETUP = "import numpy as np\nx = np.ones(3)\n"
 
 
 def test_a_wrong_translation_is_seen():
-    page = f"```python\n{SETUP}```\n```python\n# was: y = old(x,\n#          2)\ny = x * {{}}\n```\n"
+    page = (
+        f"```python\n{SETUP}```\n```python\n# was: y = old(x,\n#          2)\ny = x * {{}}\n```\n"
+    )
     functions = {"old": lambda x, factor: x * factor}
     assert compare("page", page.format(2), functions) == 1
     with pytest.raises(AssertionError, match="page:6: y"):

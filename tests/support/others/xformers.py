@@ -13,9 +13,9 @@ def memory_efficient_attention(
     query, key, value, attn_bias=None, p=0.0, scale=None, *, op=None, output_dtype=None
 ):
     """xformers.ops.memory_efficient_attention, with 4 axes, or 3 for one head."""
-    return memory_efficient_attention_forward_requires_grad(
-        query, key, value, attn_bias, p, scale
-    )[0]
+    return memory_efficient_attention_forward_requires_grad(query, key, value, attn_bias, p, scale)[
+        0
+    ]
 
 
 def memory_efficient_attention_forward_requires_grad(
