@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from regard import _core
-from regard._call.core_options import core_options, known
+from regard._call.arranged import attention_in_layout
+from regard._call.core_options import check_names, core_options
 from regard._call.signature import spelled_out
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def attention(
     causal: Causal = False,
     window: Window = None,
     mask: ArrayLike | BlockMask | PackedMask | None = None,
+    key_mask: ArrayLike | None = None,
     bias: ArrayLike | None = None,
     position_bias: PositionBias | None = None,
     key_lengths: ArrayLike | None = None,
@@ -44,9 +46,10 @@ def attention(
     similarity: Similarity = "dot",
     dropout: float = 0.0,
     seed: int | None = None,
+    num_threads: int | None = None,
+    layout: str | None = None,
     return_lse: Literal[False] = False,
     out: NDArray[Any] | None = None,
-    num_threads: int | None = None,
 ) -> NDArray[Any]: ...
 
 
@@ -59,6 +62,7 @@ def attention(
     causal: Causal = False,
     window: Window = None,
     mask: ArrayLike | BlockMask | PackedMask | None = None,
+    key_mask: ArrayLike | None = None,
     bias: ArrayLike | None = None,
     position_bias: PositionBias | None = None,
     key_lengths: ArrayLike | None = None,
@@ -75,9 +79,10 @@ def attention(
     similarity: Similarity = "dot",
     dropout: float = 0.0,
     seed: int | None = None,
+    num_threads: int | None = None,
+    layout: str | None = None,
     return_lse: Literal[True],
     out: NDArray[Any] | None = None,
-    num_threads: int | None = None,
 ) -> tuple[NDArray[Any], NDArray[Any]]: ...
 
 
@@ -117,6 +122,11 @@ def attention(
     mask : array_like of bool, PackedMask or BlockMask, optional
         True = attend. Broadcasts to (..., Hq, Sq, Sk); broadcast axes are never expanded, and
         empty tiles of a `BlockMask` take no time.
+    key_mask : array_like of bool, shape (batch, Sk), optional
+        True = a token, False = padding, on any side and with any holes; the 0 and 1 of a
+        tokenizer's attention_mask do as well. Joins all other masks. Unlike with key_lengths,
+        positions are those of the padded arrays, so that causal means what it does without
+        padding.
     bias : array_like, optional
         Added to the scaled scores, in the dtype of query. Broadcasts like mask; -inf masks.
     position_bias : object of `regard.bias`, optional
@@ -157,13 +167,18 @@ def attention(
     seed : int, optional
         For dropout, 0 to 2**64 - 1. The same seed drops the same weights, whatever the number of
         threads: each is decided by (seed, batch element, head, query, key) alone.
+    num_threads : int, optional
+        Default: OpenMP's own number; small calls stay on one thread. The result is bitwise the
+        same for every number.
+    layout : str, optional
+        What the axes of query, key, value, out, and of the output are, as a permutation of "BHSD"
+        or "HSD": batch, heads, sequence, dim. "BSHD" is FlashAttention's and JAX's. Nothing is
+        copied. key_scales and value_scales go by it as well, without D; the LSE, masks and biases
+        stay by head. The default is any number of batch axes, then heads, sequence, dim.
     return_lse : bool, default False
         Also return the logarithm of the softmax denominators.
     out : ndarray, shape (..., Hq, Sq, Dv), optional
         Written in place; any strides, but no memory in common with the inputs.
-    num_threads : int, optional
-        Default: OpenMP's own number; small calls stay on one thread. The result is bitwise the
-        same for every number.
 
     Returns
     -------
@@ -228,5 +243,10 @@ def attention(
     >>> out.shape, lse.shape, out.dtype
     ((8, 100, 64), (8, 100), dtype('float32'))
     """
-    core = core_options(query, known("attention", options)) if options else None
+    core = None
+    if options:
+        check_names("attention", options)
+        if options.get("layout") is not None:
+            return attention_in_layout(query, key, value, options, return_lse, out)
+        core = core_options(query, key, options)
     return _core.attention(query, key, value, core, return_lse, out)

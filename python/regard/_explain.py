@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from regard import _core
 from regard._call.core_options import check_names, core_options
+from regard._call.layout import arrays_by_head, take_layout
+from regard._call.messages import in_the_name_of
 from regard._call.options import RESULT
 from regard._call.packed import packed_call
 from regard._call.scores import check_top_k, scores_call
@@ -117,6 +119,7 @@ _PASSES = {
 }
 
 
+@in_the_name_of("explain")
 def explain(
     query: ArrayLike,
     key: ArrayLike,
@@ -185,7 +188,9 @@ def explain(
         if starts is not None:
             arguments = packed_call(query, key, value, *starts, options)
         else:
-            arguments = (query, key, value, core_options(query, options))
+            if (layout := take_layout(options)) is not None:
+                query, key, value = arrays_by_head(layout, query, key, value, options)
+            arguments = (query, key, value, core_options(query, key, options))
     else:
         of = DifferentiableCall("explain", query, key, value, options, starts)
         arguments = (of.query, of.key, of.value, of.options)

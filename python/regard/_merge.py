@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from regard._layout import Layout
+
 
 def merge_states(
-    outputs: Sequence[ArrayLike], lses: Sequence[ArrayLike]
+    outputs: Sequence[ArrayLike], lses: Sequence[ArrayLike], *, layout: str | None = None
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     r"""Merge attention of the same queries over several sets of keys into one.
 
@@ -25,6 +27,8 @@ def merge_states(
     lses : sequence of array_like, each of shape (..., S)
         The logarithms (natural) of the parts' softmax denominators. A part in which a query saw no
         key has -inf there, and its output does not matter.
+    layout : str, optional
+        What the axes of the outputs are, as in `regard.attention`; LSEs stay by head.
 
     Returns
     -------
@@ -71,6 +75,9 @@ def merge_states(
     True
     """
     parts = [_floats(part, "outputs") for part in outputs]
+    order = None if layout is None else Layout(layout, "merge_states")
+    if order is not None:
+        parts = [order.by_head(part, "outputs") for part in parts]
     logs = [_floats(lse, "lses") for lse in lses]
     if not parts or len(parts) != len(logs):
         raise ValueError(
@@ -99,7 +106,9 @@ def merge_states(
             merged += np.where(saw_keys, part * weight[..., np.newaxis], 0)
         np.divide(merged, total[..., np.newaxis], out=merged, where=total[..., np.newaxis] != 0)
         lse = largest + np.log(total)
-    return merged.astype(np.result_type(*parts)), lse.astype(np.result_type(*logs))
+    merged = merged.astype(np.result_type(*parts))
+    out = merged if order is None else order.as_given(merged)
+    return out, lse.astype(np.result_type(*logs))
 
 
 def _floats(values: ArrayLike, argument: str) -> NDArray[Any]:

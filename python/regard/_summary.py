@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from regard._call.messages import in_the_name_of
 from regard._call.scores import summary
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class AttentionSummary:
     pooled: NDArray[np.float64]
 
 
+@in_the_name_of("attention_summary")
 def attention_summary(
     query: ArrayLike,
     key: ArrayLike,

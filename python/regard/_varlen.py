@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from regard._call.core_options import check_names
+from regard._call.messages import in_the_name_of
 from regard._call.packed import packed_attention
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
+@in_the_name_of("varlen_attention")
 def varlen_attention(
     query: ArrayLike,
     key: ArrayLike,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from regard._call.messages import in_the_name_of
 from regard._call.scores import Selection, weights
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
+@in_the_name_of("attention_weights")
 def attention_weights(
     query: ArrayLike,
     key: ArrayLike,

@@ -284,7 +284,8 @@ def test_explain_refuses_the_same(name):
     arguments = {"query": QUERY, "key": KEY, "value": VALUE} | changes
     with pytest.raises(exception) as error:
         regard.explain(**arguments)
-    assert str(error.value).startswith(first.removesuffix("..."))
+    said = first.removesuffix("...").replace("attention:", "explain:", 1)
+    assert str(error.value).startswith(said)
 
 
 def test_the_good_call_is_good():

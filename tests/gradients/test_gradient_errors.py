@@ -23,24 +23,24 @@ READONLY = np.ones((2, 5, 4), np.float32)
 READONLY.flags.writeable = False
 
 CASES = {
-    "attention: dout has shape (2, 5, 3)": ((np.ones((2, 5, 3)),), {}),
-    "attention: dlse has shape (2, 4)": ((DOUT, np.ones((2, 4))), {}),
-    "attention: wrt has 'keys'": ((DOUT,), {"wrt": ["keys"]}),
-    "attention: wrt has 'bias', which the call was not given": ((DOUT,), {"wrt": "bias"}),
-    "attention: accumulate adds to arrays": ((DOUT,), {"accumulate": True}),
-    "attention: out has an array for 'key', whose": (
+    "vjp: dout has shape (2, 5, 3)": ((np.ones((2, 5, 3)),), {}),
+    "vjp: dlse has shape (2, 4)": ((DOUT, np.ones((2, 4))), {}),
+    "vjp: wrt has 'keys'": ((DOUT,), {"wrt": ["keys"]}),
+    "vjp: wrt has 'bias', which the call was not given": ((DOUT,), {"wrt": "bias"}),
+    "vjp: accumulate adds to arrays": ((DOUT,), {"accumulate": True}),
+    "vjp: out has an array for 'key', whose": (
         (DOUT,), {"wrt": "query", "out": {"key": DOUT.copy()}},
     ),
-    "attention: out['query'] has shape (5, 4)": ((DOUT,), {"out": {"query": DOUT[0].copy()}}),
-    "attention: out['query'] is read-only": ((DOUT,), {"out": {"query": READONLY}}),
-    "attention: out['key'] shares memory with dout": ((DOUT,), {"out": {"key": DOUT}}),
+    "vjp: out['query'] has shape (5, 4)": ((DOUT,), {"out": {"query": DOUT[0].copy()}}),
+    "vjp: out['query'] is read-only": ((DOUT,), {"out": {"query": READONLY}}),
+    "vjp: out['key'] shares memory with dout": ((DOUT,), {"out": {"key": DOUT}}),
 }  # fmt: skip
 
 TYPES = {
-    "attention: out is a list": ((DOUT,), {"out": [DOUT]}),
-    "attention: out['key'] is a list": ((DOUT,), {"out": {"key": [1.0]}}),
-    "attention: out['key'] has dtype float64": ((DOUT,), {"out": {"key": np.ones((2, 5, 4))}}),
-    "attention: dout has dtype complex": ((DOUT.astype(complex),), {}),
+    "vjp: out is a list": ((DOUT,), {"out": [DOUT]}),
+    "vjp: out['key'] is a list": ((DOUT,), {"out": {"key": [1.0]}}),
+    "vjp: out['key'] has dtype float64": ((DOUT,), {"out": {"key": np.ones((2, 5, 4))}}),
+    "vjp: dout has dtype complex": ((DOUT.astype(complex),), {}),
 }
 
 
@@ -69,7 +69,7 @@ def test_buffers_of_each_other(vjp):
 
 @pytest.mark.parametrize("option", ["return_lse", "out"])
 def test_options_of_the_forward_pass(arrays, option):
-    with pytest.raises(TypeError, match=f"attention: {option} is no option of a call"):
+    with pytest.raises(TypeError, match=f"attention_vjp: {option} is no option of a call"):
         regard.attention_vjp(*arrays, **{option: None})
 
 
@@ -78,20 +78,20 @@ def test_saved_arrays(arrays):
     backward = regard.attention_backward
     buffer = np.full((2, 5, 4), 7, np.float32)
     kept = {"gradients": {"query": buffer}}
-    with pytest.raises(ValueError, match=r"attention: lse has shape \(2, 4\)"):
+    with pytest.raises(ValueError, match=r"attention_backward: lse has shape \(2, 4\)"):
         backward(DOUT, *arrays, out, lse[:, :-1], **kept)
-    with pytest.raises(ValueError, match=r"attention: out has shape \(2, 4, 4\)"):
+    with pytest.raises(ValueError, match=r"attention_backward: out has shape \(2, 4, 4\)"):
         backward(DOUT[:, 1:], *arrays, out[:, 1:], lse, **kept)
-    with pytest.raises(TypeError, match="attention: lse has dtype float64"):
+    with pytest.raises(TypeError, match="attention_backward: lse has dtype float64"):
         backward(DOUT, *arrays, out, lse.astype(np.float64), **kept)
-    with pytest.raises(ValueError, match="attention: key and value disagree"):
+    with pytest.raises(ValueError, match="attention_backward: key and value disagree"):
         backward(DOUT, arrays[0], arrays[1][:, 1:], arrays[2], out, lse)
     assert (buffer == 7).all()
 
 
 @pytest.mark.parametrize("option", ["block_table", "key_scales", "value_scales"])
 def test_keys_that_are_kept_otherwise(arrays, option):
-    with pytest.raises(ValueError, match=f"attention: there are no derivatives with {option}"):
+    with pytest.raises(ValueError, match=f"attention_vjp: there are no derivatives with {option}"):
         regard.attention_vjp(*arrays, **{option: np.ones((2, 5))})
 
 

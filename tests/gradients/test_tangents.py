@@ -140,7 +140,7 @@ def test_hessian_vector_product(rng):
 
 def test_errors(rng):
     x = rng.standard_normal((2, 5, 4))
-    with pytest.raises(ValueError, match="attention: dkey has shape"):
+    with pytest.raises(ValueError, match="attention_jvp: dkey has shape"):
         regard.attention_jvp(x, x, x, dkey=x[:1])
-    with pytest.raises(TypeError, match="attention: out is no option"):
+    with pytest.raises(TypeError, match="attention_jvp: out is no option"):
         regard.attention_jvp(x, x, x, out=x)

@@ -10,6 +10,8 @@ import pytest
 import regard
 from bad_calls import ARRAYS, CUTS, KEY, QUERY, VALUE, check_message, ones
 from regard import bias
+from regard._call.foreign import FOREIGN
+from regard._call.options import OPTIONS
 
 
 def holding(x: float, *, heads: int = 8) -> np.ndarray:
@@ -171,6 +173,7 @@ def test_a_grid_has_its_own_positions(options):
 
 
 UNKNOWN = {
+    "attention": lambda **options: regard.attention(QUERY, KEY, VALUE, **options),
     "explain": lambda **options: regard.explain(QUERY, KEY, VALUE, **options),
     "attention_weights": lambda **options: regard.attention_weights(QUERY, KEY, **options),
     "attention_summary": lambda **options: regard.attention_summary(QUERY, KEY, **options),
@@ -186,5 +189,15 @@ def test_unknown_options_are_named(function):
         UNKNOWN[function](windw=3)
     with pytest.raises(TypeError, match=rf"{start} qqq\.\n  There are causal, window, mask"):
         UNKNOWN[function](qqq=3)
-    with pytest.raises(TypeError, match=r"attention\(\) got an unexpected keyword .*windw"):
-        regard.attention(QUERY, KEY, VALUE, windw=3)
+
+
+def test_words_of_other_libraries_are_translated():
+    for foreign, ours in {
+        "is_causal": "causal='upper_left'", "attn_mask": "mask=", "key_padding_mask": "key_mask=",
+        "dropout_p": "dropout=", "softmax_scale": "scale=", "window_size": "window=",
+        "block_mask": "regard.BlockMask",
+    }.items():  # fmt: skip
+        with pytest.raises(TypeError, match=f"^attention: there is no option {foreign}.*\n") as no:
+            regard.attention(QUERY, KEY, VALUE, **{foreign: None})
+        assert ours in str(no.value)
+    assert not FOREIGN.keys() & {option.name for option in OPTIONS}

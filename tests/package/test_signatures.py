@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import regard
-from regard._call.options import CORE, CORE_NAMES, OPTIONS, RESULT, names
+from regard._call.options import CORE, GIVEN, OPTIONS, RESULT, names
 from regard.cli import problems
 
 PACKAGE = pathlib.Path(regard.__file__).parent
@@ -57,6 +57,7 @@ def test_description_is_sound():
     of_core = [name for o in CORE for name in o.core]
     assert len(set(of_core)) == len(of_core)
     assert names(lambda o: o.kind == "result") == RESULT == ("return_lse", "out")
+    assert {o.name for o in CORE} | {"key_mask", "layout"} == GIVEN
 
 
 def test_attention_shows_what_is_described():
@@ -283,4 +284,4 @@ def test_gradients_are_refused_as_described(option):
 def test_check_draws_them():
     """A kind of problem that `regard check` does not have would never be checked."""
     drawn = [problems.draw(0, index).options for index in range(200)]
-    assert set().union(*drawn) == CORE_NAMES
+    assert set().union(*drawn) == {option.name for option in CORE}

@@ -113,10 +113,14 @@ Operand broadcast_scores(const char* argument, const Array& array, const Problem
   const auto leading = array.dims().first(static_cast<std::size_t>(std::max(array.rank - 2, 0)));
   if (!one_or(0, checked.keys) || !one_or(1, checked.queries) ||
       !leading_axes_fit(leading, checked)) {
+    const bool of_tokens = array.rank == 2 && array.dtype == DType::boolean &&
+                           axis(array, 0) == checked.keys && axis(array, 1) == checked.batch;
     throw ValueError(
         message(std::string(argument) + " does not broadcast to " + score_shape(checked) + ".",
                 {{argument, array, kScoreAxes}, show_query(p), show_key(p)},
-                "Its axes, from the last: keys, queries, heads of query, batch; each equal or 1."));
+                std::string("Its axes, from the last: keys, queries, heads of query, batch; each "
+                            "equal or 1.") +
+                    (of_tokens ? " A mask of (batch, keys) goes in key_mask=." : "")));
   }
   return align(array, checked, 2);
 }

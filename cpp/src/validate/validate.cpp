@@ -62,7 +62,8 @@ void check_shapes(const Problem& p, bool query_is_vector, CheckedProblem& checke
                                  " heads and key has " + std::to_string(checked.kv_heads) + ".",
                              {show_query(p), show_key(p), show_value(p)},
                              "The heads of query must be a multiple of those of key and value "
-                             "(grouped-query attention)."));
+                             "(grouped-query attention). If the axes are (batch, tokens, heads, "
+                             "dim), say layout='BSHD'."));
   }
   checked.group = checked.kv_heads == 0 ? 0 : checked.query_heads / checked.kv_heads;
 }

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, cast
 
-from regard._call.options import CORE, CORE_NAMES
+from regard._call.options import CORE, GIVEN, OPTIONS
+from regard._call.padding import apply_key_mask, warn_of_padding
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -16,13 +17,15 @@ if TYPE_CHECKING:
 _STEPS = tuple((option.name, option.default, option.convert) for option in CORE)
 
 
-def core_options(query: ArrayLike, options: dict[str, Any]) -> CoreOptions:
+def core_options(query: ArrayLike, key: ArrayLike | None, options: dict[str, Any]) -> CoreOptions:
     """Turn options of `regard.attention` into what the core takes.
 
     Parameters
     ----------
     query : array_like
         For its dtype and number of heads.
+    key : array_like, optional
+        For the number of keys; None if rows are packed.
     options : dict
         What the caller has given; all of it is described.
 
@@ -40,15 +43,11 @@ def core_options(query: ArrayLike, options: dict[str, Any]) -> CoreOptions:
     for name, default, convert in _STEPS:
         if name in options and (value := options[name]) is not default:
             convert(core, name, value, query)
+    if "key_lengths" in core and core.get("causal") == 1:
+        warn_of_padding(core, query, key)
+    if options.get("key_mask") is not None:
+        apply_key_mask(core, options["key_mask"], query, key)
     return cast("CoreOptions", core)
-
-
-def known(function: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Refuse unknown options as Python does for a function that spells its options out."""
-    if not CORE_NAMES.issuperset(options):
-        unknown = next(name for name in options if name not in CORE_NAMES)
-        raise TypeError(f"{function}() got an unexpected keyword argument {unknown!r}")
-    return options
 
 
 def check_names(function: str, options: dict[str, Any]) -> None:
@@ -57,16 +56,23 @@ def check_names(function: str, options: dict[str, Any]) -> None:
     Raises
     ------
     TypeError
-        There is no such option.
+        There is no such option; it says what another library's is called here.
     """
-    for name in options:
-        if name not in CORE_NAMES:
-            from difflib import get_close_matches  # only who errs needs it
+    if GIVEN.issuperset(options):
+        return
+    from difflib import get_close_matches  # only who errs needs these
 
-            there = [option.name for option in CORE]
-            close = get_close_matches(name, there, n=1)
-            advice = f"Is {close[0]} meant?" if close else f"There are {', '.join(there)}."
-            raise TypeError(f"{function}: there is no option {name}.\n  {advice}")
+    from regard._call.foreign import FOREIGN
+
+    unknown = next(name for name in options if name not in GIVEN)
+    known = [option.name for option in OPTIONS if option.name in GIVEN]
+    if unknown in FOREIGN:
+        advice = f"Here it is {FOREIGN[unknown]}."
+    elif close := get_close_matches(unknown, known, n=1):
+        advice = f"Is {close[0]} meant?"
+    else:
+        advice = f"There are {', '.join(known)}."
+    raise TypeError(f"{function}: there is no option {unknown}.\n  {advice}")
 
 
 def refuse(options: dict[str, Any], names: Iterable[str], why: str) -> None:

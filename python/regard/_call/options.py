@@ -28,6 +28,7 @@ Kind: TypeAlias = Literal[
     "word",
     "object",
     "result",  # what is returned, and where: an argument of its own in the core's functions
+    "frame",  # how arrays lie, and which tokens are padding: said to the core by other options
 ]
 Gradient: TypeAlias = Literal["array", "numbers", "refused", None]
 Cached: TypeAlias = Literal["always", "without_window", "never"]
@@ -96,6 +97,7 @@ OPTIONS: tuple[Option, ...] = (
         "mask", "ArrayLike | BlockMask | PackedMask | None", None, "pairs", conversions.mask,
         core=("mask", "block_mask", "packed_mask", "packed_keys"), traced=True,
     ),
+    Option("key_mask", _ARRAY, None, "frame", traced=True),
     Option("bias", _ARRAY, None, "pairs", gradient="array", traced=True),
     Option(
         "position_bias", "PositionBias | None", None, "object", conversions.position_bias,
@@ -130,9 +132,10 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option("dropout", "float", 0.0, "number", conversions.dropout, scores=False),
     Option("seed", "int | None", None, "number", conversions.seed, scores=False, traced=True),
+    Option("num_threads", "int | None", None, "number", conversions.threads, cached="always"),
+    Option("layout", "str | None", None, "frame", cached="always"),
     Option("return_lse", "bool", False, "result", scores=False, cached="always"),
     Option("out", "NDArray[Any] | None", None, "result", scores=False, cached="always"),
-    Option("num_threads", "int | None", None, "number", conversions.threads, cached="always"),
 )  # fmt: skip
 
 BY_NAME: dict[str, Option] = {option.name: option for option in OPTIONS}
@@ -143,7 +146,8 @@ def names(which: Callable[[Option], object]) -> tuple[str, ...]:
     return tuple(option.name for option in OPTIONS if which(option))
 
 
-#: What becomes an option of the core; the others are arguments of its functions.
-CORE: tuple[Option, ...] = tuple(option for option in OPTIONS if option.kind != "result")
-CORE_NAMES: frozenset[str] = frozenset(option.name for option in CORE)
+#: What becomes an option of the core under its name, or the names it has there.
+CORE: tuple[Option, ...] = tuple(o for o in OPTIONS if o.kind not in ("result", "frame"))
+#: What callers give as options; the others are arguments of their own.
+GIVEN: frozenset[str] = frozenset(names(lambda option: option.kind != "result"))
 RESULT: tuple[str, ...] = names(lambda option: option.kind == "result")

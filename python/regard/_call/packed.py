@@ -34,11 +34,11 @@ def packed_attention(
             f"attention: out has shape {out.shape}; the result has {wanted}.\n  Give an array of "
             "exactly that shape: (total queries, heads, value_dim)."
         )
+    if out is None:
+        out = np.empty(wanted, q.dtype)
     by_head = out.swapaxes(0, 1) if isinstance(out, np.ndarray) else out
     result = _core.attention(q, k, v, core, return_lse, by_head)
-    if isinstance(result, tuple):
-        return (result[0].swapaxes(0, 1) if out is None else out), result[1]
-    return result.swapaxes(0, 1) if out is None else out
+    return (out, result[1]) if isinstance(result, tuple) else out
 
 
 def packed_call(
@@ -50,8 +50,13 @@ def packed_call(
     options: dict[str, Any],
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], CoreOptions]:
     """Packed arrays and options as the core takes them."""
+    if options.get("layout") not in (None, "SHD"):
+        raise ValueError(
+            f"attention: layout is {options['layout']!r}.\n  Packed pieces are always (total, "
+            "heads, dim), 'SHD'."
+        )
     q = _by_head(query, "query", "input")
-    core = cast("dict[str, Any]", core_options(q, options))
+    core = cast("dict[str, Any]", core_options(q, None, options))
     if cu_seqlens_k is None and "block_table" not in core:
         raise ValueError(
             "attention: cu_seqlens_k is missing.\n  Say where the keys of each piece begin; only "

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from regard import _core
 from regard._arrays import coerce
 from regard._call.core_options import check_names, core_options, refuse
+from regard._call.layout import arrays_by_head, take_layout
 from regard._call.options import names
 
 if TYPE_CHECKING:
@@ -89,14 +90,19 @@ def scores_call(
         "does not concern the scores.\n  Leave it out: these are the weights before dropout.",
     )
     check_names(function, options)
-    q = coerce(query, "query", "input")
-    core = core_options(q, options)
+    options = dict(options)
+    if (layout := take_layout(options)) is not None:
+        q, k, _ = arrays_by_head(layout, query, key, key, options)
+    else:
+        stored = options.get("key_scales") is not None
+        q = coerce(query, "query", "input")
+        k = coerce(key, "key", "stored" if stored else "input")
+    core = core_options(q, k, options)
     if "block_table" in core:
         core["block_table"] = coerce(core["block_table"], "block_table", "lengths")
-    if "key_scales" not in core:
-        return q, coerce(key, "key", "input"), core
-    core["value_scales"] = core["key_scales"]
-    return q, coerce(key, "key", "stored"), core
+    if "key_scales" in core:
+        core["value_scales"] = core["key_scales"]
+    return q, k, core
 
 
 def _is_count(n: Any, least: int) -> bool:

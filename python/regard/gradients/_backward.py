@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from regard._arrays import coerce
+from regard._call.messages import in_the_name_of
 from regard.gradients._call import DifferentiableCall
 from regard.gradients._pull_back import pull_back
 from regard.gradients._result import Buffers, Gradients
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
+@in_the_name_of("attention_backward")
 def attention_backward(
     dout: ArrayLike,
     query: ArrayLike,

@@ -11,8 +11,10 @@ from regard import _core
 from regard._arrays import coerce
 from regard._bfloat16 import rounded
 from regard._call.core_options import check_names, core_options, refuse
+from regard._call.layout import arrays_by_head, take_layout
 from regard._call.options import RESULT, names
 from regard._call.packed import packed_call
+from regard._layout import Layout
 
 if TYPE_CHECKING:
     Array: TypeAlias = NDArray[Any]
@@ -47,11 +49,19 @@ class DifferentiableCall:
         check_names(function, options)
         self.packed = starts is not None
         self.given = {name: x for name, x in options.items() if x is not None}
+        options = dict(options)
         if starts is None:
-            arrays = zip((query, key, value), ("query", "key", "value"), strict=True)
-            self.query, self.key, self.value = (coerce(x, name, "input") for x, name in arrays)
-            self.options = core_options(self.query, options)
+            self.layout = take_layout(options)
+            if self.layout is None:
+                arrays = zip((query, key, value), ("query", "key", "value"), strict=True)
+                self.query, self.key, self.value = (coerce(x, name, "input") for x, name in arrays)
+            else:
+                self.query, self.key, self.value = arrays_by_head(
+                    self.layout, query, key, value, options
+                )
+            self.options = core_options(self.query, self.key, options)
         else:
+            self.layout = Layout("SHD")
             self.query, self.key, self.value, self.options = packed_call(
                 query, key, value, *starts, options
             )
@@ -61,14 +71,18 @@ class DifferentiableCall:
 
     def forward(self) -> tuple[Array, Array]:
         """Output, as the caller wants it, and LSE."""
-        out, lse = _core.attention(
-            self.query, self.key, self.value, self.options or None, True, None
-        )
-        return self.by_head(out), lse
+        arrays = self.query, self.key, self.value
+        into = None if self.layout is None else self.layout.empty_output(*arrays)
+        out, lse = _core.attention(*arrays, self.options or None, True, into)
+        return self.as_given(out), lse
 
-    def by_head(self, array: Array) -> Array:
-        """Between (total, heads, dim) and (heads, total, dim), for packed arrays."""
-        return array.swapaxes(0, 1) if self.packed else array
+    def by_head(self, array: Array, argument: str = "") -> Array:
+        """View an array of the caller's as the core has it: (..., heads, tokens, dim)."""
+        return array if self.layout is None else self.layout.by_head(array, argument)
+
+    def as_given(self, array: Array) -> Array:
+        """View an array of the core's as the caller has it."""
+        return array if self.layout is None else self.layout.as_given(array)
 
     def upstream(self, array: ArrayLike, argument: str, like: Array) -> Array:
         """Return a derivative by the output or the LSE as the core takes it."""
@@ -80,7 +94,7 @@ class DifferentiableCall:
                 f"  Give the derivative by each number of the {what}."
             )
         given = rounded(given, like.dtype)
-        return self.by_head(given) if given.ndim == 3 and argument == "dout" else given
+        return self.by_head(given) if argument == "dout" else given
 
     def with_batch(self, array: Array) -> Array:
         """Broadcast an array of an input's shape to all batch axes."""

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from regard import _core
 from regard._arrays import coerce
 from regard._bfloat16 import rounded
+from regard._call.messages import in_the_name_of
 from regard.gradients._call import DifferentiableCall
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     Array: TypeAlias = NDArray[Any]
 
 
+@in_the_name_of("attention_jvp")
 def attention_jvp(
     query: ArrayLike,
     key: ArrayLike,
@@ -82,6 +84,7 @@ def attention_jvp(
     out, dout, lse, dlse = _core.tangent(
         call.query, call.key, call.value, call.options or None, *moves
     )
+    out, dout = call.as_given(out), call.as_given(dout)
     return ((out, lse), (dout, dlse)) if return_lse else (out, dout)
 
 
@@ -90,7 +93,7 @@ def _move(call: DifferentiableCall, name: str, move: ArrayLike | None) -> Array 
     if move is None:
         return None
     of: Array = getattr(call, name)
-    array = coerce(move, f"d{name}", "input")
+    array = call.by_head(coerce(move, f"d{name}", "input"), f"d{name}")
     if array.shape != of.shape:
         raise ValueError(
             f"attention: d{name} has shape {array.shape}; {name} has {of.shape}.\n  A direction "

@@ -40,7 +40,7 @@ def pull_back(
     targets = {name: target_for(call, name, given.get(name), accumulate) for name in names}
     check_apart(call, given, (("dout", by_out), ("dlse", by_lse), ("out", out), ("lse", lse)))
     arrays = {name: target.array for name, target in targets.items()}
-    core_out = call.by_head(out) if out.ndim == 3 else out
+    core_out = call.by_head(out)
     # Arrays that are made here hold zeros.
     adds = accumulate or not given
     _core.backward(

@@ -52,7 +52,7 @@ def target_for(
         target = np.zeros(whole, call.computed)
 
         def to_shape(total: Array) -> Array:
-            return _from_whole(call, total, shape)
+            return _from_whole(call, total, getattr(call, name)) if of_array else total
 
     def finish() -> Array:
         total = to_shape(target)
@@ -86,20 +86,16 @@ def _whole(call: DifferentiableCall, like: Array) -> tuple[int, ...]:
     return rank3 if call.packed else (*call.batch(), *rank3[-3:])
 
 
-def _from_whole(call: DifferentiableCall, total: Array, shape: tuple[int, ...]) -> Array:
-    """Sum over the batch axes that an input was broadcast along."""
-    if total.shape == shape:
-        return total
-    if call.packed:
-        return call.by_head(total)
-    rank3 = (1,) * (3 - len(shape)) + shape
-    return _sum_to(total, rank3).reshape(shape)
+def _from_whole(call: DifferentiableCall, total: Array, like: Array) -> Array:
+    """Sum over the batch axes that an input was broadcast along, and lay it out as the caller's."""
+    rank3 = (1,) * (3 - like.ndim) + like.shape
+    return call.as_given(_sum_to(total, rank3).reshape(like.shape))
 
 
 def _shape_and_dtype(call: DifferentiableCall, name: str) -> tuple[tuple[int, ...], Any]:
     """Those of an input and its gradient, as the caller sees them."""
     if name in INPUTS:
-        array = call.by_head(getattr(call, name))
+        array = call.as_given(getattr(call, name))
         return array.shape, array.dtype
     given = call.given[name]
     array = given.table if name == "position_bias" else coerce(given, name, "bias")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from numpy.typing import ArrayLike, NDArray
 
+from regard._call.messages import in_the_name_of
 from regard.gradients._call import DifferentiableCall
 from regard.gradients._pull_back import pull_back
 from regard.gradients._result import Buffers, Gradients
@@ -28,6 +29,7 @@ class Vjp:
         #: The logarithm of the softmax denominators, shape (..., Hq, Sq).
         self.lse = lse
 
+    @in_the_name_of("vjp")
     def __call__(
         self,
         dout: ArrayLike,
@@ -68,6 +70,7 @@ class Vjp:
         return pull_back(self._call, self._out, self.lse, dout, dlse, wrt, out, accumulate)
 
 
+@in_the_name_of("attention_vjp")
 def attention_vjp(
     query: ArrayLike, key: ArrayLike, value: ArrayLike, **options: Any
 ) -> tuple[Array, Vjp]:
@@ -133,6 +136,7 @@ def attention_vjp(
     return out, Vjp(call, out, lse)
 
 
+@in_the_name_of("varlen_attention_vjp")
 def varlen_attention_vjp(
     query: ArrayLike,
     key: ArrayLike,

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from regard._bfloat16 import is_bfloat16
+from regard._layout import Layout
 from regard.positions._rotation import Rotation
 from regard.positions._scaling import Scaling, unscaled
 
@@ -68,6 +69,7 @@ def rope(
     interleaved: bool = False,
     dim: int | None = None,
     scaling: Scaling | None = None,
+    layout: str | None = None,
 ) -> NDArray[Any]:
     """Rotary position embedding of queries or keys.
 
@@ -79,7 +81,7 @@ def rope(
     x : array_like, shape (..., S, D)
         Queries or keys, of any float dtype.
     positions : array_like of int or float, optional
-        Broadcasts to (..., S); by default 0 to S - 1.
+        Broadcasts to (..., S), with heads before S whatever the layout; by default 0 to S - 1.
     base : float, default 10000
         Also called theta.
     interleaved : bool, default False
@@ -91,11 +93,14 @@ def rope(
     scaling : Scaling, optional
         How the frequencies change for long contexts: `Linear`, `NTK`, `DynamicNTK`, `YaRN` or
         `Llama3`.
+    layout : str, optional
+        What the axes of x are, as in `regard.attention`: "BSHD" for (batch, tokens, heads, dim).
+        D comes last.
 
     Returns
     -------
-    ndarray, shape (..., S, D)
-        In the dtype of x. Angles are computed in float64.
+    ndarray, of the shape of x
+        In its dtype. Angles are computed in float64.
 
     Raises
     ------
@@ -124,14 +129,14 @@ def rope(
     >>> regard.positions.rope(query, [100], scaling=scaling).dtype
     dtype('float32')
     """
-    return Rope(base, interleaved, dim, scaling)(x, positions)
+    return Rope(base, interleaved, dim, scaling)(x, positions, layout)
 
 
 @dataclass(frozen=True)
 class Rope:
     """Rotary position embedding with its parameters, e.g. for a `KVCache`.
 
-    ``Rope(...)(x, positions)`` is ``rope(x, positions, ...)``.
+    ``Rope(...)(x, positions, layout)`` is ``rope(x, positions, ..., layout=layout)``.
 
     Parameters
     ----------
@@ -170,7 +175,9 @@ class Rope:
         ):
             raise TypeError(f"rope: dim is {dim!r}.\n  Give a whole number.")
 
-    def __call__(self, x: ArrayLike, positions: ArrayLike | None = None) -> NDArray[Any]:
+    def __call__(
+        self, x: ArrayLike, positions: ArrayLike | None = None, layout: str | None = None
+    ) -> NDArray[Any]:
         """Turn x (..., S, D), as `rope` does."""
         features = np.asarray(x)
         if features.dtype.kind != "f" and not is_bfloat16(features.dtype):
@@ -180,7 +187,15 @@ class Rope:
                 f"rope: x has shape {features.shape}.\n  Give (..., length, head_dim)."
             )
         rotation = self.rotation(features.shape[-1])
-        return rotation.turn(features, _positions(positions, features.shape))
+        if layout is None:
+            return rotation.turn(features, _positions(positions, features.shape))
+        order = Layout(layout, "rope")
+        by_head = order.by_head(features, "x").shape
+        if not layout.endswith("D"):
+            raise ValueError(f"rope: layout is {layout!r}.\n  D, the features, must come last.")
+        rows = _positions(positions, by_head)
+        rows = rows.reshape((1,) * (len(by_head) - 1 - rows.ndim) + rows.shape)
+        return rotation.turn(features, order.as_given(rows, rows=True))
 
     def rotation(self, features: int) -> Rotation:
         """Make what turns vectors of so many features, the same object for the same parameters."""

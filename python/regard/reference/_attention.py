@@ -7,9 +7,10 @@ from typing import Any, Literal, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from regard.reference._layout import as_given, by_head
 from regard.reference._shapes import Array, Causal, DenseMask, PositionBias, Window
 from regard.reference._softmax import attend, probabilities
-from regard.reference._stored import write
+from regard.reference._stored import values, write
 
 
 # fmt: off
@@ -17,7 +18,8 @@ from regard.reference._stored import write
 def attention(
     query: ArrayLike, key: ArrayLike, value: ArrayLike, *, causal: Causal = False,
     window: Window = None, mask: ArrayLike | DenseMask | None = None,
-    bias: ArrayLike | None = None, position_bias: PositionBias | None = None,
+    key_mask: ArrayLike | None = None, bias: ArrayLike | None = None,
+    position_bias: PositionBias | None = None,
     key_lengths: ArrayLike | None = None, query_lengths: ArrayLike | None = None,
     query_offset: ArrayLike | None = None, block_table: ArrayLike | None = None,
     key_scales: ArrayLike | None = None, value_scales: ArrayLike | None = None,
@@ -25,13 +27,14 @@ def attention(
     softcap: ArrayLike | None = None,
     alibi_slopes: ArrayLike | None = None, sinks: ArrayLike | None = None,
     similarity: Literal["dot", "cosine"] = "dot", dropout: float = 0.0, seed: int | None = None,
-    return_lse: Literal[False] = False, out: NDArray[Any] | None = None,
-    num_threads: int | None = None) -> NDArray[Any]: ...
+    num_threads: int | None = None, layout: str | None = None, return_lse: Literal[False] = False,
+    out: NDArray[Any] | None = None) -> NDArray[Any]: ...
 @overload
 def attention(
     query: ArrayLike, key: ArrayLike, value: ArrayLike, *, causal: Causal = False,
     window: Window = None, mask: ArrayLike | DenseMask | None = None,
-    bias: ArrayLike | None = None, position_bias: PositionBias | None = None,
+    key_mask: ArrayLike | None = None, bias: ArrayLike | None = None,
+    position_bias: PositionBias | None = None,
     key_lengths: ArrayLike | None = None, query_lengths: ArrayLike | None = None,
     query_offset: ArrayLike | None = None, block_table: ArrayLike | None = None,
     key_scales: ArrayLike | None = None, value_scales: ArrayLike | None = None,
@@ -39,8 +42,8 @@ def attention(
     softcap: ArrayLike | None = None,
     alibi_slopes: ArrayLike | None = None, sinks: ArrayLike | None = None,
     similarity: Literal["dot", "cosine"] = "dot", dropout: float = 0.0, seed: int | None = None,
-    return_lse: Literal[True], out: NDArray[Any] | None = None,
-    num_threads: int | None = None) -> tuple[NDArray[Any], Array]: ...
+    num_threads: int | None = None, layout: str | None = None, return_lse: Literal[True],
+    out: NDArray[Any] | None = None) -> tuple[NDArray[Any], Array]: ...
 # fmt: on
 def attention(
     query: ArrayLike,
@@ -50,6 +53,7 @@ def attention(
     causal: Causal = False,
     window: Window = None,
     mask: ArrayLike | DenseMask | None = None,
+    key_mask: ArrayLike | None = None,
     bias: ArrayLike | None = None,
     position_bias: PositionBias | None = None,
     key_lengths: ArrayLike | None = None,
@@ -66,9 +70,10 @@ def attention(
     similarity: Literal["dot", "cosine"] = "dot",
     dropout: float = 0.0,
     seed: int | None = None,
+    num_threads: int | None = None,
+    layout: str | None = None,
     return_lse: bool = False,
     out: NDArray[Any] | None = None,
-    num_threads: int | None = None,
 ) -> NDArray[Any] | tuple[NDArray[Any], Array]:
     """Softmax attention with the signature of :func:`regard.attention`, computed in float64.
 
@@ -79,7 +84,7 @@ def attention(
     value : array_like, shape (..., Hkv, Sk, Dv) or (Sk, Dv)
         Hq must be a multiple of Hkv. The leading axes broadcast. Numbers of any type, bfloat16
         included; what they stand for is taken as float64.
-    causal, window, mask, key_lengths, query_lengths, query_offset
+    causal, window, mask, key_mask, key_lengths, query_lengths, query_offset
         Which keys a query sees; see :func:`visible`. A row past its query length has output 0 and
         LSE -inf.
     block_table : array_like of int, shape (..., blocks), optional
@@ -95,12 +100,15 @@ def attention(
         Each weight is dropped with this probability, by a random number that depends on the seed
         and the place of the pair alone (see :mod:`regard.reference.philox`), and those kept are
         multiplied by 1 / (1 - dropout). The LSE is that without dropout.
+    num_threads : int, optional
+        Accepted for the signature's sake and ignored.
+    layout : str, optional
+        A permutation of BHSD or HSD: the axes of query, key, value and the output, and without D of
+        key_scales and value_scales.
     return_lse : bool
         Also return the natural logarithm of each row's softmax denominator.
     out : ndarray, optional
         Where to write the output, rounded to its dtype.
-    num_threads : int, optional
-        Accepted for the signature's sake and ignored.
 
     Returns
     -------
@@ -124,8 +132,14 @@ def attention(
            [0.731, 0.731],
            [0.5  , 0.5  ]])
     """
+    if layout is not None:
+        query, key, value = (by_head(values(x), layout) for x in (query, key, value))
+        key_scales, value_scales = (
+            None if x is None else by_head(values(x), layout.replace("D", ""))
+            for x in (key_scales, value_scales)
+        )
     o, lse = attend(
-        query, key, value, causal=causal, window=window, mask=mask, bias=bias,
+        query, key, value, causal=causal, window=window, mask=mask, key_mask=key_mask, bias=bias,
         position_bias=position_bias, key_lengths=key_lengths, query_lengths=query_lengths,
         query_offset=query_offset, scale=scale, query_scale=query_scale, softcap=softcap,
         alibi_slopes=alibi_slopes, sinks=sinks, similarity=similarity, dropout=dropout, seed=seed,
@@ -135,6 +149,8 @@ def attention(
         o, lse = o[..., 0, :], lse[..., 0]
     if max(np.ndim(query), np.ndim(key), np.ndim(value)) == 2:
         o, lse = o[0], lse[0]
+    if layout is not None:
+        o = as_given(o, layout)
     if out is not None:
         write(out, o)
     result = o if out is None else out

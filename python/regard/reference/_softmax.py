@@ -45,6 +45,7 @@ def probabilities(
     query_offset: ArrayLike | None = None,
     window: Any = None,
     mask: Any = None,
+    key_mask: ArrayLike | None = None,
     key_scales: ArrayLike | None = None,
     block_table: ArrayLike | None = None,
     **of_scores: Any,
@@ -66,7 +67,7 @@ def probabilities(
         "query_lengths": query_lengths,
         "query_offset": query_offset,
     }
-    sees = visible(shape, window=window, mask=mask, bias=bias, **positions)
+    sees = visible(shape, window=window, mask=mask, key_mask=key_mask, bias=bias, **positions)
     s = scores(q, k, batch=batch, bias=bias, offset=offsets(shape, **positions), **of_scores)
     p, lse = _softmax(s, sees, sinks)
     # A row past its element's length is no row: not even the sink is in its LSE.

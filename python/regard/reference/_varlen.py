@@ -108,8 +108,13 @@ class ByPiece:
         bias: ArrayLike | None,
         options: dict[str, Any],
     ) -> None:
-        self._alike = {name: x for name, x in options.items() if name != "num_threads"}
+        self._alike = {
+            name: x for name, x in options.items() if name not in ("num_threads", "layout")
+        }
         self._each: dict[str, Any] = {}
+        if (key_mask := self._alike.pop("key_mask", None)) is not None:
+            of_pairs = np.asarray(key_mask).astype(np.bool_)[..., np.newaxis, np.newaxis, :]
+            mask = of_pairs if mask is None else dense_mask(mask) & of_pairs
         if mask is not None:
             self._each["mask"] = np.broadcast_to(dense_mask(mask), shape)
         if bias is not None:

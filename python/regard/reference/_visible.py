@@ -21,6 +21,7 @@ def visible(
     causal: Causal = False,
     window: Window = None,
     mask: ArrayLike | DenseMask | None = None,
+    key_mask: ArrayLike | None = None,
     bias: ArrayLike | None = None,
     key_lengths: ArrayLike | None = None,
     query_lengths: ArrayLike | None = None,
@@ -40,6 +41,8 @@ def visible(
         may be an integer array of shape (Hq,), a limit for each head, -1 for none.
     mask : array_like of bool, broadcast to `shape`
         True where the query may look; or an object whose ``to_dense()`` is such an array.
+    key_mask : array_like of bool, or 0 and 1, broadcast to the batch axes of `shape` and Sk
+        True where there is a key; positions are not changed by it.
     bias : array_like of float, broadcast to `shape`
         -inf masks.
     key_lengths, query_lengths : array_like of int, broadcast to the batch axes of `shape`
@@ -82,6 +85,9 @@ def visible(
         sees = sees & (j <= p + _limit(right, heads))
     if mask is not None:
         sees = sees & np.broadcast_to(dense_mask(mask), shape)
+    if key_mask is not None:
+        there = np.asarray(key_mask).astype(np.bool_)
+        sees = sees & np.broadcast_to(there, (*batch, keys))[..., np.newaxis, np.newaxis, :]
     if bias is not None:
         sees = sees & (np.broadcast_to(values(bias), shape) != -np.inf)
     return sees
