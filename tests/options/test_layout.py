@@ -124,9 +124,7 @@ def test_no_order(rng, layout):
 
 def test_errors(rng):
     q, k, v = (arranged(x, "BSHD") for x in problem_of(rng, "BSHD"))
-    with pytest.raises(
-        ValueError, match=r"^attention: key has shape \(9, 2, 5\), and"
-    ):
+    with pytest.raises(ValueError, match=r"^attention: key has shape \(9, 2, 5\), and"):
         regard.attention(q, k[0], v, layout="BSHD")
     with pytest.raises(ValueError, match=r"^attention: out has shape \(2, 6\), and layout"):
         regard.attention(q, k, v, layout="BSHD", out=np.zeros((2, 6), np.float32))
