@@ -25,7 +25,12 @@ except ImportError as error:  # pragma: no cover - needs a broken installation
 from regard._attention import attention
 
 if TYPE_CHECKING:
+    from regard import bench as bench
     from regard import bias, masks, plot, positions, reference
+    from regard import flash_attn as flash_attn
+    from regard import jax as jax
+    from regard import torch as torch
+    from regard import transformers as transformers
     from regard._alibi import alibi_slopes
     from regard._bfloat16 import bfloat16 as bfloat16
     from regard._config import show_config
@@ -118,8 +123,13 @@ _LAZY = {
     "varlen_attention_vjp": "gradients",
 }
 
+# Not in `dir`, since what looks at all of that need not have the libraries they are for.
+_ADAPTERS = frozenset({"bench", "flash_attn", "jax", "torch", "transformers"})
+
 
 def __getattr__(name: str) -> object:
+    if name in _ADAPTERS:
+        return _import_module(f"regard.{name}")
     if name not in _LAZY:
         raise AttributeError(f"module 'regard' has no attribute {name!r}")
     module = _import_module(f"regard.{_LAZY[name]}")

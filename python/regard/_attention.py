@@ -86,6 +86,39 @@ def attention(
 ) -> tuple[NDArray[Any], NDArray[Any]]: ...
 
 
+@overload
+def attention(
+    query: ArrayLike,
+    key: ArrayLike,
+    value: ArrayLike,
+    *,
+    causal: Causal = False,
+    window: Window = None,
+    mask: ArrayLike | BlockMask | PackedMask | None = None,
+    key_mask: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    position_bias: PositionBias | None = None,
+    key_lengths: ArrayLike | None = None,
+    query_lengths: ArrayLike | None = None,
+    query_offset: ArrayLike | None = None,
+    block_table: ArrayLike | None = None,
+    key_scales: ArrayLike | None = None,
+    value_scales: ArrayLike | None = None,
+    scale: ArrayLike | None = None,
+    query_scale: ArrayLike | None = None,
+    softcap: ArrayLike | None = None,
+    alibi_slopes: ArrayLike | None = None,
+    sinks: ArrayLike | None = None,
+    similarity: Similarity = "dot",
+    dropout: float = 0.0,
+    seed: int | None = None,
+    num_threads: int | None = None,
+    layout: str | None = None,
+    return_lse: bool,
+    out: NDArray[Any] | None = None,
+) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]: ...
+
+
 @spelled_out
 def attention(
     query: ArrayLike,

@@ -16,7 +16,9 @@ from regard.gradients._call import DifferentiableCall
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
+    from typing_extensions import Unpack
 
+    from regard._call.types import ExplainedOptions
     from regard._core import _Options as CoreOptions
 
 
@@ -129,7 +131,7 @@ def explain(
     *,
     call: str = "attention",
     top_k: int = 8,
-    **options: Any,
+    **options: Unpack[ExplainedOptions],
 ) -> Explanation:
     """Say how a function would run this call, without running it.
 
@@ -168,13 +170,14 @@ def explain(
     >>> regard.explain(x, x, x, causal=True, call="attention_vjp").kernel.split("/")[0]
     'backward'
     """
+    given: dict[str, Any] = {**options}
     if not isinstance(call, str) or call not in _PASSES:
         raise ValueError(f"explain: call is {call!r}.\n  Give one of {', '.join(_PASSES)}.")
     starts = None if cu_seqlens_q is None and cu_seqlens_k is None else (cu_seqlens_q, cu_seqlens_k)
     if call in ("attention_weights", "attention_summary"):
         if starts is not None:
             raise TypeError(f"explain: {call} takes no packed pieces.\n  Give one piece.")
-        rows, columns, of_scores = scores_call(call, query, key, options)
+        rows, columns, of_scores = scores_call(call, query, key, given)
         check_top_k(top_k, columns, of_scores)
         found = _core.explain(rows, columns, columns, of_scores or None, _PASSES[call], int(top_k))
         return Explanation(**found)
@@ -182,17 +185,17 @@ def explain(
         raise TypeError(f"explain: value is missing.\n  Give it as to {call}.")
     if call == "attention":
         for name in RESULT:
-            options.pop(name, None)
-        check_names("explain", options)
+            given.pop(name, None)
+        check_names("explain", given)
         arguments: tuple[ArrayLike, ArrayLike, ArrayLike, CoreOptions]
         if starts is not None:
-            arguments = packed_call(query, key, value, *starts, options)
+            arguments = packed_call(query, key, value, *starts, given)
         else:
-            if (layout := take_layout(options)) is not None:
-                query, key, value = arrays_by_head(layout, query, key, value, options)
-            arguments = (query, key, value, core_options(query, key, options))
+            if (layout := take_layout(given)) is not None:
+                query, key, value = arrays_by_head(layout, query, key, value, given)
+            arguments = (query, key, value, core_options(query, key, given))
     else:
-        of = DifferentiableCall("explain", query, key, value, options, starts)
+        of = DifferentiableCall("explain", query, key, value, given, starts)
         arguments = (of.query, of.key, of.value, of.options)
     q, k, v, core = arguments
     return Explanation(**_core.explain(q, k, v, core or None, _PASSES[call], 0))

@@ -11,6 +11,9 @@ from regard._call.scores import summary
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
+    from typing_extensions import Unpack
+
+    from regard._call.types import ScoreOptions
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ def attention_summary(
     *,
     top_k: int = 8,
     pooled: tuple[int, int] = (128, 128),
-    **options: Any,
+    **options: Unpack[ScoreOptions],
 ) -> AttentionSummary:
     """Look at all attention weights, in memory linear in the length.
 
@@ -98,5 +101,5 @@ def attention_summary(
     >>> summary.top_indices[:, 0]
     array([0, 1, 2, 0])
     """
-    fields = summary(query, key, top_k, pooled, options)
+    fields = summary(query, key, top_k, pooled, {**options})
     return AttentionSummary(**fields)

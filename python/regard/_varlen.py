@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from regard._call.core_options import check_names
 from regard._call.messages import in_the_name_of
@@ -10,6 +10,51 @@ from regard._call.packed import packed_attention
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
+    from typing_extensions import Unpack
+
+    from regard._call.types import AttentionOptions
+
+
+@overload
+def varlen_attention(
+    query: ArrayLike,
+    key: ArrayLike,
+    value: ArrayLike,
+    cu_seqlens_q: ArrayLike,
+    cu_seqlens_k: ArrayLike | None = None,
+    *,
+    return_lse: Literal[False] = False,
+    out: NDArray[Any] | None = None,
+    **options: Unpack[AttentionOptions],
+) -> NDArray[Any]: ...
+
+
+@overload
+def varlen_attention(
+    query: ArrayLike,
+    key: ArrayLike,
+    value: ArrayLike,
+    cu_seqlens_q: ArrayLike,
+    cu_seqlens_k: ArrayLike | None = None,
+    *,
+    return_lse: Literal[True],
+    out: NDArray[Any] | None = None,
+    **options: Unpack[AttentionOptions],
+) -> tuple[NDArray[Any], NDArray[Any]]: ...
+
+
+@overload
+def varlen_attention(
+    query: ArrayLike,
+    key: ArrayLike,
+    value: ArrayLike,
+    cu_seqlens_q: ArrayLike,
+    cu_seqlens_k: ArrayLike | None = None,
+    *,
+    return_lse: bool,
+    out: NDArray[Any] | None = None,
+    **options: Unpack[AttentionOptions],
+) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]: ...
 
 
 @in_the_name_of("varlen_attention")
@@ -22,7 +67,7 @@ def varlen_attention(
     *,
     return_lse: bool = False,
     out: NDArray[Any] | None = None,
-    **options: Any,
+    **options: Unpack[AttentionOptions],
 ) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]:
     """Attention within each piece of a packed batch, without padding.
 
@@ -78,5 +123,6 @@ def varlen_attention(
     >>> bool((out[3:].swapaxes(0, 1) == regard.attention(*second, causal=True)).all())
     True
     """
-    check_names("varlen_attention", options)
-    return packed_attention(query, key, value, cu_seqlens_q, cu_seqlens_k, options, return_lse, out)
+    given: dict[str, Any] = {**options}
+    check_names("varlen_attention", given)
+    return packed_attention(query, key, value, cu_seqlens_q, cu_seqlens_k, given, return_lse, out)

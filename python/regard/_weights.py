@@ -9,6 +9,9 @@ from regard._call.scores import Selection, weights
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
+    from typing_extensions import Unpack
+
+    from regard._call.types import ScoreOptions
 
 
 @in_the_name_of("attention_weights")
@@ -18,7 +21,7 @@ def attention_weights(
     *,
     rows: Selection = None,
     keys: Selection = None,
-    **options: Any,
+    **options: Unpack[ScoreOptions],
 ) -> NDArray[Any]:
     """Rows of the attention weights, of all keys or some of them.
 
@@ -59,4 +62,4 @@ def attention_weights(
     >>> last.shape, last.sum(axis=-1).round(5).min()
     ((8, 1, 5000), np.float32(1.0))
     """
-    return weights(query, key, rows, keys, options)
+    return weights(query, key, rows, keys, {**options})

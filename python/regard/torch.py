@@ -146,7 +146,7 @@ class _Attention(torch.autograd.Function):
         )  # fmt: skip
         results = []
         for name, tensor in zip(ctx.names, tensors, strict=True):
-            gradient = getattr(gradients, name)
+            gradient = getattr(gradients, name, None)
             results.append(
                 None
                 if gradient is None

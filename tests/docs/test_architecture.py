@@ -160,7 +160,8 @@ def imports(known: dict[str, Path]) -> list[tuple[str, str]]:
                 names = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
                 assert not node.level, f"{path}: a relative import"
-                names = [f"{node.module}.{alias.name}" for alias in node.names]
+                # `X as X` shows type checkers what the package loads on first use.
+                names = [f"{node.module}.{a.name}" for a in node.names if a.asname != a.name]
             else:
                 continue
             for name in names:  # a module, or something in one

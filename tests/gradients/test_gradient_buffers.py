@@ -72,7 +72,28 @@ def test_wrt(isa, dtype, rng, option):
     for name in names:
         alone = gradients(problem, dout, dlse, wrt=name)
         assert_same_bits(getattr(alone, name), getattr(everything, name))
-        assert all(getattr(alone, n) is None for n in (*names, *EXTRAS) if n != name)
+        assert alone.names == (name,)
+        for other in {*names, *EXTRAS} - {name}:
+            with pytest.raises(AttributeError, match=f"gradient by {other} was not asked for"):
+                getattr(alone, other)
+
+
+def test_in_the_order_of_wrt(rng):
+    problem = option_problem(rng, "plain", np.float32)
+    dout, dlse = upstream(rng, problem)
+    got = gradients(problem, dout, dlse, wrt=["value", "query"])
+    assert got.names == ("value", "query")
+    assert len(got) == 2
+    value, query = got
+    assert value is got.value
+    assert query is got["query"]
+    with pytest.raises(KeyError, match="key"):
+        got["key"]
+    with pytest.raises(AttributeError, match="no attribute 'keys'"):
+        got.keys  # noqa: B018
+    with pytest.raises(TypeError, match="there is none by keys"):
+        regard.Gradients(keys=value)
+    assert repr(got) == f"Gradients(value={value.shape}, query={query.shape})"
 
 
 def test_bool_and_integer_inputs(rng):

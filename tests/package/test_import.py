@@ -32,6 +32,13 @@ def test_everything_public_is_there():
     assert set(regard.__all__) <= set(run("import regard; print(*dir(regard))"))
 
 
+def test_submodules_are_there_on_first_use():
+    assert run("import regard; print(regard.bench.__name__)") == ["regard.bench"]
+    late = "import sys, regard; sys.modules['jax'] = None\ntry: regard.jax\n"
+    assert run(late + "except ImportError as error: print(error.name)") == ["jax"]
+    assert "jax" not in run("import regard; print(*dir(regard))")
+
+
 def test_other_names_are_refused():
     with pytest.raises(AttributeError, match="module 'regard' has no attribute 'attentoin'"):
         regard.attentoin  # noqa: B018

@@ -8,13 +8,13 @@ import pathlib
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
 import pytest
 
 import regard
+from regard._call import types
 from regard._call.options import CORE, GIVEN, OPTIONS, RESULT, names
 from regard.cli import problems
 
@@ -68,15 +68,17 @@ def test_attention_shows_what_is_described():
     assert [(p.name, p.annotation, p.default) for p in shown[3:]] == DESCRIBED
 
 
-@pytest.mark.parametrize("overload", [0, 1])
+@pytest.mark.parametrize("overload", [0, 1, 2])
 def test_overloads_of_attention(overload):
     found = functions("_attention.py", "attention")
-    assert len(found) == 3
+    assert len(found) == 4
     assert positional(found[overload]) == ["query", "key", "value"]
     expected = []
     for name, annotation, default in DESCRIBED:
         if name == "return_lse":
-            annotation, default = (("Literal[False]", False), ("Literal[True]", ...))[overload]
+            annotation, default = (
+                ("Literal[False]", False), ("Literal[True]", ...), ("bool", ...)
+            )[overload]  # fmt: skip
         expected.append((name, annotation, default))
     assert keywords(found[overload]) == expected
 
@@ -110,6 +112,21 @@ def test_oracle_has_the_same_options(definition):
 
 # Options of the core that are none of the user's.
 ARGUMENTS = ("cu_seqlens_q", "cu_seqlens_k")
+
+
+TYPED: dict[str, Callable[[Any], object]] = {
+    "ScoreOptions": lambda o: o.scores,
+    "AttentionOptions": lambda o: True,
+    "DifferentiableOptions": lambda o: o.gradient != "refused",
+    "CachedOptions": lambda o: o.cached != "never",
+}
+
+
+@pytest.mark.parametrize("name", TYPED)
+def test_types_of_options(name):
+    found = getattr(types, name).__annotations__  # those of its bases included
+    described = {o.name: o.annotation for o in OPTIONS if o.kind != "result" and TYPED[name](o)}
+    assert {option: t.__forward_arg__ for option, t in found.items()} == described
 
 
 def test_stub_of_the_core_has_them():
@@ -269,7 +286,7 @@ def test_all_refuse_others(call):
 def test_gradients_are_by_what_is_described():
     inputs = {"query", "key", "value"}
     differentiable = names(lambda o: o.gradient in ("array", "numbers"))
-    assert {field.name for field in fields(regard.Gradients)} == inputs | set(differentiable)
+    assert set(regard.Gradients.__annotations__) == inputs | set(differentiable)
 
 
 @pytest.mark.parametrize("option", CORE, ids=lambda option: option.name)

@@ -83,6 +83,6 @@ class Jax(Rival):
         def result() -> regard.Gradients:
             *others, bias = jax.device_get(call()[1])
             query, key, value = (x.transpose(0, 2, 1, 3) for x in others)
-            return regard.Gradients(query, key, value, bias)
+            return regard.Gradients(query=query, key=key, value=value, bias=bias)
 
         return Prepared("dot_product_attention", call, result)

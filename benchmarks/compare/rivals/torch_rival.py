@@ -88,7 +88,9 @@ class Torch(Rival):
             return self._torch.autograd.grad(attention(*arrays, **options), leaves, dout)
 
         def result() -> regard.Gradients:
-            return regard.Gradients(*map(self._array, call()))
+            names = ("query", "key", "value", "bias")
+            arrays = map(self._array, call())
+            return regard.Gradients(**dict(zip(names, arrays, strict=False)))
 
         return Prepared("SDPA", call, result)
 

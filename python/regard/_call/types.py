@@ -2,12 +2,75 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from regard.bias import PositionBias
+    from regard.masks import BlockMask, PackedMask
 
 Causal: TypeAlias = "bool | Literal['lower_right', 'upper_left']"
 Side: TypeAlias = "int | NDArray[np.integer[Any]] | None"
 Window: TypeAlias = "int | NDArray[np.integer[Any]] | tuple[Side, Side] | None"
 Similarity: TypeAlias = "Literal['dot', 'cosine']"
+
+
+class CommonOptions(TypedDict, total=False):
+    """Options that all functions with options have, as `regard.attention` documents them."""
+
+    causal: Causal
+    window: Window
+    mask: ArrayLike | BlockMask | PackedMask | None
+    key_mask: ArrayLike | None
+    bias: ArrayLike | None
+    position_bias: PositionBias | None
+    query_lengths: ArrayLike | None
+    query_offset: ArrayLike | None
+    scale: ArrayLike | None
+    query_scale: ArrayLike | None
+    softcap: ArrayLike | None
+    alibi_slopes: ArrayLike | None
+    sinks: ArrayLike | None
+    similarity: Similarity
+    num_threads: int | None
+    layout: str | None
+
+
+class ScoreOptions(CommonOptions, total=False):
+    """Those that concern scores."""
+
+    key_lengths: ArrayLike | None
+    block_table: ArrayLike | None
+    key_scales: ArrayLike | None
+
+
+class AttentionOptions(ScoreOptions, total=False):
+    """All of them, but what is returned and where."""
+
+    value_scales: ArrayLike | None
+    dropout: float
+    seed: int | None
+
+
+class ExplainedOptions(AttentionOptions, total=False):
+    """All of them."""
+
+    return_lse: bool
+    out: NDArray[Any] | None
+
+
+class DifferentiableOptions(CommonOptions, total=False):
+    """Those of calls that have derivatives."""
+
+    key_lengths: ArrayLike | None
+    dropout: float
+    seed: int | None
+
+
+class CachedOptions(CommonOptions, total=False):
+    """Those that a cache leaves to its caller."""
+
+    dropout: float
+    seed: int | None

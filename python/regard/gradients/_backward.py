@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from regard._arrays import coerce
 from regard._call.messages import in_the_name_of
@@ -13,6 +13,9 @@ from regard.gradients._result import Buffers, Gradients
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
+    from typing_extensions import Unpack
+
+    from regard._call.types import DifferentiableOptions
 
 
 @in_the_name_of("attention_backward")
@@ -28,7 +31,7 @@ def attention_backward(
     wrt: Sequence[str] | str | None = None,
     gradients: Buffers = None,
     accumulate: bool = False,
-    **options: Any,
+    **options: Unpack[DifferentiableOptions],
 ) -> Gradients:
     """Gradients of attention from its output and LSE.
 
@@ -68,6 +71,6 @@ def attention_backward(
     >>> grads.key.shape
     (2, 50, 8)
     """
-    call = DifferentiableCall("attention_backward", query, key, value, options)
+    call = DifferentiableCall("attention_backward", query, key, value, {**options})
     saved = coerce(out, "out", "input"), coerce(lse, "lse", "input")
     return pull_back(call, *saved, dout, dlse, wrt, gradients, accumulate)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from numpy.typing import ArrayLike, NDArray
 
@@ -15,7 +15,53 @@ from regard.gradients._call import DifferentiableCall
 if TYPE_CHECKING:
     from typing import TypeAlias
 
+    from typing_extensions import Unpack
+
+    from regard._call.types import DifferentiableOptions
+
     Array: TypeAlias = NDArray[Any]
+
+
+@overload
+def attention_jvp(
+    query: ArrayLike,
+    key: ArrayLike,
+    value: ArrayLike,
+    dquery: ArrayLike | None = None,
+    dkey: ArrayLike | None = None,
+    dvalue: ArrayLike | None = None,
+    *,
+    return_lse: Literal[False] = False,
+    **options: Unpack[DifferentiableOptions],
+) -> tuple[Array, Array]: ...
+
+
+@overload
+def attention_jvp(
+    query: ArrayLike,
+    key: ArrayLike,
+    value: ArrayLike,
+    dquery: ArrayLike | None = None,
+    dkey: ArrayLike | None = None,
+    dvalue: ArrayLike | None = None,
+    *,
+    return_lse: Literal[True],
+    **options: Unpack[DifferentiableOptions],
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]: ...
+
+
+@overload
+def attention_jvp(
+    query: ArrayLike,
+    key: ArrayLike,
+    value: ArrayLike,
+    dquery: ArrayLike | None = None,
+    dkey: ArrayLike | None = None,
+    dvalue: ArrayLike | None = None,
+    *,
+    return_lse: bool,
+    **options: Unpack[DifferentiableOptions],
+) -> tuple[Array, Array] | tuple[tuple[Array, Array], tuple[Array, Array]]: ...
 
 
 @in_the_name_of("attention_jvp")
@@ -28,8 +74,8 @@ def attention_jvp(
     dvalue: ArrayLike | None = None,
     *,
     return_lse: bool = False,
-    **options: Any,
-) -> tuple[Any, Any]:
+    **options: Unpack[DifferentiableOptions],
+) -> tuple[Array, Array] | tuple[tuple[Array, Array], tuple[Array, Array]]:
     r"""Attention and its derivative along a direction, in one pass.
 
     Parameters
@@ -76,7 +122,7 @@ def attention_jvp(
     >>> bool(np.allclose((ahead - out) / 1e-6, dout, atol=1e-5))
     True
     """
-    call = DifferentiableCall("attention_jvp", query, key, value, options)
+    call = DifferentiableCall("attention_jvp", query, key, value, {**options})
     moves = [
         _move(call, argument, move)
         for argument, move in (("query", dquery), ("key", dkey), ("value", dvalue))

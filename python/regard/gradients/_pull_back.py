@@ -71,7 +71,7 @@ def _buffers(buffers: Buffers, names: tuple[str, ...]) -> dict[str, Array]:
     if buffers is None:
         return {}
     if isinstance(buffers, Gradients):
-        given = {name: getattr(buffers, name) for name in NAMES}
+        given = {name: buffers[name] for name in buffers.names}
     elif isinstance(buffers, Mapping):
         given = dict(buffers)
     else:

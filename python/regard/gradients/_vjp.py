@@ -13,6 +13,10 @@ from regard.gradients._pull_back import pull_back
 from regard.gradients._result import Buffers, Gradients
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from regard._call.types import DifferentiableOptions
+
     Array: TypeAlias = NDArray[Any]
 
 
@@ -60,7 +64,7 @@ class Vjp:
         Returns
         -------
         Gradients
-            Those asked for; arrays given in ``out`` are the ones in it.
+            Those asked for, in the order of wrt; arrays given in ``out`` are the ones in it.
 
         Raises
         ------
@@ -72,7 +76,7 @@ class Vjp:
 
 @in_the_name_of("attention_vjp")
 def attention_vjp(
-    query: ArrayLike, key: ArrayLike, value: ArrayLike, **options: Any
+    query: ArrayLike, key: ArrayLike, value: ArrayLike, **options: Unpack[DifferentiableOptions]
 ) -> tuple[Array, Vjp]:
     r"""Attention, and a function that gives its gradients.
 
@@ -125,13 +129,13 @@ def attention_vjp(
     >>> query, key, value, target = rng.standard_normal((4, 8, 100, 16), dtype=np.float32)
     >>> out, vjp = regard.attention_vjp(query, key, value, causal=True)
     >>> grads = vjp(out - target)
-    >>> grads.query.shape, grads.value.dtype, grads.bias
-    ((8, 100, 16), dtype('float32'), None)
+    >>> grads.query.shape, grads.value.dtype
+    ((8, 100, 16), dtype('float32'))
     >>> better = regard.attention(query, key, value - 0.1 * grads.value, causal=True)
     >>> bool(np.square(better - target).sum() < np.square(out - target).sum())
     True
     """
-    call = DifferentiableCall("attention_vjp", query, key, value, options)
+    call = DifferentiableCall("attention_vjp", query, key, value, {**options})
     out, lse = call.forward()
     return out, Vjp(call, out, lse)
 
@@ -143,7 +147,7 @@ def varlen_attention_vjp(
     value: ArrayLike,
     cu_seqlens_q: ArrayLike,
     cu_seqlens_k: ArrayLike,
-    **options: Any,
+    **options: Unpack[DifferentiableOptions],
 ) -> tuple[Array, Vjp]:
     """Attention within each piece of a packed batch, and a function that gives its gradients.
 
@@ -182,6 +186,6 @@ def varlen_attention_vjp(
     True
     """
     starts = (cu_seqlens_q, cu_seqlens_k)
-    call = DifferentiableCall("varlen_attention_vjp", query, key, value, options, starts)
+    call = DifferentiableCall("varlen_attention_vjp", query, key, value, {**options}, starts)
     out, lse = call.forward()
     return out, Vjp(call, out, lse)
