@@ -57,6 +57,8 @@ intersphinx_mapping = write_inventories(HERE / "inventories", HERE / "_build" / 
 copybutton_exclude = ".linenos, .gp, .go"
 
 
+pygments_dark_style = "github-dark"
+
 html_theme = "furo"
 html_title = "regard"
 html_show_sphinx = False

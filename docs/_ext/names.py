@@ -1,7 +1,8 @@
 """Names of the package become links, wherever a page or a docstring writes them as code.
 
 A page writes ``regard.attention`` or ``KVCache.append`` in backticks, as a README would; what the
-reference documents under that name is linked. In docstrings a name in single backticks is looked
+reference documents under that name is linked, and so are dotted names of other projects that are in
+the inventories. In docstrings a name in single backticks is looked
 up from its own module first. What is no name of the package there, such as a parameter, is code; a
 name that begins with ``regard.`` and is not documented is an error under ``-n``.
 """
@@ -15,11 +16,12 @@ from docutils import nodes
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.ext.intersphinx import InventoryAdapter
 from sphinx.util.nodes import make_refnode
 
 NAME = re.compile(r"(?:regard\.)?[A-Za-z_]\w*(?:\.\w+)*(?=(?:\([^()]*\))?$)")
-# Documented, and also words of everyday NumPy or Python: never meant on their own.
-_WORDS = frozenset({"bias", "masks", "plot", "positions", "reference"})
+# Documented, and also options or everyday words: meant only with the package in front.
+_WORDS = frozenset({"alibi_slopes", "bias", "masks", "plot", "positions", "reference"})
 
 
 def documented(env: BuildEnvironment, text: str) -> tuple[str, Any] | None:
@@ -33,6 +35,17 @@ def documented(env: BuildEnvironment, text: str) -> tuple[str, Any] | None:
     return None
 
 
+def elsewhere(env: BuildEnvironment, text: str) -> str | None:
+    """Find the address of a dotted name of another project, in the inventories."""
+    if "." not in text:
+        return None
+    for kind, entries in InventoryAdapter(env).main_inventory.items():
+        if kind.startswith("py:") and text in entries:
+            entry: Any = entries[text]
+            return str(entry.uri if hasattr(entry, "uri") else entry[2])
+    return None
+
+
 def link_literals(app: Sphinx, doctree: nodes.document, page: str) -> None:
     """Turn inline code that is a documented name into a link."""
     for literal in list(doctree.findall(nodes.literal)):
@@ -41,7 +54,11 @@ def link_literals(app: Sphinx, doctree: nodes.document, page: str) -> None:
             continue
         match = NAME.match(literal.astext())
         found = match and documented(app.env, match[0])
-        if not found or found[1].docname == page:
+        if not found:
+            if match and (address := elsewhere(app.env, match[0])):
+                parent.replace(literal, nodes.reference("", "", literal.deepcopy(), refuri=address))
+            continue
+        if found[1].docname == page:
             continue
         name, entry = found
         link = make_refnode(

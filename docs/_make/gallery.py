@@ -190,7 +190,7 @@ EXAMPLES = (
     ),
     Example(
         "generate", "A language model to chat with",
-        ("--prompt", "Why is the sky blue?", "--temperature", "0", "--max-tokens", "60", "--stats"),
+        ("--prompt", "Why is the sky blue?", "--temperature", "0", "--max-tokens", "60"),
         "SmolLM2-135M-Instruct in a page of NumPy. Keys and values are in a `regard.KVCache`, "
         "which turns them by their positions, rounds them to bfloat16 and attends.",
         "How the nine heads of layer 5 read a sentence (roots of the weights), by "
