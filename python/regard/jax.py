@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 import regard
 from regard._adapters import call_arguments, require_position_bias
 from regard._bfloat16 import rounded
+from regard._call.layout import take_layout
 from regard._call.options import names
 from regard.gradients import NAMES
 
@@ -68,6 +69,12 @@ def attention(
     (8, 100, 16)
     """
     traced = {"query": query, "key": key, "value": value}
+    order = take_layout(options)
+    if order is not None:
+        traced = {name: order.by_head(x, name) for name, x in traced.items()}
+        for name in ("key_scales", "value_scales"):
+            if options.get(name) is not None:
+                options[name] = order.by_head(options[name], name, rows=True)
     if position_table is not None:
         require_position_bias(options, "regard.bias.Relative(np.zeros((9, heads)))")
         traced["position_bias"] = position_table
@@ -84,7 +91,7 @@ def attention(
         name: np.asarray(x) if isinstance(x, jax.Array) else x for name, x in options.items()
     }
     out: jax.Array = _attention(_Static(options), traced)
-    return out
+    return out if order is None else order.as_given(out)
 
 
 class _Static:

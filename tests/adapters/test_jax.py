@@ -187,3 +187,22 @@ def test_numbers_may_be_jax_arrays() -> None:
     got = adapter.attention(query, key, value, scale=jnp.asarray(0.5), softcap=jnp.ones(4))
     want = adapter.attention(query, key, value, scale=0.5, softcap=1.0)
     np.testing.assert_array_equal(got, want)
+
+
+def test_layout_and_key_mask() -> None:
+    rng = np.random.default_rng(0)
+    q, k, v = (jnp.asarray(rng.standard_normal((2, 6, h, 4)), jnp.float32) for h in (4, 2, 2))
+    mask = jnp.asarray(rng.random((2, 6)) < 0.7)
+
+    @jax.jit
+    def loss(q: Any, k: Any, v: Any, mask: Any) -> Any:
+        out = regard.jax.attention(q, k, v, causal=True, key_mask=mask, layout="BSHD")
+        return (out**2).sum(), out
+
+    (_, out), grads = jax.value_and_grad(loss, (0, 1, 2), has_aux=True)(q, k, v, mask)
+    options = {"causal": True, "key_mask": np.asarray(mask), "layout": "BSHD"}
+    arrays = [np.asarray(x) for x in (q, k, v)]
+    expected, vjp = regard.attention_vjp(*arrays, **options)
+    np.testing.assert_array_equal(out, expected)
+    for got, right in zip(grads, vjp(2 * expected), strict=True):
+        np.testing.assert_array_equal(got, right)
