@@ -38,6 +38,18 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings say it with shapes
 autodoc_mock_imports = ["torch", "jax"]
 numpydoc_show_class_members = False
+numpydoc_xref_param_type = True
+numpydoc_xref_ignore = "all"  # but these, and what numpydoc knows of Python and NumPy
+numpydoc_xref_aliases = {
+    "BlockMask": "regard.BlockMask",
+    "Gradients": "regard.Gradients",
+    "PackedMask": "regard.PackedMask",
+    "PositionBias": "regard.bias.PositionBias",
+    "Rope": "regard.positions.Rope",
+    "Tensor": "torch.Tensor",
+    "torch.Tensor": "torch.Tensor",
+    "jax.Array": "jax.Array",
+}
 # The members that the page of a class has; others describe theirs in the class's own docstring.
 autosummary_context = {
     "members": {
