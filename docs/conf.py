@@ -1,7 +1,6 @@
 """Sphinx configuration: ``sphinx-build -nW docs docs/_build`` with the extra ``docs`` installed."""
 
 import sys
-from importlib.metadata import version as installed_version
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -9,10 +8,12 @@ sys.path.insert(0, str(HERE / "_ext"))
 
 from inventories import write_inventories  # noqa: E402
 
+import regard  # noqa: E402
+
 project = "regard"
 author = "The regard developers"
 copyright = "The regard developers"
-version = release = installed_version("regard")
+version = release = regard.__version__
 
 extensions = [
     "myst_parser",
@@ -26,6 +27,7 @@ extensions = [
     "sphinx_design",
     "names",
     "dark_pictures",
+    "dense_tables",
 ]
 exclude_patterns = ["_build", "_make", "_templates", "inventories"]
 templates_path = ["_templates"]
@@ -36,7 +38,7 @@ myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings say it with shapes
-autodoc_mock_imports = ["torch", "jax"]
+autodoc_mock_imports = ["jax", "torch", "transformers"]
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = True
 numpydoc_xref_ignore = "all"  # but these, and what numpydoc knows of Python and NumPy
