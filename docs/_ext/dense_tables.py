@@ -1,4 +1,4 @@
-"""Tables of measurements stay readable: a number keeps its unit, and many columns are set smaller."""
+"""Tables of measurements: a number keeps its unit, and many columns are set smaller."""
 
 from __future__ import annotations
 
