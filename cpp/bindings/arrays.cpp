@@ -28,8 +28,8 @@ DType from_type_number(int number) {
   }
 }
 
-/// NumPy has no bfloat16. It is that of ml_dtypes, or a record of one field of that name with 16
-/// bits in the CPU's order (regard.bfloat16 is the one or the other).
+/// NumPy has no bfloat16. It is that of ml_dtypes, or the package's own record of one field of that
+/// name with 16 bits in the CPU's order, for where that is missing.
 bool is_bfloat16(const py::dtype& dtype) {
   if (dtype.itemsize() != 2) return false;
   constexpr int record = 20;

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from regard import torch as torch
     from regard import transformers as transformers
     from regard._alibi import alibi_slopes
+    from regard._bfloat16 import BFloat16Array
     from regard._bfloat16 import bfloat16 as bfloat16
+    from regard._casts import to_bfloat16, to_float32
     from regard._config import show_config
     from regard._explain import Explanation, explain
     from regard._isa import active_isa, available_isas, set_isa
@@ -54,8 +56,9 @@ if TYPE_CHECKING:
 
 __version__: str = _build()["version"]
 
-__all__ = [
+__all__ = [  # without bfloat16, which needs ml_dtypes: `from regard import *` never does
     "AttentionSummary",
+    "BFloat16Array",
     "BlockMask",
     "Explanation",
     "Gradients",
@@ -74,7 +77,6 @@ __all__ = [
     "attention_vjp",
     "attention_weights",
     "available_isas",
-    "bfloat16",
     "bias",
     "explain",
     "masks",
@@ -85,6 +87,8 @@ __all__ = [
     "reference",
     "set_isa",
     "show_config",
+    "to_bfloat16",
+    "to_float32",
     "varlen_attention",
     "varlen_attention_vjp",
 ]
@@ -92,6 +96,7 @@ __all__ = [
 # Loaded when first used, so that the import stays within its few milliseconds.
 _LAZY = {
     "AttentionSummary": "_summary",
+    "BFloat16Array": "_bfloat16",
     "BlockMask": "masks",
     "Explanation": "_explain",
     "Gradients": "gradients",
@@ -119,6 +124,8 @@ _LAZY = {
     "reference": "reference",
     "set_isa": "_isa",
     "show_config": "_config",
+    "to_bfloat16": "_casts",
+    "to_float32": "_casts",
     "varlen_attention": "_varlen",
     "varlen_attention_vjp": "gradients",
 }

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from regard import _bfloat16, _core
-from regard._bfloat16 import is_bfloat16
+from regard import _core
+from regard._bfloat16 import MARKER, BFloat16Array, carrier, is_bfloat16
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,7 +24,7 @@ def coerce(value: Any, argument: str, role: str) -> NDArray[Any]:
         Name of the argument, for messages.
     role : {"input", "stored", "scales", "mask", "bits", "bias", "numbers", "lengths"}
         What it is used for: integers and bools become float64 as an input or a bias, but int8
-        that is stored with scales stays.
+        that is stored with scales stays. The dtype of an input may be that of a result.
 
     Returns
     -------
@@ -35,6 +35,8 @@ def coerce(value: Any, argument: str, role: str) -> NDArray[Any]:
     ------
     TypeError
         The argument has no such type.
+    ImportError
+        A result would be of a type that only ml_dtypes has.
     """
     array = _to_numpy(value, argument)
     kind = array.dtype.kind
@@ -62,8 +64,15 @@ def coerce(value: Any, argument: str, role: str) -> NDArray[Any]:
                 "added to the scores."
             )
         return array.astype(np.float64)
-    if array.dtype.char not in "efd" and not is_bfloat16(array.dtype):
-        raise _unsupported(array, argument, "float32, float64, float16 or bfloat16")
+    if array.dtype.char not in "efd":
+        if not is_bfloat16(array.dtype):
+            raise _unsupported(array, argument, "float32, float64, float16 or bfloat16")
+        if role == "input" and array is not value and array.dtype == MARKER:
+            raise ImportError(
+                f"attention: {argument} is bfloat16, and so is a result, which NumPy can hold only "
+                f"with the package ml_dtypes.\n  pip install 'regard[bfloat16]', or give "
+                f"regard.to_float32({argument})."
+            )
     return array
 
 
@@ -75,6 +84,8 @@ def _to_numpy(value: Any, argument: str) -> NDArray[Any]:
         )
     if isinstance(value, np.ndarray):
         return value
+    if isinstance(value, BFloat16Array):
+        return value.bits.view(carrier())
     if hasattr(value, "__dlpack__"):
         try:
             return _from_dlpack(value)
@@ -98,8 +109,7 @@ def _from_dlpack(tensor: Any) -> NDArray[Any]:
         return np.from_dlpack(tensor)
     except (BufferError, RuntimeError):
         bits = _core.bits_of_bfloat16(tensor.__dlpack__())  # which NumPy does not have
-    array: NDArray[Any] = bits.view(_bfloat16.bfloat16)
-    return array
+    return bits.view(carrier())
 
 
 def _unsupported(array: NDArray[Any], argument: str, wanted: str) -> TypeError:

@@ -1,10 +1,11 @@
-"""bfloat16 arrays with and without the package ml_dtypes: how they are told, and conversions.
+"""bfloat16, which NumPy lacks: what carries it, how that is told, and the rounding itself.
 
-A bfloat16 is the upper half of a float32. NumPy has no such type; two stand for it:
+A bfloat16 is the upper half of a float32. Three things stand for an array of them:
 
-- ``ml_dtypes.bfloat16``, with arithmetic, where that package is installed;
-- :data:`MARKER`, a record of one field of 16 bits, which needs no package: a buffer of bits
-  becomes such an array by ``bits.view(regard.bfloat16)``. It stores, and does not compute.
+- an array of ``ml_dtypes.bfloat16``, with arithmetic and casts, where that package is installed;
+- :class:`BFloat16Array`, for users who do not have it;
+- an array of :data:`MARKER`, for this package alone. NumPy casts such records by their bits, so
+  none is ever given to a user.
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 MARKER: np.dtype[Any] = np.dtype([("bfloat16", "<u2")])
 
 
-def _best() -> np.dtype[Any]:
+def carrier() -> np.dtype[Any]:
+    """Return the dtype of ml_dtypes, or the marker where that package is missing."""
     try:
         scalar: type = import_module("ml_dtypes").bfloat16
     except ImportError:
@@ -29,10 +32,17 @@ def _best() -> np.dtype[Any]:
 
 
 def __getattr__(name: str) -> np.dtype[Any]:
-    if name == "bfloat16":  # not before it is asked for: ml_dtypes takes a while to import
-        dtype = globals()["bfloat16"] = _best()
-        return dtype
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name != "bfloat16":  # not before it is asked for: ml_dtypes takes a while to import
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    dtype = carrier()
+    if dtype == MARKER:
+        raise ImportError(
+            "regard.bfloat16 is the dtype of the package ml_dtypes, which is not installed.\n  "
+            "pip install 'regard[bfloat16]', or use regard.to_bfloat16 and regard.to_float32, "
+            "which need no package."
+        )
+    globals()["bfloat16"] = dtype
+    return dtype
 
 
 def is_bfloat16(dtype: np.dtype[Any]) -> bool:
@@ -48,49 +58,117 @@ def is_bfloat16(dtype: np.dtype[Any]) -> bool:
     return dtype == MARKER or (dtype.kind == "V" and dtype.name == "bfloat16")
 
 
-def to_float32(x: NDArray[Any]) -> NDArray[np.float32]:
-    """Widen a bfloat16 array; every value is a float32.
+class BFloat16Array(NDArrayOperatorsMixin):
+    """An array of bfloat16 without the package ml_dtypes: storage of two bytes a number.
+
+    Wherever NumPy makes an array of it, in ``np.asarray``, a function or an operator, that is a
+    float32 array of its values; anything else NumPy arrays can do is an error. It has ``bits``,
+    ``shape``, ``nbytes`` and a length, and can be indexed, which gives views.
 
     Parameters
     ----------
-    x : ndarray of bfloat16
-        Any strides.
+    bits : ndarray of uint16
+        The upper halves of float32 numbers, in any shape and strides; not copied.
 
-    Returns
-    -------
-    ndarray of float32, of the same shape
+    Raises
+    ------
+    TypeError
+        bits is not an array of uint16.
+
+    See Also
+    --------
+    to_bfloat16 : Rounds numbers to one, or to an array of ml_dtypes where there is that package.
+
+    Notes
+    -----
+    `regard.attention` reads keys and values where they lie. A query has to be of a type that NumPy
+    has, since the result is of that type.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from regard._bfloat16 import MARKER, to_float32
-    >>> to_float32(np.array([0x3F80, 0xC000], np.uint16).view(MARKER))
+    >>> import regard
+    >>> x = regard.BFloat16Array(np.array([[0x3F80, 0xC000], [0x4040, 0x7FC0]], np.uint16))
+    >>> x
+    BFloat16Array([[ 1., -2.],
+                   [ 3., nan]])
+    >>> x[0] + 0.25
+    array([ 1.25, -1.75], dtype=float32)
+    >>> regard.attention(np.zeros((1, 2), np.float32), x[:1], x[:1])
+    array([[ 1., -2.]], dtype=float32)
+    """
+
+    __slots__ = ("bits",)
+
+    def __init__(self, bits: NDArray[np.uint16]) -> None:
+        if not isinstance(bits, np.ndarray) or bits.dtype != np.uint16 or not bits.dtype.isnative:
+            found = bits.dtype if isinstance(bits, np.ndarray) else type(bits).__name__
+            raise TypeError(
+                f"BFloat16Array: bits is of {found}.\n  Give an array of uint16; to_bfloat16 "
+                "rounds numbers."
+            )
+        self.bits = bits
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the axes."""
+        return self.bits.shape
+
+    @property
+    def nbytes(self) -> int:
+        """Two bytes for each number."""
+        return self.bits.nbytes
+
+    def __len__(self) -> int:
+        return len(self.bits)
+
+    def __getitem__(self, index: Any) -> BFloat16Array:
+        return BFloat16Array(np.asarray(self.bits[index]))
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        if copy is False:
+            raise ValueError("BFloat16Array: NumPy has no bfloat16, so its numbers are copied.")
+        return widened(self.bits).astype(np.float32 if dtype is None else dtype, copy=False)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: Any, *inputs: Any, **more: Any) -> Any:
+        if method == "at" or any(isinstance(x, BFloat16Array) for x in more.get("out", ())):
+            return NotImplemented  # there is nothing to write to: a TypeError
+        numbers = [np.asarray(x) if isinstance(x, BFloat16Array) else x for x in inputs]
+        return getattr(ufunc, method)(*numbers, **more)
+
+    def __repr__(self) -> str:
+        return np.array2string(
+            np.asarray(self), separator=", ", prefix="BFloat16Array(", suffix=")"
+        ).join(("BFloat16Array(", ")"))
+
+
+def widened(x: NDArray[Any]) -> NDArray[np.float32]:
+    """Widen a bfloat16 array of any strides, or its bits; every value is a float32.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from regard._bfloat16 import MARKER, widened
+    >>> widened(np.array([0x3F80, 0xC000], np.uint16).view(MARKER))
     array([ 1., -2.], dtype=float32)
     """
-    wide: NDArray[np.float32] = (x.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
-    return wide
+    bits = np.asarray(x.view(np.uint16).astype(np.uint32) << 16)  # an array even of one number
+    return bits.view(np.float32)
 
 
-def to_bfloat16(x: ArrayLike, dtype: np.dtype[Any] | None = None) -> NDArray[Any]:
-    """Round to bfloat16: to nearest, ties to even, NaN to NaN of the same sign.
+def narrowed(x: ArrayLike, dtype: np.dtype[Any] | None = None) -> NDArray[Any]:
+    """Round float32 numbers to nearest, ties to even; NaN to NaN of the same sign.
 
     Parameters
     ----------
     x : array_like
         Taken as float32.
     dtype : dtype, optional
-        Which of the two to return; :data:`bfloat16` by default.
+        :data:`MARKER` or that of ml_dtypes; by default :func:`carrier`.
 
     Returns
     -------
-    ndarray of bfloat16, of the same shape
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from regard._bfloat16 import to_bfloat16, to_float32
-    >>> to_float32(to_bfloat16([1.0, 1 + 2**-8, 1 + 3 * 2**-8, -0.1]))
-    array([ 1.        ,  1.        ,  1.015625  , -0.10009766], dtype=float32)
+    ndarray of that dtype, of the same shape
     """
     wide = np.asarray(x, dtype=np.float32)
     bits = wide.view(np.uint32)
@@ -99,7 +177,7 @@ def to_bfloat16(x: ArrayLike, dtype: np.dtype[Any] | None = None) -> NDArray[Any
     # Rounding could carry a NaN's payload over into infinity: keep its top, and make it quiet.
     rounded = np.where(np.isnan(wide), bits | np.uint32(0x400000), rounded)
     half = np.asarray(rounded >> np.uint32(16)).astype(np.uint16)
-    return half.view(_best() if dtype is None else dtype)
+    return half.view(carrier() if dtype is None else dtype)
 
 
 def rounded(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -107,6 +185,6 @@ def rounded(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     if array.dtype == dtype:
         return array
     if is_bfloat16(array.dtype):
-        array = to_float32(array)
-    result: NDArray[Any] = to_bfloat16(array, dtype) if is_bfloat16(dtype) else array.astype(dtype)
+        array = widened(array)
+    result: NDArray[Any] = narrowed(array, dtype) if is_bfloat16(dtype) else array.astype(dtype)
     return result

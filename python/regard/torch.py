@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 import regard
 from regard._adapters import call_arguments, require_position_bias
+from regard._bfloat16 import MARKER
 from regard._call.options import BY_NAME
 from regard.gradients import INPUTS, NAMES
 
@@ -191,12 +192,12 @@ def _array(x: Any, argument: str) -> Any:
         )
     x = x.detach().resolve_neg()
     if x.dtype == torch.bfloat16:
-        return x.view(torch.int16).numpy().view(np.uint16).view(regard.bfloat16)
+        return x.view(torch.int16).numpy().view(MARKER)
     return x.numpy()
 
 
 def _tensor(array: NDArray[Any]) -> torch.Tensor:
     """View an array that is ours as a tensor."""
-    if array.dtype == regard.bfloat16:
+    if array.dtype == MARKER:
         return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
     return torch.from_numpy(array)

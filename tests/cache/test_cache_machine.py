@@ -21,6 +21,14 @@ rngs = st.integers(0, 2**32 - 1).map(np.random.default_rng)
 small = st.integers(0, 7)
 
 
+def read_back(rows, tokens, kept):
+    """Keys and values (kv_heads, tokens, dim) are those of a model that are kept, then zeros."""
+    for got, expected in zip(rows, (tokens.keys, tokens.values), strict=True):
+        assert not got[:, len(kept) :].any()
+        for n, j in enumerate(kept):
+            np.testing.assert_allclose(got[:, n], expected[j], rtol=1e-6, atol=1e-6)
+
+
 class ContiguousMachine(RuleBasedStateMachine):
     """`KVCache`, in a buffer or not, with a window or not."""
 
@@ -86,6 +94,10 @@ class ContiguousMachine(RuleBasedStateMachine):
         of_both: dict[str, Any] = {}
         if alibi:
             of_both["alibi_slopes"] = rng.uniform(0, 1, self.heads)
+        if any(n > len(tokens) for n, tokens in zip(counts, self.model, strict=True)):
+            with pytest.raises(ValueError, match=r"attend: query has . tokens of batch element"):
+                self.cache.attend(query, **options, **of_both)
+            return
         if self.gone(counts):
             with pytest.raises(ValueError, match="have been overwritten"):
                 self.cache.attend(query, **options, **of_both)
@@ -107,6 +119,20 @@ class ContiguousMachine(RuleBasedStateMachine):
             n and max(len(tokens) - n - window, sinks) < self.evicted[b]
             for b, (tokens, n) in enumerate(zip(self.model, counts, strict=True))
         )
+
+    @rule()
+    def read(self):
+        sinks, ring = self.sizes["sink_tokens"], self.sizes["window"] is not None
+        for b, tokens in enumerate(self.model):
+            kept = [j for j in range(len(tokens)) if not ring or j < sinks or j >= self.evicted[b]]
+            read_back((self.cache.keys()[b], self.cache.values()[b]), tokens, kept)
+
+    @rule()
+    def clear(self):
+        self.cache.clear()
+        self.evicted = [0] * len(self.model)
+        for tokens in self.model:
+            tokens.truncate(0)
 
     @rule(rng=rngs, back=st.integers(0, 12), ragged=st.booleans())
     def truncate(self, rng, back, ragged):
@@ -251,11 +277,29 @@ class PagedMachine(RuleBasedStateMachine):
         counts = rng.integers(0, most + 1, len(handles))
         query = rng.standard_normal((counts.sum(), self.heads, 4)).astype(query_dtype(self.dtype))
         options = {"alibi_slopes": rng.uniform(0, 1, self.heads)} if alibi else {}
+        if any(n > len(self.model[handle]) for n, handle in zip(counts, handles, strict=True)):
+            with pytest.raises(ValueError, match=r"attend: query has . tokens of sequence"):
+                self.cache.attend(handles, query, cuts(counts), **options)
+            return
         out, lse = self.cache.attend(handles, query, cuts(counts), return_lse=True, **options)
         for n, handle in enumerate(handles):
             part = slice(*cuts(counts)[n : n + 2])
             expected = self.model[handle].attend(query[part].swapaxes(0, 1), value_dim=3, **options)
             near((out[part].swapaxes(0, 1), lse[:, part]), expected)
+
+    @rule()
+    def read(self):
+        assert self.cache.lengths == {handle: len(tokens) for handle, tokens in self.model.items()}
+        for handle, tokens in self.model.items():
+            rows = self.cache.keys(handle), self.cache.values(handle)
+            assert len(rows[0]) == len(rows[1]) == len(tokens)
+            read_back([x.swapaxes(0, 1) for x in rows], tokens, range(len(tokens)))
+
+    @rule()
+    def clear(self):
+        self.cache.clear()
+        self.model, self.texts, self.past = {}, {}, [[]]
+        assert self.cache.free_pages == self.cache.pages
 
     @precondition(lambda self: self.model)
     @rule(rng=rngs)

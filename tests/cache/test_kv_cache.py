@@ -22,7 +22,7 @@ from kv_caches import (
     rows,
 )
 from regard import KVCache
-from regard._bfloat16 import MARKER
+from regard._bfloat16 import MARKER, carrier
 from regard.positions import Linear, Rope
 
 
@@ -65,7 +65,7 @@ def test_what_is_appended_is_rounded_once(rng, dtype, source):
     if source == "bfloat16":
         value = stored(x, "bfloat16")
         given = (value.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
-        given = given.view(regard.bfloat16)
+        given = given.view(carrier())
     else:
         given = x.astype(source)
         value = given.astype(np.float64)
@@ -87,7 +87,7 @@ def test_queries_of_half_precision(rng, dtype, of_query):
         tokens.append(key[b], value[b])
     query = stored(queries(rng, 4), of_query).astype(np.float32)
     if of_query == "bfloat16":
-        given = (query.view(np.uint32) >> 16).astype(np.uint16).view(regard.bfloat16)
+        given = (query.view(np.uint32) >> 16).astype(np.uint16).view(carrier())
     else:
         given = query.astype(np.float16)
     out = cache.attend(given)
@@ -242,22 +242,28 @@ def test_forks_go_their_own_ways(rng):
         twin.append(*rows(rng, 1), Rope(3.0))
 
 
-def test_an_empty_cache_gives_zeros(rng):
-    out, lse = make().attend(queries(rng, 2), return_lse=True)
-    assert not out.any()
-    assert np.isneginf(lse).all()
+def test_queries_that_stand_nowhere_by_themselves_may_see_nothing(rng):
+    for options in (
+        {"causal": False}, {"query_offset": 0}, {"causal": "upper_left"},
+        {"query_lengths": [0] * BATCH},
+    ):  # fmt: skip
+        out, lse = make().attend(queries(rng, 2), return_lse=True, **options)
+        assert not out.any()
+        assert np.isneginf(lse).all()
 
 
 def test_what_lies_behind_the_length_does_not_matter(rng):
     cache = make("float16")
     cache.append(*rows(rng, 4), lengths=[4, 2, 0])
-    expected = cache.attend(queries(np.random.default_rng(1), 2))
+    query, counts = queries(rng, 2), [2, 2, 0]
+    expected = cache.attend(query, query_lengths=counts)
     storage = cache._state.storage
     for b, length in enumerate([4, 2, 0]):
         storage.keys[b, :, length:] = np.nan
         storage.values[b, :, length:] = np.inf
-    got = cache.attend(queries(np.random.default_rng(1), 2))
-    np.testing.assert_array_equal(got, expected)
+    np.testing.assert_array_equal(cache.attend(query, query_lengths=counts), expected)
+    for numbers in (cache.keys(), cache.values()):
+        assert np.isfinite(numbers).all()
 
 
 def test_threads_may_attend_together(rng):
@@ -295,7 +301,7 @@ def test_what_a_cache_tells_of_itself():
     cache.lengths[:] = 7  # a copy
     np.testing.assert_array_equal(cache.lengths, [0, 0, 0])
     for dtype, name in (
-        (np.float32, "float32"), (np.dtype("float16"), "float16"), (regard.bfloat16, "bfloat16"),
+        (np.float32, "float32"), (np.dtype("float16"), "float16"), (carrier(), "bfloat16"),
         (MARKER, "bfloat16"), ("int8", "int8"),
     ):  # fmt: skip
         assert make(dtype).dtype == name

@@ -28,6 +28,7 @@ WRONG_SIZES = {
     "dtype": (ValueError, {"dtype": "int4"}, r"dtype is 'int4'.\n  Give one of 'bfloat16', 'fl"),
     "dtype type": (ValueError, {"dtype": np.int32}, "dtype is <class 'numpy.int32'>"),
     "no dtype": (ValueError, {"dtype": None}, "dtype is None"),
+    "overflow": (ValueError, {"overflow": "wrap"}, "overflow is 'wrap'.\n  Give 'raise' or"),
     "window": (ValueError, {"window": -1}, "window is -1"),
     "sinks": (ValueError, {"sink_tokens": 2}, "sink_tokens is 2, without a window"),
     "capacity": (ValueError, {"window": 5, "sink_tokens": 3}, "capacity is 8, with.*at least 9"),
@@ -38,7 +39,7 @@ WRONG_SIZES = {
 def test_wrong_sizes(what):
     error, more, message = WRONG_SIZES[what]
     sizes = {"batch": 1, "kv_heads": 2, "head_dim": 4, "capacity": 8, **more}
-    for make_or_ask in (KVCache, KVCache.nbytes_for):
+    for make_or_ask in (KVCache, KVCache.nbytes_for)[: 1 if what == "overflow" else 2]:
         with pytest.raises(error, match=f"(?s){message}"):
             make_or_ask(**sizes)
 
@@ -72,6 +73,21 @@ WRONG_CALLS = {
     "query": (ValueError, lambda c: c.attend(Q[0]), r"attend: query has shape \(4, 1, 8\)"),
     "query dim": (ValueError, lambda c: c.attend(Q[..., :3]), "disagree on head_dim"),
     "query batch": (ValueError, lambda c: c.attend(Q[:2]), "batch"),
+    "queries": (
+        ValueError,
+        lambda c: c.attend(np.zeros((BATCH, HEADS, 3, DIM)), query_lengths=[1, 3, 2]),
+        "attend: query has 3 tokens of batch element 1, and the cache 2.\n.*query_lengths",
+    ),
+    "more queries": (
+        ValueError,
+        lambda c: c.attend(np.zeros((BATCH, HEADS, 3, DIM))),
+        "attend: query has 3 tokens of batch element 0, and the cache 2",
+    ),
+    "beyond": (
+        ValueError,
+        lambda c: c.append(K + 1e39 * (np.arange(DIM) == 3), V),
+        r"append: key of batch element 0, head 0, token 0 is 1e\+39, beyond int8's largest",
+    ),
     "key_lengths": (TypeError, lambda c: c.attend(Q, key_lengths=2), "key_lengths is the cache's"),
     "table": (TypeError, lambda c: c.attend(Q, block_table=[[0]]), "block_table is the cache's"),
     "option": (TypeError, lambda c: c.attend(Q, sofcap=1.0), "sofcap"),
@@ -91,6 +107,16 @@ def test_wrong_calls_change_nothing(rng, what):
         np.testing.assert_array_equal(array, before)
     cache.append(*rows(rng, 18))  # there is still as much room
     cache.attend(Q)
+
+
+def test_more_queries_than_the_shortest_element_has_tokens(rng):
+    cache = make()
+    cache.append(*rows(rng, 4), lengths=[4, 2, 4])
+    two, three = (rng.standard_normal((BATCH, HEADS, n, DIM)) for n in (2, 3))
+    cache.attend(two.astype(np.float32))
+    with pytest.raises(ValueError, match="query has 3 tokens of batch element 1, and the cache 2"):
+        cache.attend(three.astype(np.float32))
+    cache.attend(three.astype(np.float32), query_lengths=[3, 2, 3])
 
 
 def test_query_and_rope_disagree(rng):

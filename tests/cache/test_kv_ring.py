@@ -9,6 +9,7 @@ import regard
 from cache_model import DTYPES, Tokens, near, query_dtype, widened
 from kv_caches import BATCH, DIM, HEADS, KV_HEADS, VALUE_DIM, attended, queries, rows
 from regard import KVCache, bias
+from regard._bfloat16 import carrier
 from regard.positions import Rope
 
 WINDOW, SINKS = 6, 2
@@ -134,7 +135,7 @@ def test_queries_of_half_precision(rng, of_query):
     for _ in range(20):
         add(rng, cache, model, 1, Rope(100.0))
     wide = np.round(queries(rng, 1) * 4) / 4
-    narrow = (wide.view(np.uint32) >> 16).astype(np.uint16).view(regard.bfloat16)
+    narrow = (wide.view(np.uint32) >> 16).astype(np.uint16).view(carrier())
     query = narrow if of_query == "bfloat16" else wide.astype(np.float16)
     out, lse = cache.attend(query, return_lse=True)
     assert out.dtype == query.dtype

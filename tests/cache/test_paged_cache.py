@@ -110,9 +110,10 @@ def test_rope_counts_from_where_queries_stand(rng):
 def test_nothing_to_do(rng):
     cache = make()
     handle = cache.allocate()
-    out, lse = cache.attend(handle, queries(rng, 2), return_lse=True)
+    out, lse = cache.attend(handle, queries(rng, 2), causal=False, return_lse=True)
     assert not out.any()
     assert np.isneginf(lse).all()
+    assert cache.keys(handle).shape == (0, KV_HEADS, DIM)
     cache.append([], *rows(rng, 0))
     assert cache.attend([], queries(rng, 0)).shape == (0, HEADS, VALUE_DIM)
     cache.append(handle, *rows(rng, 0))

@@ -28,7 +28,7 @@ def test_wrong_sizes(what):
 
 
 K, V = np.zeros((6, KV_HEADS, DIM)), np.zeros((6, KV_HEADS, VALUE_DIM))
-Q = np.zeros((4, HEADS, DIM), np.float32)
+Q = np.zeros((2, HEADS, DIM), np.float32)
 WRONG_CALLS = {
     "unknown": (ValueError, lambda c: c.append(7, K, V), "append: sequences is 7.\n.*allocate"),
     "one unknown": (ValueError, lambda c: c.attend([0, 7], Q), r"attend: sequences is \[0, 7\]"),
@@ -60,6 +60,18 @@ WRONG_CALLS = {
     "query": (ValueError, lambda c: c.attend(0, Q[0]), r"attend: query has shape \(4, 8\)"),
     "query dim": (ValueError, lambda c: c.attend(0, Q[..., :3]), "head_dim"),
     "query cu": (ValueError, lambda c: c.attend(0, Q, [0, 3]), r"cu_seqlens_q is \[0, 3\]"),
+    "queries": (
+        ValueError,
+        lambda c: c.attend([1, 0], np.zeros((4, HEADS, DIM)), [0, 1, 4]),
+        "attend: query has 3 tokens of sequence 0, and the cache 2.\n.*query_lengths",
+    ),
+    "keys": (ValueError, lambda c: c.keys(7), "keys: sequence is 7"),
+    "values": (ValueError, lambda c: c.values([0]), r"values: sequence is \[0\]"),
+    "beyond": (
+        ValueError,
+        lambda c: c.append([1, 0], K, np.where(np.arange(6) == 4, -7e4, 0)[:, None, None] + V),
+        "append: value of sequence 0, head 0, token 1 is -70000.0, beyond float16's.*65504.\n.*sat",
+    ),
     "key_lengths": (TypeError, lambda c: c.attend(0, Q, key_lengths=1), "the cache's own to give"),
     "cu_seqlens_k": (TypeError, lambda c: c.attend(0, Q, cu_seqlens_k=[0, 2]), "cache's own to"),
     "option": (TypeError, lambda c: c.attend(0, Q, sofcap=1.0), "sofcap"),

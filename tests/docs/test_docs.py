@@ -100,7 +100,7 @@ def test_doctests_of(name):
     assert failures == 0
 
 
-PUBLIC = [name for name in regard.__all__ if not name.startswith("__")]
+PUBLIC = [*(name for name in regard.__all__ if not name.startswith("__")), "bfloat16"]
 
 
 @pytest.mark.parametrize("name", PUBLIC)

@@ -8,7 +8,7 @@ import pytest
 import regard
 from gradient_problems import OPTIONS, check_gradients, gradients, upstream, wanted
 from problems import make_problem
-from regard._bfloat16 import rounded
+from regard._bfloat16 import carrier, rounded
 
 SIZES = {
     # Several blocks of rows, panels, tiles and vectors, none of them whole.
@@ -39,7 +39,7 @@ def test_of_16_bits(isa, rng, storage, option):
         rng, batch=(2,), heads=4, kv_heads=2, queries=70, keys=90, head_dim=17, value_dim=9,
         **OPTIONS[option](rng, shape, np.float32),
     )  # fmt: skip
-    dtype = regard.bfloat16 if storage == "bfloat16" else np.dtype(np.float16)
+    dtype = carrier() if storage == "bfloat16" else np.dtype(np.float16)
     narrow = wide.but(
         query=rounded(wide.query, dtype), key=rounded(wide.key, dtype),
         value=rounded(wide.value, dtype),

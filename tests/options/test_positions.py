@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import regard
-from regard._bfloat16 import MARKER, to_bfloat16, to_float32
+from regard._bfloat16 import MARKER, narrowed, widened
 from regard.positions import (
     NTK,
     DynamicNTK,
@@ -156,10 +156,10 @@ def test_ropes_are_equal_if_their_parameters_are():
 
 
 def test_rope_of_bfloat16(rng):
-    x = to_bfloat16(rng.standard_normal((3, 8)), MARKER)
+    x = narrowed(rng.standard_normal((3, 8)), MARKER)
     out = rope(x, [4, 5, 6])
     assert out.dtype == MARKER
-    expected = to_bfloat16(rope(to_float32(x), [4, 5, 6]), MARKER)
+    expected = narrowed(rope(widened(x), [4, 5, 6]), MARKER)
     np.testing.assert_array_equal(out.view(np.uint16), expected.view(np.uint16))
 
 

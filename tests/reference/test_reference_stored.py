@@ -7,14 +7,14 @@ import pytest
 
 from problems import assert_same_bits, make_problem
 from regard import reference
-from regard._bfloat16 import MARKER, bfloat16, to_bfloat16, to_float32
+from regard._bfloat16 import MARKER, carrier, narrowed, widened
 
 
-@pytest.mark.parametrize("dtype", [MARKER, bfloat16])
+@pytest.mark.parametrize("dtype", [MARKER, carrier()])
 def test_bfloat16_is_taken_as_its_values(rng, dtype):
     problem = make_problem(rng, batch=(2,), heads=4, kv_heads=2)
-    halves = [to_bfloat16(x, dtype) for x in (problem.query, problem.key, problem.value)]
-    wide = [to_float32(x) for x in halves]
+    halves = [narrowed(x, dtype) for x in (problem.query, problem.key, problem.value)]
+    wide = [widened(x) for x in halves]
     options = {"causal": True, "return_lse": True}
     expected = reference.attention(*wide, **options)
     assert_same_bits(reference.attention(*halves, **options), expected)
@@ -24,7 +24,7 @@ def test_bfloat16_is_taken_as_its_values(rng, dtype):
     assert_same_bits(reference.scores(*halves[:2]), reference.scores(*wide[:2]))
     out = np.zeros(expected[0].shape, dtype)
     assert reference.attention(*halves, causal=True, out=out) is out
-    np.testing.assert_array_equal(to_float32(out), to_float32(to_bfloat16(expected[0], MARKER)))
+    np.testing.assert_array_equal(widened(out), widened(narrowed(expected[0], MARKER)))
 
 
 def test_float16_is_taken_as_its_values(rng):

@@ -9,9 +9,9 @@ import pytest
 
 import regard
 from bad_calls import KEY, QUERY, VALUE, check_message
-from regard._bfloat16 import MARKER, to_bfloat16
+from regard._bfloat16 import MARKER, narrowed
 
-BFLOAT16 = [to_bfloat16(x, MARKER) for x in (QUERY, KEY, VALUE)]
+BFLOAT16 = [narrowed(x, MARKER) for x in (QUERY, KEY, VALUE)]
 TYPES: dict[str, tuple[str, dict[str, Any]]] = {
     "float64 query": ("key", {"query": QUERY.astype(np.float64)}),
     "float64 key": ("key", {"key": KEY.astype(np.float64)}),

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+import regard
 from regard import reference
-from regard._bfloat16 import is_bfloat16, to_float32
 from regard.positions import Rope
 
 DTYPES = ["float32", "float64", "float16", "bfloat16", "int8"]
@@ -115,7 +115,7 @@ def near(got: tuple[Any, Any], expected: tuple[Any, Any]) -> None:
 
 def widened(x: np.ndarray) -> np.ndarray:
     """An output of half precision in float32, with or without ml_dtypes."""
-    return to_float32(x) if is_bfloat16(x.dtype) else x.astype(np.float32)
+    return regard.to_float32(x)
 
 
 def query_dtype(dtype: str) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import regard
 from layouts import LAYOUTS as LAYOUTS
 from regard import reference
-from regard._bfloat16 import is_bfloat16, to_float32
+from regard._bfloat16 import is_bfloat16, widened
 from storage_types import EPS, eps_of, name_of, values
 
 DTYPES = (np.float32, np.float64)
@@ -305,7 +305,7 @@ def assert_same_bits(got: Any, expected: Any) -> None:
     assert got.dtype == expected.dtype
     assert got.shape == expected.shape
     if is_bfloat16(expected.dtype):
-        got, expected = to_float32(got), to_float32(expected)
+        got, expected = widened(got), widened(expected)
     np.testing.assert_array_equal(got, expected, strict=True)
     signs = np.isnan(expected) | (np.signbit(got) == np.signbit(expected))
     assert signs.all(), "the sign of a zero differs"

@@ -8,14 +8,14 @@ import numpy as np
 
 import regard
 from regard import reference
-from regard._bfloat16 import MARKER, bfloat16, is_bfloat16, to_bfloat16
+from regard._bfloat16 import MARKER, carrier, is_bfloat16, narrowed
 
 # Queries and outputs may be of these; keys and values also int8.
 FLOATS = {
     "float32": np.dtype(np.float32),
     "float16": np.dtype(np.float16),
     "bfloat16": MARKER,
-    "ml_dtypes": bfloat16,  # the same as above where that package is missing
+    "ml_dtypes": carrier(),  # the same as above where that package is missing
 }
 HALVES = ("float16", "bfloat16")
 
@@ -36,7 +36,7 @@ def rounded(x: Any, dtype: Any) -> np.ndarray:
     """To nearest even, into any floating-point type."""
     dtype = np.dtype(dtype)
     with np.errstate(over="ignore"):
-        return to_bfloat16(x, dtype) if is_bfloat16(dtype) else np.asarray(x).astype(dtype)
+        return narrowed(x, dtype) if is_bfloat16(dtype) else np.asarray(x).astype(dtype)
 
 
 def filled(shape: tuple[int, ...], x: float, dtype: Any) -> np.ndarray:

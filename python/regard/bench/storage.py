@@ -7,7 +7,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 import regard
-from regard._bfloat16 import to_bfloat16
+from regard._bfloat16 import narrowed
 
 Array = NDArray[Any]
 
@@ -35,4 +35,4 @@ def store(x: Array, dtype: str) -> tuple[Array, Array | None]:
     """Round an array into a type; the second result are the scales of int8."""
     if dtype == "int8":
         return regard.quantize_kv(x)
-    return (to_bfloat16(x) if dtype == "bfloat16" else x.astype(dtype, copy=False)), None
+    return (narrowed(x) if dtype == "bfloat16" else x.astype(dtype, copy=False)), None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numbers
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +66,10 @@ def rows(array: Any, name: str) -> NDArray[Any]:
     """Return an array of floats; integers become float64."""
     if type(array) is np.ndarray and array.dtype.char in "fde" and array.dtype.isnative:
         return array
-    return coerce(array, name, "input")
+    if name == "query":
+        return coerce(array, name, "input")
+    stored = coerce(array, name, "stored")
+    return stored if stored.dtype != np.int8 else stored.astype(np.float64)
 
 
 def refuse_decided(options: dict[str, Any]) -> None:
@@ -85,6 +89,54 @@ def query_dim(query: NDArray[Any], head_dim: int) -> None:
             f"attend: query has shape {query.shape}, and the cache head_dim={head_dim}.\n  The "
             "last axis must match."
         )
+
+
+def queries_have_tokens(
+    count: int | NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    options: dict[str, Any],
+    what: Callable[[int], str],
+) -> None:
+    """Refuse more queries than tokens, unless options say where the queries stand.
+
+    Parameters
+    ----------
+    count : int or ndarray of int64
+        Queries of each batch element, all those that there are.
+    lengths : ndarray of int64
+        Tokens of each.
+    options : dict
+    what : callable
+        Names a batch element, for messages.
+    """
+    causal = options.get("causal")
+    if options.get("query_offset") is not None or causal is False or causal == "upper_left":
+        return
+    counted = options.get("query_lengths")
+    if counted is not None:
+        counted = np.asarray(counted)
+        if counted.dtype.kind not in "iu":
+            return  # which is refused as in any other call
+        count = counted
+    if not (count > lengths).any():
+        return
+    counts = np.broadcast_to(count, lengths.shape)
+    element = int((counts > lengths).argmax())
+    raise ValueError(
+        f"attend: query has {counts[element]} tokens of {what(element)}, and the cache "
+        f"{lengths[element]}.\n  The last query is that of the last token: append the tokens "
+        "first. Where fewer queries count, say so with query_lengths."
+    )
+
+
+def refuse_no_room(before: NDArray[np.int64], after: NDArray[np.int64], capacity: int) -> NoReturn:
+    """Refuse an append that a batch element has no room for."""
+    element = int(after.argmax())
+    raise ValueError(
+        f"append: batch element {element} has {before[element]} tokens, and no room for "
+        f"{after[element] - before[element]} more.\n  capacity={capacity}\n  Make a cache with a "
+        "larger capacity, or truncate this one."
+    )
 
 
 def elements(indices: Any, batch: int) -> NDArray[np.int64]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,11 +9,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from regard._attention import attention
 from regard.cache import _check
-from regard.cache._described import Described
+from regard.cache._contents import Contents
 from regard.cache._file import read_layout
 from regard.cache._layout import Layout
+from regard.cache._range import within
 from regard.cache._ring_attend import attend as attend_to_ring
-from regard.cache._rotary import MOVES, choose, first_positions
+from regard.cache._rotary import MOVES, choose, first_positions, turned_keys
 from regard.cache._state import State
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _ALL = slice(None)
 
 
-class KVCache(Described):
+class KVCache(Contents):
     """Keys and values of the tokens so far, for generating one token after the other.
 
     Parameters
@@ -40,6 +40,9 @@ class KVCache(Described):
         any number of tokens may be appended: the buffer is a ring.
     sink_tokens : int, default 0
         With a window: so many tokens at the beginning stay visible for ever, as in StreamingLLM.
+    overflow : {"raise", "saturate"}, default "raise"
+        What `append` does with a number beyond the range of dtype: refuse it, or store the largest
+        number there is. Infinities and NaN that are given are stored, in int8 as a row of NaN.
     buffer : ndarray of uint8, optional
         Memory to lie in, e.g. an `np.memmap`, of at least `nbytes_for` bytes. Zeros become a new
         cache; one that holds a cache made with the same arguments is opened, with its tokens.
@@ -100,20 +103,23 @@ class KVCache(Described):
         window: int | None = None,
         sink_tokens: int = 0,
         buffer: NDArray[np.uint8] | None = None,
+        overflow: str = "raise",
     ) -> None:
         layout = Layout.checked(
             "KVCache", batch, kv_heads, head_dim, capacity, dtype, value_dim, window, sink_tokens
         )
-        self._state = State(layout, buffer, "KVCache")
+        self._state = State(layout, buffer, "KVCache", overflow)
 
     @classmethod
-    def open(cls, buffer: NDArray[np.uint8]) -> KVCache:
+    def open(cls, buffer: NDArray[np.uint8], overflow: str = "raise") -> KVCache:
         """Open the cache that a buffer holds.
 
         Parameters
         ----------
         buffer : ndarray of uint8
             May be read-only, as ``np.memmap(path, mode="r")`` is, for `attend` alone.
+        overflow : {"raise", "saturate"}, default "raise"
+            As for a new cache.
 
         Returns
         -------
@@ -128,7 +134,7 @@ class KVCache(Described):
         """
         cache = cls.__new__(cls)
         call = "KVCache.open"
-        cache._state = State(read_layout(buffer, call), buffer, call)
+        cache._state = State(read_layout(buffer, call), buffer, call, overflow)
         return cache
 
     @staticmethod
@@ -179,8 +185,8 @@ class KVCache(Described):
         Raises
         ------
         ValueError
-            A shape does not fit, there is no room, rope is another one than before, or buffer is
-            read-only. Nothing has changed.
+            A shape does not fit, there is no room, a number is beyond the range of the cache's
+            type, rope is another one than before, or buffer is read-only. Nothing has changed.
         TypeError
             An argument is of a type that is not supported. Nothing has changed.
 
@@ -190,7 +196,7 @@ class KVCache(Described):
         that they have overwritten.
         """
         state, layout = self._state, self._state.layout
-        keys, values = self._new_rows(key, "key"), self._new_rows(value, "value")
+        keys, values = layout.new_rows(key, "key"), layout.new_rows(value, "value")
         count: int = keys.shape[2]
         if values.shape[2] != count:
             raise ValueError(
@@ -207,23 +213,18 @@ class KVCache(Described):
                 )
             )
         if state.ring is None and (same + count if same >= 0 else after.max()) > layout.capacity:
-            element = int(after.argmax())
-            more = count if same >= 0 else after[element] - state.lengths[element]
-            raise ValueError(
-                f"append: batch element {element} has {state.lengths[element]} tokens, and no room "
-                f"for {more} more.\n  capacity={layout.capacity}\n  Make a cache with a larger "
-                "capacity, or truncate this one."
+            _check.refuse_no_room(
+                state.lengths, state.lengths + count if same >= 0 else after, layout.capacity
             )
         rotation = choose(state.rotation, rope, layout.head_dim, state.same != 0)
         state.check_writeable("append")
+        turned = keys
         if rotation is not None:
-            keys = (
-                rotation.turn_from(keys, state.same)
-                if state.same >= 0
-                else rotation.turn(
-                    keys, state.lengths[:, np.newaxis, np.newaxis] + np.arange(count)
-                )
-            )
+            turned = turned_keys(rotation, keys, state.lengths, state.same)
+        more = None if lengths is None else after - state.lengths
+        dtype, overflow = layout.dtype, state.overflow
+        keys = within(turned, keys, dtype, overflow, _key, more)
+        values = within(values, values, dtype, overflow, _value, more)
         if same >= 0:
             state.write_alike(keys, values, rotation)
         else:
@@ -256,7 +257,8 @@ class KVCache(Described):
         Raises
         ------
         ValueError
-            As `regard.attention` does; or a token that a query should see has been overwritten.
+            As `regard.attention` does; or there are more queries than tokens, or a token that a
+            query should see has been overwritten.
         TypeError
             As `regard.attention` does; or an option makes no sense here.
         """
@@ -284,6 +286,8 @@ class KVCache(Described):
     def _attend(self, query: NDArray[Any], options: dict[str, Any]) -> Any:
         """Attention of query (batch, Hq, Sq, D)."""
         state, rotation, count = self._state, self._state.rotation, query.shape[2]
+        if count > state.same:
+            _check.queries_have_tokens(count, state.lengths, options, "batch element {}".format)
         if rotation is not None:
             _check.query_dim(query, self.head_dim)
         if state.ring is not None:
@@ -307,100 +311,11 @@ class KVCache(Described):
             options.update(scales)
         return attention(query, keys, values, **options)
 
-    def truncate(self, lengths: ArrayLike) -> None:
-        """Keep the first tokens and forget the later ones, e.g. guesses that were wrong.
 
-        Parameters
-        ----------
-        lengths : int or array_like of int, shape (batch,)
-            How many tokens to keep of each batch element.
+def _key(at: tuple[int, ...]) -> str:
+    """Name a number of key (batch, kv_heads, n, head_dim)."""
+    return f"key of batch element {at[0]}, head {at[1]}, token {at[2]}"
 
-        Raises
-        ------
-        ValueError
-            More than there are; or, with a window, a token that the next one should see has been
-            overwritten. Nothing has changed.
-        TypeError
-            lengths are not integers. Nothing has changed.
-        """
-        state = self._state
-        before, ring, highest = state.lengths, state.ring, state.highest
-        after = _check.counts(
-            lengths, "lengths", "truncate", len(before), before, "the tokens that it has"
-        )
-        state.check_writeable("truncate")
-        if ring is not None:
-            kept = ring.may_keep(after, highest) | (after == before)
-            for element in np.flatnonzero(~kept)[:1]:
-                raise ValueError(
-                    f"truncate: {after[element]} tokens of batch element {element} are to be kept, "
-                    f"and those before {ring.oldest(highest)[element]} have been overwritten.\n"
-                    f"  The next token would see {ring.window} before it; a larger capacity keeps "
-                    "more."
-                )
-        state.set_lengths(after)
-        if ring is not None:
-            state.set_highest(np.where(after <= ring.sinks, after, highest))
 
-    def fork(
-        self, indices: ArrayLike | None = None, buffer: NDArray[np.uint8] | None = None
-    ) -> KVCache:
-        """Copy the cache, or some of its batch elements, e.g. the beams that go on.
-
-        Parameters
-        ----------
-        indices : array_like of int, shape (n,), optional
-            Batch elements of the copy, in its order; one may come more than once.
-        buffer : ndarray of uint8, optional
-            Memory for the copy, all zeros; by default ordinary memory.
-
-        Returns
-        -------
-        KVCache
-            Of the same capacity. It has its own tokens from now on.
-
-        Raises
-        ------
-        ValueError
-            There is no such batch element, or buffer is too small or not empty.
-        """
-        layout = self._state.layout
-        chosen = np.arange(layout.batch)
-        if indices is not None:
-            chosen = _check.elements(indices, layout.batch)
-        copy = type(self).__new__(type(self))
-        copy._state = State(replace(layout, batch=len(chosen)), buffer, "fork")
-        if copy._state.lengths.any():
-            raise ValueError(
-                f"fork: buffer holds a cache of {copy.lengths.tolist()} tokens.\n  Give zeros."
-            )
-        copy._state.copy(self._state, chosen)
-        return copy
-
-    def flush(self) -> None:
-        """Have a memory-mapped file written to its disk, as `np.memmap.flush` does.
-
-        What has been appended survives the process without it, but not a power cut.
-        """
-        if self._state.file is not None:
-            self._state.file.flush()
-
-    def _new_rows(self, array: ArrayLike, name: str) -> NDArray[Any]:
-        """Check tokens to append: (batch, kv_heads, n, dim)."""
-        rows = _check.rows(array, name)
-        layout = self._state.layout
-        dim = layout.head_dim if name == "key" else layout.value_dim
-        if rows.ndim == 3 and layout.batch == 1:
-            rows = rows[np.newaxis]
-        shape = rows.shape
-        if len(shape) != 4 or (shape[0], shape[1], shape[3]) != (
-            layout.batch,
-            layout.kv_heads,
-            dim,
-        ):
-            raise ValueError(
-                f"append: {name} has shape {np.shape(array)}.\n  The cache takes (batch="
-                f"{layout.batch}, kv_heads={layout.kv_heads}, tokens, "
-                f"{'head_dim' if name == 'key' else 'value_dim'}={dim})."
-            )
-        return rows
+def _value(at: tuple[int, ...]) -> str:
+    return f"value of batch element {at[0]}, head {at[1]}, token {at[2]}"

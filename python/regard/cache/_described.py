@@ -62,6 +62,11 @@ class Described:
         return self._state.layout.sink_tokens
 
     @property
+    def overflow(self) -> str:
+        """What becomes of numbers beyond the range of `dtype`."""
+        return self._state.overflow
+
+    @property
     def nbytes(self) -> int:
         """Bytes of keys, values and scales."""
         return self._state.storage.nbytes
@@ -74,6 +79,7 @@ class Described:
                 ("value_dim", layout.value_dim, layout.head_dim),
                 ("window", layout.window, None),
                 ("sink_tokens", layout.sink_tokens, 0),
+                ("overflow", self._state.overflow, "raise"),
             )
             if value != default
         )

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from regard.cache._check import dtype_name, whole
+from regard.cache._check import rows as rows_of
 from regard.cache._storage import Storage
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 # Data begins at a page of memory, so that what is mapped is not split over one more than needed.
 _PAGE = 4096
@@ -87,3 +93,22 @@ class Layout:
     def nbytes(self) -> int:
         """Bytes of the whole."""
         return self.data_at + Storage.size(self.dtype, self.lead, self.head_dim, self.value_dim)
+
+    def new_rows(self, array: ArrayLike, name: str) -> NDArray[Any]:
+        """Check tokens to append: (batch, kv_heads, n, dim)."""
+        rows = rows_of(array, name)
+        dim = self.head_dim if name == "key" else self.value_dim
+        if rows.ndim == 3 and self.batch == 1:
+            rows = rows[np.newaxis]
+        shape = rows.shape
+        if len(shape) != 4 or (shape[0], shape[1], shape[3]) != (
+            self.batch,
+            self.kv_heads,
+            dim,
+        ):
+            raise ValueError(
+                f"append: {name} has shape {np.shape(array)}.\n  The cache takes (batch="
+                f"{self.batch}, kv_heads={self.kv_heads}, tokens, "
+                f"{'head_dim' if name == 'key' else 'value_dim'}={dim})."
+            )
+        return rows

@@ -10,16 +10,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from regard._varlen import varlen_attention
 from regard.cache import _check
+from regard.cache._packing import pieces_of, token_numbers
+from regard.cache._paged_contents import PagedContents
+from regard.cache._range import overflow_policy, within
 from regard.cache._rotary import choose, first_positions
 from regard.cache._sequences import Sequences
 from regard.cache._storage import Storage
 
 if TYPE_CHECKING:
     from regard.positions import Rope
-    from regard.positions._rotation import Rotation
 
 
-class PagedKVCache:
+class PagedKVCache(PagedContents):
     """Keys and values of many sequences, in pages that are taken as they grow.
 
     Parameters
@@ -33,11 +35,14 @@ class PagedKVCache:
         What keys and values are rounded to. int8 rows have a float32 scale each.
     value_dim : int, optional
         Default: head_dim.
+    overflow : {"raise", "saturate"}, default "raise"
+        What `append` does with a number beyond the range of dtype: refuse it, or store the largest
+        number there is. Infinities and NaN that are given are stored, in int8 as a row of NaN.
 
     Attributes
     ----------
     pages, page_size, kv_heads, head_dim, value_dim : int
-    dtype : str
+    dtype, overflow : str
 
     Raises
     ------
@@ -87,19 +92,7 @@ class PagedKVCache:
     [11, 11, 20]
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_rotation",
-        "_sequences",
-        "_storage",
-        "_used",
-        "dtype",
-        "head_dim",
-        "kv_heads",
-        "page_size",
-        "pages",
-        "value_dim",
-    )
+    __slots__ = ("__weakref__",)
 
     def __init__(
         self,
@@ -109,8 +102,10 @@ class PagedKVCache:
         head_dim: int,
         dtype: str = "bfloat16",
         value_dim: int | None = None,
+        overflow: str = "raise",
     ) -> None:
         call = "PagedKVCache"
+        self.overflow = overflow_policy(overflow, call)
         self.pages = _check.whole(pages, "pages", call, 1)
         self.page_size = _check.whole(page_size, "page_size", call, 1)
         self.kv_heads = _check.whole(kv_heads, "kv_heads", call, 1)
@@ -123,103 +118,8 @@ class PagedKVCache:
         lead = (self.pages, self.kv_heads, self.page_size)
         self._storage = Storage(self.dtype, lead, self.head_dim, self.value_dim)
         self._sequences = Sequences(self.pages, self.page_size, self._storage)
-        self._rotation: Rotation | None = None
+        self._rotation = None
         self._used = False  # whether anything has ever been appended
-
-    @property
-    def free_pages(self) -> int:
-        """Pages that can be taken, those that only a later `allocate` might find included."""
-        return self._sequences.pages.free
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of keys, values and scales."""
-        return self._storage.nbytes
-
-    def length(self, sequence: int) -> int:
-        """Tokens of a sequence."""
-        return int(self._sequences.lengths[self._sequences.one(sequence, "length").row])
-
-    def allocate(self, tokens: ArrayLike | None = None) -> int:
-        """Begin a sequence.
-
-        Parameters
-        ----------
-        tokens : array_like of int, shape (n,), optional
-            Numbers of the tokens that are about to be appended. If a sequence of the past began
-            with the same ones, and was appended with ``tokens=``, the new one begins with its
-            pages: as many whole ones as agree, without the last token, whose output a model needs.
-
-        Returns
-        -------
-        int
-            The sequence. Its `length` is the number of tokens that need not be appended.
-
-        Raises
-        ------
-        ValueError, TypeError
-            tokens is not a 1-D array of integers.
-        """
-        numbers = None if tokens is None else _numbers(tokens, "allocate")
-        return self._sequences.begin(numbers)
-
-    def fork(self, sequence: int) -> int:
-        """Begin a sequence with all the tokens of another; they share pages until they differ.
-
-        Parameters
-        ----------
-        sequence : int
-
-        Returns
-        -------
-        int
-            The new sequence. An append to either may need a page more, for a copy of the last one.
-
-        Raises
-        ------
-        ValueError
-            There is no such sequence.
-        """
-        return self._sequences.fork(self._sequences.one(sequence, "fork"))
-
-    def free(self, sequence: int) -> None:
-        """End a sequence and give its pages back.
-
-        Pages full of known tokens can still be found by `allocate`, until they are needed.
-
-        Parameters
-        ----------
-        sequence : int
-
-        Raises
-        ------
-        ValueError
-            There is no such sequence.
-        """
-        self._sequences.one(sequence, "free")
-        self._sequences.end(sequence)
-
-    def truncate(self, sequence: int, length: int) -> None:
-        """Keep the first tokens of a sequence and forget the later ones.
-
-        Parameters
-        ----------
-        sequence : int
-        length : int
-
-        Raises
-        ------
-        ValueError
-            There is no such sequence, or it has fewer tokens. Nothing has changed.
-        """
-        one = self._sequences.one(sequence, "truncate")
-        length = _check.whole(length, "length", "truncate", 0)
-        if length > self._sequences.lengths[one.row]:
-            raise ValueError(
-                f"truncate: length is {length}, and sequence {sequence} has "
-                f"{self._sequences.lengths[one.row]} tokens.\n  Give at most that."
-            )
-        self._sequences.cut(one, length)
 
     def append(
         self,
@@ -253,7 +153,8 @@ class PagedKVCache:
         OutOfPages
             There are fewer free pages than needed. Nothing has changed.
         ValueError, TypeError
-            An argument does not fit. Nothing has changed.
+            An argument does not fit, or a number is beyond the range of the cache's type. Nothing
+            has changed.
         """
         several = self._sequences.look_up(sequences, "append")
         if len({one.row for one in several}) < len(several):
@@ -264,8 +165,8 @@ class PagedKVCache:
             raise ValueError(
                 f"append: key has {total} tokens, value {len(values)}.\n  Give as many of each."
             )
-        starts, cuts = _cuts(cu_seqlens, total, len(several), "append: cu_seqlens")
-        numbers = None if tokens is None else _numbers(tokens, "append", total)
+        starts, cuts = pieces_of(cu_seqlens, total, len(several), "append: cu_seqlens")
+        numbers = None if tokens is None else token_numbers(tokens, "append", total)
         rotation = choose(self._rotation, rope, self.head_dim, self._used)
         table_rows = np.array([one.row for one in several], np.int64)
         before = self._sequences.lengths[table_rows]
@@ -273,8 +174,20 @@ class PagedKVCache:
         self._sequences.check_pages(several, before.tolist(), after.tolist())
 
         positions = np.repeat(before - starts, cuts) + np.arange(total)
+        turned = keys
         if rotation is not None:
-            keys = rotation.turn(keys, positions[:, np.newaxis])
+            with np.errstate(over="ignore"):  # of half precision: `within` looks for it
+                turned = rotation.turn(keys, positions[:, np.newaxis])
+        ends = starts + cuts
+
+        def place(at: tuple[int, ...]) -> str:
+            piece = int(np.searchsorted(ends, at[0], side="right"))
+            token = at[0] - starts[piece]
+            return f"sequence {_handles(sequences)[piece]}, head {at[1]}, token {token}"
+
+        dtype, overflow = self.dtype, self.overflow
+        keys = within(turned, keys, dtype, overflow, lambda at: f"key of {place(at)}")
+        values = within(values, values, dtype, overflow, lambda at: f"value of {place(at)}")
         blocks, slots = np.divmod(positions, self.page_size)
         try:
             for one, start, end in zip(several, before.tolist(), after.tolist(), strict=True):
@@ -327,8 +240,8 @@ class PagedKVCache:
         Raises
         ------
         ValueError, TypeError
-            As `varlen_attention` does; or there is no such sequence, or an option is the cache's
-            own to give.
+            As `varlen_attention` does; or there is no such sequence, one has fewer tokens than
+            queries, or an option is the cache's own to give.
         """
         several = self._sequences.look_up(sequences, "attend")
         rows = _check.rows(query, "query")
@@ -340,9 +253,13 @@ class PagedKVCache:
         if options:
             _check.refuse_decided(options)
         total = len(rows)
-        starts, cuts = _cuts(cu_seqlens_q, total, len(several), "attend: cu_seqlens_q")
+        starts, cuts = pieces_of(cu_seqlens_q, total, len(several), "attend: cu_seqlens_q")
         table_rows = np.array([one.row for one in several], np.int64)
         lengths = self._sequences.lengths[table_rows]
+        if (cuts > lengths).any():
+            _check.queries_have_tokens(
+                cuts, lengths, options, lambda n: f"sequence {_handles(sequences)[n]}"
+            )
         if self._rotation is not None:
             _check.query_dim(rows, self.head_dim)
             first = first_positions(lengths, cuts, options)
@@ -358,17 +275,6 @@ class PagedKVCache:
         )
         return varlen_attention(rows, keys, values, np.append(starts, total), None, **options)
 
-    def __repr__(self) -> str:
-        more = "" if self.value_dim == self.head_dim else f"value_dim={self.value_dim}, "
-        return (
-            f"PagedKVCache(pages={self.pages}, page_size={self.page_size}, "
-            f"kv_heads={self.kv_heads}, head_dim={self.head_dim}, dtype={self.dtype!r}, {more}"
-            f"sequences={len(self._sequences.by_handle)}, free_pages={self.free_pages})"
-        )
-
-    def __reduce__(self) -> str:
-        raise TypeError("PagedKVCache: a cache cannot be pickled.\n  Each process needs its own.")
-
     def _new_rows(self, array: ArrayLike, name: str) -> NDArray[Any]:
         """Check tokens to append: (total, kv_heads, dim)."""
         rows = _check.rows(array, name)
@@ -381,37 +287,5 @@ class PagedKVCache:
         return rows
 
 
-def _numbers(tokens: ArrayLike, call: str, total: int | None = None) -> NDArray[np.int64]:
-    array = np.asarray(tokens)
-    if not array.size:
-        array = array.astype(np.int64)
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"{call}: tokens has dtype {array.dtype}.\n  Give integers.")
-    if array.ndim != 1 or (total is not None and len(array) != total):
-        wanted = "a 1-D array" if total is None else f"one for each of the {total} keys"
-        raise ValueError(f"{call}: tokens has shape {array.shape}.\n  Give {wanted}.")
-    return array.astype(np.int64)
-
-
-def _cuts(
-    cu_seqlens: ArrayLike | None, total: int, pieces: int, what: str
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where each piece of a packed array starts, and how long it is."""
-    if cu_seqlens is None:
-        if total % max(pieces, 1) or (total and not pieces):
-            raise ValueError(
-                f"{what} is needed for {total} rows and {pieces} sequences.\n  Only where each has "
-                "the same number can it be left out."
-            )
-        count = total // max(pieces, 1)
-        return count * np.arange(pieces), np.full(pieces, count)
-    cu = np.asarray(cu_seqlens)
-    if cu.dtype.kind not in "iu":
-        raise TypeError(f"{what} has dtype {cu.dtype}.\n  Give integers.")
-    cu = cu.astype(np.int64)
-    if cu.shape != (pieces + 1,) or cu[0] != 0 or cu[-1] != total or (np.diff(cu) < 0).any():
-        raise ValueError(
-            f"{what} is {cu.tolist()}, for {total} rows and {pieces} sequences.\n  Give "
-            f"{pieces + 1} numbers that begin at 0, never fall, and end at {total}."
-        )
-    return cu[:-1], np.diff(cu)
+def _handles(sequences: int | Several[int]) -> list[int]:
+    return [sequences] if isinstance(sequences, (int, np.integer)) else list(sequences)

@@ -41,6 +41,12 @@ class Ring:
             yield slice(token - start, token - start + count), slice(first, first + count)
             token += count
 
+    def kept(self, length: int, highest: int) -> NDArray[np.int64]:
+        """Return the slots of the tokens that have not been overwritten, in their order."""
+        oldest = max(highest - self.size, self.sinks)
+        later = (np.arange(oldest, length) - self.sinks) % self.size + self.sinks
+        return np.concatenate((np.arange(min(length, self.sinks)), later))
+
     def oldest(self, highest: NDArray[np.int64]) -> NDArray[np.int64]:
         """First token behind the sinks that has not been overwritten."""
         return np.maximum(highest - self.size, self.sinks)

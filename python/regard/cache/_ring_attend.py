@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regard._attention import attention
-from regard._bfloat16 import is_bfloat16, to_bfloat16, to_float32
+from regard._bfloat16 import is_bfloat16, narrowed, widened
 from regard._call.conversions import lowered_position_bias
 from regard._call.options import names
 from regard._merge import merge_states
@@ -112,7 +112,7 @@ def _merged(
         options.pop("sinks", None)  # a logit of the whole, so of one part only
     merged, lse = merge_states(*zip(*parts, strict=True))
     half = is_bfloat16(query.dtype)
-    result = to_bfloat16(merged, query.dtype) if half else merged.astype(query.dtype, copy=False)
+    result = narrowed(merged, query.dtype) if half else merged.astype(query.dtype, copy=False)
     if out is not None:
         out[...] = result
         result = out
@@ -127,7 +127,7 @@ def _turned(rotation: Rotation, query: NDArray[Any], p: NDArray[np.int64]) -> ND
 
 def _widened(query: NDArray[Any]) -> NDArray[Any]:
     if is_bfloat16(query.dtype):
-        return to_float32(query)
+        return widened(query)
     return query.astype(np.result_type(query.dtype, np.float32), copy=False)
 
 

@@ -49,6 +49,26 @@ def choose(current: Rotation | None, rope: Any, head_dim: int, filled: bool) -> 
     return current
 
 
+def turned_keys(
+    rotation: Rotation, keys: NDArray[Any], lengths: NDArray[np.int64], same: int
+) -> NDArray[Any]:
+    """Turn new keys (batch, kv_heads, n, head_dim) that stand behind `lengths` tokens.
+
+    Parameters
+    ----------
+    rotation : Rotation
+    keys : ndarray
+    lengths : ndarray of int64
+    same : int
+        The length of all, or -1.
+    """
+    with np.errstate(over="ignore"):  # of half precision: `within` looks for it
+        if same >= 0:
+            return rotation.turn_from(keys, same)
+        positions = lengths[:, np.newaxis, np.newaxis] + np.arange(keys.shape[2])
+        return rotation.turn(keys, positions)
+
+
 def first_positions(
     lengths: NDArray[np.int64], count: int | NDArray[np.int64], options: dict[str, Any]
 ) -> NDArray[np.int64]:

@@ -68,6 +68,15 @@ class Sequences:
         self.cut(one, 0)
         self._free_rows.append(one.row)
 
+    def clear(self) -> None:
+        """End all sequences, and let no page be found again."""
+        self.pages = Pages(len(self.pages.users))
+        for one in self.by_handle.values():
+            self._free_rows.append(one.row)
+        self.by_handle.clear()
+        self.table[:] = -1
+        self.lengths[:] = 0
+
     def cut(self, one: Sequence, length: int) -> None:
         """Keep the first tokens of a sequence."""
         one.cut(length, self.page_size, self.pages)

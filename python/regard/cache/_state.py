@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from regard.cache._file import File
 from regard.cache._layout import Layout
+from regard.cache._range import overflow_policy
 from regard.cache._ring import Ring
 from regard.cache._storage import Storage
 from regard.positions._rotation import Rotation
@@ -25,12 +26,18 @@ class State:
     buffer : ndarray of uint8, optional
     call : str
         For messages.
+    overflow : {"raise", "saturate"}
+        What to do with numbers beyond the range of the storage type.
     """
 
-    __slots__ = ("file", "highest", "layout", "lengths", "ring", "rotation", "same", "storage")
+    __slots__ = ("file", "highest", "layout", "lengths", "overflow", "ring", "rotation", "same",
+                 "storage")  # fmt: skip
 
-    def __init__(self, layout: Layout, buffer: NDArray[np.uint8] | None, call: str) -> None:
+    def __init__(
+        self, layout: Layout, buffer: NDArray[np.uint8] | None, call: str, overflow: str
+    ) -> None:
         self.layout = layout
+        self.overflow = overflow_policy(overflow, call)
         self.file = None if buffer is None else File(buffer, layout, call)
         memory = None if self.file is None else self.file.data
         self.storage = Storage(layout.dtype, layout.lead, layout.head_dim, layout.value_dim, memory)

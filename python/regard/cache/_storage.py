@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from regard._bfloat16 import MARKER, is_bfloat16, to_float32
+from regard._bfloat16 import MARKER, is_bfloat16, widened
 from regard._core import store
 
 DTYPES: dict[str, np.dtype[Any]] = {
@@ -125,6 +125,19 @@ class Storage:
             arrays += [self.key_scales, self.value_scales]
         return arrays
 
+    def numbers(self, name: str, place: Any) -> NDArray[Any]:
+        """Return a copy of "keys" or "values" as float32, or float64 as it is."""
+        keys = name == "keys"
+        stored = (self.keys if keys else self.values)[place]
+        if stored.dtype == np.float64:
+            return np.array(stored)
+        wide = widened(stored) if stored.dtype == MARKER else stored.astype(np.float32)
+        scales = self.key_scales if keys else self.value_scales
+        if scales is not None:
+            wide *= scales[place][..., np.newaxis]
+        numbers: NDArray[Any] = wide
+        return numbers
+
     def copy(self, target: Any, source: Storage, at: Any) -> None:
         """Copy what `source`, of the same type, has at `at` to the place `target`."""
         for mine, other in zip(self.arrays(), source.arrays(), strict=True):
@@ -141,7 +154,7 @@ def _put(source: NDArray[Any], target: NDArray[Any], scales: NDArray[Any] | None
     wide = target.dtype == np.float64
     if wide != (source.dtype == np.float64):
         with np.errstate(over="ignore"):
-            narrow = to_float32(source) if is_bfloat16(source.dtype) else source
+            narrow = widened(source) if is_bfloat16(source.dtype) else source
             source = narrow.astype(np.float64 if wide else np.float32)
     store(source, target, scales)
 

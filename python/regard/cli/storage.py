@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import regard
-from regard._bfloat16 import is_bfloat16, to_bfloat16
+from regard._bfloat16 import is_bfloat16, narrowed
 
 Array = NDArray[Any]
 
@@ -40,7 +40,7 @@ def into(x: Array, name: str) -> tuple[Array, Array | None]:
     """Round numbers into a storage type; the second result are the scales of int8."""
     if name == "int8":
         return regard.quantize_kv(x)
-    return (to_bfloat16(x) if name == "bfloat16" else x.astype(name)), None
+    return (narrowed(x) if name == "bfloat16" else x.astype(name)), None
 
 
 def into_pages(x: Array, table: NDArray[np.int64], page_size: int) -> Array:

@@ -98,7 +98,7 @@ def _shape_and_dtype(call: DifferentiableCall, name: str) -> tuple[tuple[int, ..
         array = call.as_given(getattr(call, name))
         return array.shape, array.dtype
     given = call.given[name]
-    array = given.table if name == "position_bias" else coerce(given, name, "bias")
+    array = given.table if name == "position_bias" else coerce(given, name, "input")
     return array.shape, array.dtype if array.dtype.kind not in "iub" else np.dtype(np.float64)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from regard._bfloat16 import is_bfloat16, to_bfloat16, to_float32
+from regard._bfloat16 import is_bfloat16, narrowed, widened
 
 # Positions whose cosines are kept once they have been used, so that a generated token costs a
 # look-up: 16 MiB for 64 features. Those further out are computed anew.
@@ -91,7 +91,7 @@ class Rotation:
 
     def _turned(self, x: NDArray[Any], cos: NDArray[Any], sin: NDArray[Any]) -> NDArray[Any]:
         dim, half = self.dim, is_bfloat16(x.dtype)
-        dtype, x = x.dtype, to_float32(x) if half else x
+        dtype, x = x.dtype, widened(x) if half else x
         whole = dim == x.shape[-1]
         pairs = (x if whole else x[..., :dim]).reshape((*x.shape[:-1], *self._pairs))
         turned = pairs * cos
@@ -99,7 +99,7 @@ class Rotation:
         features = turned.reshape((*x.shape[:-1], dim))
         if not whole:
             features = np.concatenate((features, x[..., dim:]), axis=-1)
-        return to_bfloat16(features, dtype) if half else features.astype(dtype, copy=False)
+        return narrowed(features, dtype) if half else features.astype(dtype, copy=False)
 
 
 def _accurate(dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from regard._bfloat16 import is_bfloat16, to_bfloat16, to_float32
+from regard._bfloat16 import is_bfloat16, narrowed, widened
 from regard.reference._shapes import Array
 
 
@@ -15,7 +15,7 @@ def values(x: ArrayLike) -> Array:
     """Return numbers of any type as float64."""
     a = np.asarray(x)
     with np.errstate(invalid="ignore"):  # a signalling NaN
-        return (to_float32(a) if is_bfloat16(a.dtype) else a).astype(np.float64)
+        return (widened(a) if is_bfloat16(a.dtype) else a).astype(np.float64)
 
 
 def stored(
@@ -82,4 +82,4 @@ def check_pages(block_table: ArrayLike, key_lengths: ArrayLike | None, page_size
 
 def write(out: NDArray[Any], o: Array) -> None:
     """Round an output into an array of any type."""
-    out[...] = to_bfloat16(o, out.dtype) if is_bfloat16(out.dtype) else o
+    out[...] = narrowed(o, out.dtype) if is_bfloat16(out.dtype) else o
