@@ -68,7 +68,9 @@ autosummary_context = {
 }
 
 intersphinx_mapping = write_inventories(HERE / "inventories", HERE / "_build" / "inventories")
-copybutton_exclude = ".linenos, .gp, .go"
+code = ("python", "py", "pycon", "default", "sh", "console", "cpp")  # but not what is printed
+copybutton_selector = ", ".join(f"div.highlight-{language} pre" for language in code)
+copybutton_exclude = ".linenos, .gp, .go"  # neither prompts nor output
 
 
 pygments_dark_style = "github-dark"
