@@ -1,6 +1,6 @@
 """Makes the tables and the plot of the documentation from the committed results.
 
-    python -m benchmarks.compare.pages            # rewrites the pages below, and docs/speed.svg
+    python -m benchmarks.compare.pages            # rewrites the pages below, and docs/speed*.svg
     python -m benchmarks.compare.pages --check    # exits with 1 when the text is out of date
 
 README.md has a few rows, docs/performance.md every contender, for readers, and docs/tuning.md
@@ -283,9 +283,9 @@ def main(arguments: list[str] | None = None) -> int:
     if not args.no_plot:
         from benchmarks.compare.plot import save_plot
 
-        picture = args.root / "docs" / "speed.svg"
-        save_plot(results.headline, picture)
-        print(f"drawn: {picture.name}")
+        for theme, name in (("light", "speed.svg"), ("dark", "speed-dark.svg")):
+            save_plot(results.headline, args.root / "docs" / name, theme)
+            print(f"drawn: {name}")
     return 0
 
 

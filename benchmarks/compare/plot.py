@@ -12,13 +12,15 @@ from regard._matplotlib import require_matplotlib
 from regard.bench.text import threads_text
 
 # Okabe and Ito's palette, told apart by every kind of colour vision; markers differ as well.
-_OWN_COLOUR = "#0072B2"
+_OWN_COLOUR = {"light": "#0072B2", "dark": "#56B4E9"}
+_INK = {"light": "#000000", "dark": "#d8dade"}
+_RIM = {"light": "white", "dark": "#131416"}
 _RIVAL_STYLES = {
     "torch": ("#D55E00", "o"),
     "onnxruntime": ("#009E73", "s"),
     "openvino": ("#CC79A7", "^"),
     "jax": ("#E69F00", "D"),
-    "numpy": ("#000000", "X"),
+    "numpy": (None, "X"),  # that of text
 }
 # Enough to see the pattern, few enough to read; the tables have the rest.
 _SHOWN = (
@@ -29,7 +31,7 @@ _SHOWN = (
 )  # fmt: skip
 
 
-def save_plot(report: Report, path: str | Path) -> None:
+def save_plot(report: Report, path: str | Path, theme: str = "light") -> None:
     """Draw per cent of the ceiling for every case, regard as bars and rivals as markers.
 
     Parameters
@@ -37,6 +39,8 @@ def save_plot(report: Report, path: str | Path) -> None:
     report : Report
     path : str or Path
         Where to; the suffix (``.svg``, ``.png``, ``.pdf``) chooses the format.
+    theme : {"light", "dark"}
+        The pages that it is for; on dark ones the ground is that of the page.
 
     Raises
     ------
@@ -48,10 +52,16 @@ def save_plot(report: Report, path: str | Path) -> None:
     measured = [row for row in report.rows if row.case.group != "call"]
     rows = [row for row in measured if row.case.name in _SHOWN] or measured
     # A fixed salt and no date: the same numbers give the same file.
-    with matplotlib.rc_context({"svg.hashsalt": "regard", "font.size": 11}):
+    ink = dict.fromkeys(
+        ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"),
+        _INK[theme],
+    )
+    ground = "white" if theme == "light" else "none"
+    style = {"svg.hashsalt": "regard", "font.size": 11, "axes.facecolor": ground, **ink}
+    with matplotlib.rc_context(style):
         figure = figures.Figure(figsize=(8, 1.5 + 0.3 * len(rows)), layout="constrained")
         axes = figure.add_subplot()
-        _draw(axes, rows, report)
+        _draw(axes, rows, report, theme)
         handles, labels = axes.get_legend_handles_labels()
         first = labels.index(OWN)  # matplotlib puts bars last
         order = [first, *(i for i in range(len(labels)) if i != first)]
@@ -60,16 +70,17 @@ def save_plot(report: Report, path: str | Path) -> None:
             ncols=len(order), frameon=False, handletextpad=0.3, columnspacing=1.2,
         )  # fmt: skip
         metadata = {"Date": None} if str(path).endswith(".svg") else {}
-        figure.savefig(path, dpi=150, facecolor="white", metadata=metadata)
+        figure.savefig(path, dpi=150, facecolor=ground, metadata=metadata)
 
 
-def _draw(axes: Any, rows: list[Row], report: Report) -> None:
+def _draw(axes: Any, rows: list[Row], report: Report, theme: str) -> None:
+    own_colour = _OWN_COLOUR[theme]
     heights = [-float(index) for index in range(len(rows))]
     own = [row.percent() for row in rows]
-    axes.barh(heights, own, height=0.62, color=_OWN_COLOUR, alpha=0.85, label=OWN)
+    axes.barh(heights, own, height=0.62, color=own_colour, alpha=0.85, label=OWN)
     for height, percent in zip(heights, own, strict=True):
         # Beside the axes, where no marker can lie on it.
-        axes.text(102, height, f"{percent:.0f} %", color=_OWN_COLOUR, va="center", weight="bold")
+        axes.text(102, height, f"{percent:.0f} %", color=own_colour, va="center", weight="bold")
     for name in report.rivals:
         colour, marker = _RIVAL_STYLES[name]
         points = [
@@ -80,8 +91,8 @@ def _draw(axes: Any, rows: list[Row], report: Report) -> None:
         if points:
             x, y = zip(*points, strict=True)
             axes.scatter(
-                x, y, s=46, color=colour, marker=marker, edgecolors="white", linewidths=0.8,
-                zorder=3, label=RIVALS[name].title,
+                x, y, s=46, color=colour or _INK[theme], marker=marker, edgecolors=_RIM[theme],
+                linewidths=0.8, zorder=3, label=RIVALS[name].title,
             )  # fmt: skip
     axes.set_yticks(heights, [row.case.title for row in rows])
     axes.set_ylim(-len(rows) + 0.4, 0.6)
@@ -90,7 +101,7 @@ def _draw(axes: Any, rows: list[Row], report: Report) -> None:
         f"per cent of the FMA ceiling, {report.isa}, {threads_text(report.threads)} "
         "(right is faster)"
     )
-    axes.grid(axis="x", color="#d0d0d0", linewidth=0.6)
+    axes.grid(axis="x", color="#8a8a8a66", linewidth=0.6)
     axes.set_axisbelow(True)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)

@@ -218,10 +218,13 @@ def repeat_lines(run: Report) -> Iterator[str]:
     pins = (f"{RIVALS[name].packages[0]}=={base_version(run, name)}" for name in run.rivals)
     extras = (package for name in run.rivals for package in RIVALS[name].packages[1:])
     if run.rivals:
-        yield f"pip install {' '.join([*pins, *extras])}"
+        yield from ("pip install \\", f"  {' '.join([*pins, *extras])}")
     program = "python -m benchmarks.compare" if run.rivals else "regard bench"
     command = f"{program} --isa {run.isa} --threads {run.threads}"
-    yield command + (f" --rivals {','.join(run.rivals)}" if run.rivals else "")
+    if run.rivals:
+        yield from (f"{command} \\", f"  --rivals {','.join(run.rivals)}")
+    else:
+        yield command
 
 
 def base_version(run: Report, name: str) -> str:

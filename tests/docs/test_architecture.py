@@ -19,7 +19,7 @@ def drawn(language: str, page: str) -> Arrows:
     block = re.search(rf"^```arrows {language}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     assert block, f"docs/design.md draws no arrows of {language}"
     arrows: Arrows = {}
-    for line in block[1].splitlines():
+    for line in re.sub(r",\n +", ", ", block[1]).splitlines():
         room, _, known = line.partition("->")
         arrows[room.strip()] = {word.strip() for word in known.split(",") if word.strip()}
     return arrows
