@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 import regard
-from regard._progress import progress
+from regard._tqdm import progress
 from regard.bench import machine
 from regard.bench.cases import CASES
 from regard.bench.inputs import make_inputs, options_of
@@ -84,7 +84,7 @@ def scaling() -> list[Finding]:
     if threads < 2:
         return []
     found = []
-    for name in progress(SCALING_CASES, label="thread scaling"):
+    for name in progress(SCALING_CASES, "thread scaling"):
         case = next(case for case in CASES if case.name == name)
         inputs = make_inputs(case, np.random.default_rng())
         attend = partial(

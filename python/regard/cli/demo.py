@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 import regard
 from regard import reference
+from regard._arguments import picture_file
 from regard._matplotlib import require_matplotlib
-from regard._progress import progress
+from regard._tqdm import progress
 from regard.bench.timing import once, settle
 from regard.cli.problems import Problem
 
@@ -49,8 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``regard demo``."""
     parser.add_argument(
         "--plot",
+        type=picture_file,
         metavar="FILE",
-        help='draw the weights (.svg, .png or .pdf; needs "regard[plot]")',
+        help='draw the weights (.svg, .png, .pdf or .html; needs "regard[plot]")',
     )
 
 
@@ -126,7 +128,7 @@ def model_sized(number: int, workload: Workload) -> bool:
     errors = {name: largest_error(call(), expected) for name, call in calls.items()}
 
     samples: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in progress(range(ROUNDS), total=ROUNDS, label=f"{INDENT}timing"):
+    for _ in progress(range(ROUNDS), f"{INDENT}timing"):
         for name, call in calls.items():
             settle()  # the other's threads, which spin for a while after their work is done
             call()
