@@ -162,7 +162,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--length", type=int, default=256)
     parser.add_argument("--head-dim", type=int, default=32)
     parser.add_argument("--points", type=int, choices=tuple(DIFFERENCES), default=4)
-    parser.add_argument("--tolerance", type=float, default=1e-4, help="of the eigenvalues, relative")
+    parser.add_argument("--tolerance", type=float, default=1e-4, help="of eigenvalues, relative")
     given = parser.parse_args(argv)
 
     rng = np.random.default_rng(0)
