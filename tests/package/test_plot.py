@@ -80,7 +80,7 @@ def test_extent_numbers_the_axes_of_a_pooled_map(ax):
 @pytest.mark.parametrize("size", [None, (4, 3), (9, 9)])
 @pytest.mark.parametrize("count", [1, 3, 12, 60])
 def test_words_can_be_read_at_any_size(count, size, rng):
-    """All of them where they have room, else every n-th; level or upright; never over each other."""
+    """All of them where they have room, else every n-th; never over each other."""
     words = WORDS[:count]
     ax = None if size is None else Figure(figsize=size, layout="constrained").subplots()
     weights = causal_weights(rng, count)

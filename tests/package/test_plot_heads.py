@@ -124,6 +124,14 @@ def test_a_summary_shows_its_numbers(rng):
     np.testing.assert_allclose([bar.get_width() for bar in of_queries], preferred)
 
 
+def test_a_summary_keeps_the_colours_of_its_theme(rng):
+    figure = plot.summary(summarised(rng, 40, 3), theme="dark")
+    _, received, spread, ranking = figure.axes[:4]
+    drawn = {received.patches[0].get_facecolor(), spread.get_lines()[0].get_color(),
+             ranking.patches[0].get_facecolor()}  # fmt: skip
+    assert {matplotlib.colors.to_hex(colour) for colour in drawn} == {"#56b4e9"}
+
+
 def test_a_summary_of_one_head(rng):
     found = summarised(rng, 30, 3)
     figure = plot.summary(found, head=-1)

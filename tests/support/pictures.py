@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Any
 
 import numpy as np
 
 import regard
 
-WORDS = (
+WORDS = re.findall(
+    r"\S+",
     "when forty winters shall besiege thy brow and dig deep trenches in thy beauty's field thy "
     "youth's proud livery so gazed on now will be a tattered weed of small worth held then being "
     "asked where all thy beauty lies where all the treasure of thy lusty days to say within thine "
-    "own deep sunken eyes were an all-eating shame and thriftless praise"
-).split()
+    "own deep sunken eyes were an all-eating shame and thriftless praise",
+)
 
 
 def causal_weights(rng: np.random.Generator, length: int, *lead: int) -> Any:
@@ -40,6 +42,8 @@ def unreadable(figure: Any) -> list[str]:
             if in_view(axis, label)
         ]
         written += [*ticks, ax.title, ax.xaxis.label, ax.yaxis.label, *ax.texts]
+        if (legend := ax.get_legend()) is not None:
+            written += legend.get_texts()
     if figure._suptitle is not None:
         written.append(figure._suptitle)
     boxes = [

@@ -13,7 +13,7 @@ import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.colors import Colormap, to_rgba
+from matplotlib.colors import Colormap, to_hex, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import FuncFormatter, Locator, MaxNLocator
@@ -55,6 +55,11 @@ def themed(theme: str | None) -> contextlib.AbstractContextManager[Any]:
             "legend.labelcolor": text, "legend.facecolor": ground, "legend.edgecolor": lines,
         }
     )  # fmt: skip
+
+
+def colour(number: int) -> str:
+    """Look up a colour of the theme; lines would do so when they are drawn, after it was left."""
+    return to_hex(f"C{number}")
 
 
 def new_figure(width: float, height: float, **more: Any) -> Figure:

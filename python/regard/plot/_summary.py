@@ -149,22 +149,28 @@ def _fields(found: AttentionSummary, head: int | None) -> tuple[Array, Array, Ar
 
 def _draw_curve(ax: Axes, numbers: Array, sums: bool) -> None:
     """Draw numbers by position: sums as bars, the mean of heads as a line within their range."""
+    from regard.plot import _axes
+
     count = numbers.shape[-1]
     each = math.ceil(count / BINS)
     edges = np.array([*range(0, count, each), count])
     if sums:
-        ax.stairs(np.add.reduceat(numbers, edges[:-1]), edges - 0.5, fill=True, color="C0")
+        ax.stairs(
+            np.add.reduceat(numbers, edges[:-1]), edges - 0.5, fill=True, color=_axes.colour(0)
+        )
         ax.set_ylabel(f"share, of {each} keys together" if each > 1 else "share")
     else:
         binned = np.add.reduceat(numbers, edges[:-1], axis=-1) / np.diff(edges)
         middle = (edges[:-1] + edges[1:] - 1) / 2
         if len(binned) > 1:
             low, high = binned.min(axis=0), binned.max(axis=0)
-            ax.fill_between(middle, low, high, alpha=0.25, color="C0", lw=0, label="all heads")
-            ax.plot(middle, binned.mean(axis=0), color="C0", label="mean")
+            ax.fill_between(
+                middle, low, high, alpha=0.25, color=_axes.colour(0), lw=0, label="all heads"
+            )
+            ax.plot(middle, binned.mean(axis=0), color=_axes.colour(0), label="mean")
             ax.legend(loc="best", fontsize="small")
         else:
-            ax.plot(middle, binned[0], color="C0", marker="o" if count == 1 else None)
+            ax.plot(middle, binned[0], color=_axes.colour(0), marker="o" if count == 1 else None)
     ax.set_xlim(-0.5, count - 0.5)
     ax.set_ylim(bottom=0)
 
@@ -175,18 +181,18 @@ def _rank(
     """List the keys that receive most attention, the first on top."""
     from matplotlib.ticker import PercentFormatter
 
-    from regard.plot._axes import shortened
+    from regard.plot import _axes
 
     places = np.arange(len(most))
-    ax.barh(places - 0.2, shares[most], height=0.4, color="C0", label="of the attention")
+    ax.barh(places - 0.2, shares[most], height=0.4, color=_axes.colour(0), label="of the attention")
     known = first >= 0
     if known.any():
         preferred = [float((first == key).sum() / first.size) for key in most]
         label = "of the queries prefer it"
-        ax.barh(places + 0.2, preferred, height=0.4, color="C1", label=label)
-    names: list[Any] = [f"{lettering.spelt(shortened(word))}  " for word in words] or [""] * len(
-        most
-    )
+        ax.barh(places + 0.2, preferred, height=0.4, color=_axes.colour(1), label=label)
+    names: list[Any] = [f"{lettering.spelt(_axes.shortened(word))}  " for word in words] or [
+        ""
+    ] * len(most)
     ax.set_yticks(places, [f"{name}{key}" for name, key in zip(names, most, strict=True)])
     if lettering.style:
         ax.yaxis.set_tick_params(labelfontfamily=lettering.style["fontfamily"])
