@@ -135,8 +135,10 @@ def heatmap(
                 panel.set_title(f"head {number}", fontsize="medium")
         _axes.colour_bar(ax.figure if ax else figure, pictures, panels)
         if title is not None:
-            put = figure.suptitle if ax is None and maps.ndim == 3 else panels[0].set_title
-            put(lettering.spelt(title), **lettering.style)
+            if maps.ndim == 3:
+                figure.suptitle(lettering.spelt(title), **lettering.style)
+            else:  # above the first number of the axis, which sticks out
+                panels[0].set_title(lettering.spelt(title), pad=10, **lettering.style)
     return figure
 
 
