@@ -1,4 +1,4 @@
-"""What the command lines take: numbers, and files that are written when the work is done.
+"""What the command lines take: names, numbers, files that are written when the work is done.
 
 Each is a `type` for :mod:`argparse`, which then refuses nonsense before anything is computed.
 """
@@ -10,7 +10,22 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable
 from pathlib import Path
 
+from regard._isa import available_isas
 from regard._matplotlib import FORMATS, require_matplotlib
+
+
+def isa_name(text: str) -> str:
+    """Take the name of an instruction set that is there.
+
+    Examples
+    --------
+    >>> isa_name("generic")
+    'generic'
+    """
+    if text not in available_isas():
+        names = ", ".join(available_isas())
+        raise ArgumentTypeError(f"{text!r} is not one of this build and CPU, which have {names}")
+    return text
 
 
 def whole(least: int) -> Callable[[str], int]:

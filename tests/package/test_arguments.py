@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import regard
 from regard import _arguments
 
 
@@ -27,6 +28,15 @@ def test_whole_numbers(text):
 def test_seconds(text):
     assert _arguments.seconds("1e-3") == 0.001
     assert refusal(_arguments.seconds, text) == f"{text!r} is not a number of seconds above 0"
+
+
+def test_instruction_sets():
+    for name in regard.available_isas():
+        assert _arguments.isa_name(name) == name
+    for name in ("mmx", ""):
+        said = refusal(_arguments.isa_name, name)
+        assert said.startswith(f"{name!r} is not one of this build and CPU, which have ")
+        assert said.endswith(", ".join(regard.available_isas()))
 
 
 def test_files_that_can_be_written(tmp_path):

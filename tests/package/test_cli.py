@@ -51,7 +51,14 @@ def test_without_a_command_there_is_help(capsys: Capture) -> None:
 
 
 @pytest.mark.parametrize(
-    "argv", [("nonsense",), ("check", "--count", "0"), ("check", "--seed", "x"), ("info", "more")]
+    "argv",
+    [
+        ("nonsense",),
+        ("check", "--count", "0"),
+        ("check", "--seed", "x"),
+        ("info", "more"),
+        ("check", "--count", "3", "--problem", "1"),
+    ],
 )
 def test_nonsense_is_refused(argv: tuple[str, ...], capsys: Capture) -> None:
     assert status_of(*argv) == 2

@@ -7,7 +7,7 @@ import itertools
 import sys
 from collections.abc import Sequence
 
-from regard._arguments import output_file, seconds, whole
+from regard._arguments import isa_name, output_file, seconds, whole
 from regard.bench import runner
 from regard.bench.case import Case
 from regard.bench.cases import CASES
@@ -17,7 +17,10 @@ from regard.bench.report import Report
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``regard bench``."""
     parser.add_argument(
-        "--isa", metavar="NAME", help="instruction set to measure (default: the active one)"
+        "--isa",
+        type=isa_name,
+        metavar="NAME",
+        help="instruction set to measure (default: the active one)",
     )
     parser.add_argument(
         "--threads", type=whole(1), metavar="N", help="threads (default: one a core)"
