@@ -163,8 +163,8 @@ def test_a_mask_broadcasts_to_heads(rng):
         np.testing.assert_array_equal(drawn.filled(0), matrix)
 
 
-@pytest.mark.parametrize(("heads", "grid"), [(1, (1, 1)), (3, (1, 3)), (4, (2, 2)), (5, (2, 3))])
-@pytest.mark.parametrize("count", [3, 12, 40])
+@pytest.mark.parametrize(("heads", "grid"), [(1, (1, 1)), (3, (1, 3)), (5, (2, 3))])
+@pytest.mark.parametrize("count", [3, 40])
 def test_several_heads_are_a_grid(heads, grid, count, rng):
     words = WORDS[:count]
     figure = plot.heatmap(

@@ -88,7 +88,6 @@ def image(
         aspect="equal" if queries == keys else "auto",
         extent=(-0.5, keys - 0.5, queries - 0.5, -0.5),  # the first query on top
     )
-    keep_colours(ax)
     return picture
 
 
@@ -116,15 +115,6 @@ def colour_bar(figure: Any, pictures: Sequence[AxesImage], axes: Any, **where: A
         pictures[0], label="weight", extend="max" if beyond else "neither", **where
     )
     bar.outline.set_visible(False)
-    keep_colours(bar.ax)
-
-
-def keep_colours(ax: Axes) -> None:
-    """Hold on to the theme: ticks are made when they are drawn, which is after it was left."""
-    style: Any = matplotlib.rcParams
-    for name, axis in (("xtick", ax.xaxis), ("ytick", ax.yaxis)):
-        colour, label = style[f"{name}.color"], style[f"{name}.labelcolor"]
-        axis.set_tick_params(color=colour, labelcolor=colour if label == "inherit" else label)
 
 
 def whole_numbers(axis: Axis) -> None:

@@ -111,7 +111,6 @@ def summary(
             _axes.whole_numbers(panel.xaxis)
         _axes.whole_numbers(ax.yaxis)
         for panel in (received, spread, ranking):
-            _axes.keep_colours(panel)
             panel.spines[["top", "right"]].set_visible(False)
         if title is not None:
             figure.suptitle(lettering.spelt(title), **lettering.style)
