@@ -9,7 +9,7 @@ _LAYOUT = "layout='BSHD' says that arrays are (batch, tokens, heads, dim)"
 FOREIGN: dict[str, str] = {
     # PyTorch, Keras, JAX
     "is_causal": "causal='upper_left', which is causal=True for as many queries as keys",
-    "use_causal_mask": "causal=True",
+    "use_causal_mask": "causal='upper_left', which is causal=True for as many queries as keys",
     "attn_mask": "mask= for bool, True = attend, and bias= for numbers that are added",
     "attention_mask": "key_mask= for the tokens of a batch (batch, keys), mask= for pairs",
     "key_padding_mask": _PADDING,
