@@ -1,16 +1,23 @@
 """Two wheels of one version: the same files, nothing of C++ in them, small enough.
 
-python .ci/check_wheel.py TREE.whl FROM_SDIST.whl
+auditwheel reads what the compiled core needs of the machine that it is installed on.
+
+    pip install auditwheel
+    python .ci/check_wheel.py TREE.whl FROM_SDIST.whl
 """
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 LIMIT = 2_000_000  # bytes
 PARTS = ("py.typed", "_core.pyi", "licenses/LICENSE")
+RUNTIMES = {"libgomp.so.1", "libomp.so.5"}  # of OpenMP; all else belongs to every Linux
 FOREIGN = {".a", ".c", ".cc", ".cpp", ".h", ".hpp", ".cmake", ".o"}
 
 
@@ -29,11 +36,25 @@ def main(tree: Path, from_sdist: Path) -> int:
             findings.append(f"{part} is missing")
     if sum(Path(name).suffix == ".so" for name in names) != 1:
         findings.append("there is not just one extension module")
+    needs = audit(tree)
+    for library in sorted(set(needs["external_libs"]) - RUNTIMES):
+        findings.append(f"the core needs {library}, which a machine may not have")
+    if needs["unsupported_isa"]:
+        findings.append("the core as a whole needs an instruction set that a CPU may not have")
     size = tree.stat().st_size
     if size > LIMIT:
         findings.append(f"the wheel has {size} bytes, more than {LIMIT}")
-    print("\n".join(findings) or f"{tree.name}: {len(names)} files, {size / 1e6:.2f} MB")
+    found = f"{tree.name}: {len(names)} files, {size / 1e6:.2f} MB, for {needs['sym_tag']}"
+    print("\n".join(findings) or found)
     return 1 if findings else 0
+
+
+def audit(wheel: Path) -> dict[str, Any]:
+    """Return what auditwheel finds in a wheel."""
+    command = [sys.executable, "-m", "auditwheel", "show", "--json", str(wheel)]
+    shown = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    found: dict[str, Any] = json.loads(shown.stdout)
+    return found
 
 
 if __name__ == "__main__":

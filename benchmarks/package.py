@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 
 import regard
-from regard._progress import progress
+from regard._arguments import output_file
+from regard._tqdm import progress
 from regard.bench import machine
 from regard.bench.cases import CASES
 from regard.bench.inputs import make_inputs, options_of
@@ -84,7 +85,7 @@ def scaling() -> list[Finding]:
     if threads < 2:
         return []
     found = []
-    for name in progress(SCALING_CASES, label="thread scaling"):
+    for name in progress(SCALING_CASES, "thread scaling"):
         case = next(case for case in CASES if case.name == name)
         inputs = make_inputs(case, np.random.default_rng())
         attend = partial(
@@ -173,7 +174,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--wheel", type=Path, help="a wheel whose size to report")
     parser.add_argument("--build", type=Path, metavar="DIR", help="a source tree to time pip on")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the findings as JSON")
+    parser.add_argument(
+        "--json", type=output_file, metavar="FILE", help="write the findings as JSON"
+    )
     args = parser.parse_args()
 
     found = [*scaling(), import_time(), memory()]
@@ -195,7 +198,8 @@ def main() -> int:
             "machine": machine.describe(),
             "findings": [asdict(finding) for finding in found],
         }
-        args.json.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        text = json.dumps(report, indent=1, ensure_ascii=False) + "\n"
+        Path(args.json).write_text(text, encoding="utf-8")
         print(f"written: {args.json}")
     return 0
 

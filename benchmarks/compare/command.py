@@ -8,8 +8,10 @@ from collections.abc import Sequence
 
 from benchmarks.compare import plot, runner
 from benchmarks.compare.rivals import RIVALS
-from regard._matplotlib import require_matplotlib
+from regard._arguments import picture_file
 from regard.bench import command
+from regard.bench.cases import CASES
+from regard.bench.runner import select
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,10 +33,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         **vars(command.chosen(args)), rivals=tuple(RIVALS) if names == ("all",) else names
     )
     try:
-        if args.plot:
-            require_matplotlib()  # before minutes of measuring, not after
+        if args.list:
+            print(command.listing(select(CASES, options)))
+            return 0
         report = runner.run(options)
-    except (ImportError, ValueError) as error:
+    except ValueError as error:
         print(f"benchmarks.compare: {error}", file=sys.stderr)
         return 2
     status = command.conclude(report, args)
@@ -58,6 +61,9 @@ def arguments() -> argparse.ArgumentParser:
         help=f"other libraries to measure, comma-separated, or 'all': {', '.join(RIVALS)}",
     )
     parser.add_argument(
-        "--plot", metavar="FILE", help='draw them (.svg, .png or .pdf; needs "regard[plot]")'
+        "--plot",
+        type=picture_file,
+        metavar="FILE",
+        help='draw them (.svg, .png, .pdf or .html; needs "regard[plot]")',
     )
     return parser

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.compare.report import OWN, Report, Row
 from benchmarks.compare.rivals import RIVALS
-from regard._matplotlib import require_matplotlib
+from regard._matplotlib import require_matplotlib, save
 from regard.bench.text import threads_text
 
 # Okabe and Ito's palette, told apart by every kind of colour vision; markers differ as well.
@@ -38,7 +38,7 @@ def save_plot(report: Report, path: str | Path, theme: str = "light") -> None:
     ----------
     report : Report
     path : str or Path
-        Where to; the suffix (``.svg``, ``.png``, ``.pdf``) chooses the format.
+        Where to; the suffix (``.svg``, ``.png``, ``.pdf``, ``.html``) chooses the format.
     theme : {"light", "dark"}
         The pages that it is for; on dark ones the ground is that of the page.
 
@@ -51,15 +51,14 @@ def save_plot(report: Report, path: str | Path, theme: str = "light") -> None:
     matplotlib = importlib.import_module("matplotlib")
     measured = [row for row in report.rows if row.case.group != "call"]
     rows = [row for row in measured if row.case.name in _SHOWN] or measured
-    # A fixed salt and no date: the same numbers give the same file.
     ink = dict.fromkeys(
         ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"),
         _INK[theme],
     )
     ground = "white" if theme == "light" else "none"
-    style = {"svg.hashsalt": "regard", "font.size": 11, "axes.facecolor": ground, **ink}
-    with matplotlib.rc_context(style):
-        figure = figures.Figure(figsize=(8, 1.5 + 0.3 * len(rows)), layout="constrained")
+    with matplotlib.rc_context({"font.size": 11, "axes.facecolor": ground, **ink}):
+        size = (8, 1.5 + 0.3 * len(rows))
+        figure = figures.Figure(figsize=size, layout="constrained", facecolor=ground)
         axes = figure.add_subplot()
         _draw(axes, rows, report, theme)
         handles, labels = axes.get_legend_handles_labels()
@@ -69,8 +68,7 @@ def save_plot(report: Report, path: str | Path, theme: str = "light") -> None:
             [handles[i] for i in order], [labels[i] for i in order], loc="outside upper center",
             ncols=len(order), frameon=False, handletextpad=0.3, columnspacing=1.2,
         )  # fmt: skip
-        metadata = {"Date": None} if str(path).endswith(".svg") else {}
-        figure.savefig(path, dpi=150, facecolor=ground, metadata=metadata)
+        save(figure, path)
 
 
 def _draw(axes: Any, rows: list[Row], report: Report, theme: str) -> None:

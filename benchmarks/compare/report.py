@@ -98,6 +98,9 @@ class Report(report.Report):
             ),
         ]
 
+    def _legend(self) -> Iterator[str]:
+        yield from ()  # the table spells everything out
+
     def _notes(self) -> Iterator[str]:
         verdicts = [v for row in self.rows if (v := row.verdict(self.isa)) is not None]
         if verdicts:

@@ -16,8 +16,12 @@ from regard._openmp import short_spin as _short_spin
 try:
     with _short_spin():
         from regard._core import build as _build
-except ImportError as error:  # pragma: no cover - needs a broken installation
-    raise ImportError(
+except ImportError as error:
+    if str(error).startswith("REGARD_ISA"):
+        from regard._isa_variable import refuse as _refuse
+
+        _refuse(str(error))
+    raise ImportError(  # pragma: no cover - needs a broken installation
         f"regard's compiled core could not be loaded: {error}\n"
         "Install the package with `pip install .`; its source folder alone is not enough."
     ) from error

@@ -83,7 +83,8 @@ def attention_summary(
     See Also
     --------
     attention_weights : Chosen rows of the weights themselves.
-    regard.plot.heatmap : Draws the map.
+    regard.plot.summary : Draws all of it.
+    regard.plot.heads : Draws the map of each head.
 
     Notes
     -----

@@ -1,4 +1,4 @@
-"""How far a run has come: on a terminal only, with what is installed or a bar of its own."""
+"""How far a run has come: tqdm's bar, on a terminal only, and none without tqdm."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from regard import _progress
+from regard._tqdm import progress
 
 
 class Terminal(io.StringIO):
@@ -15,18 +15,26 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_progress_is_silent_off_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    assert list(_progress.progress(range(3), label="x")) == [0, 1, 2]
+def on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> str:
+    """What is written on standard error while three items go by."""
+    written = Terminal()
+    monkeypatch.setattr(sys, "stderr", written)
+    assert list(progress(range(3), "work")) == [0, 1, 2]
+    return written.getvalue()
+
+
+def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tqdm")
+    drawn = on_a_terminal(monkeypatch)
+    assert "work:   0%" in drawn
+    assert "0/3" in drawn
+
+
+def test_no_bar_off_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(progress(range(3), "work")) == [0, 1, 2]
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("total", [None, 3])
-def test_progress_has_a_bar_of_its_own(total: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("tqdm", "rich.progress"):
-        monkeypatch.setitem(sys.modules, module, None)
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    assert list(_progress.progress(iter("abc"), total=total, label="work")) == ["a", "b", "c"]
-    drawn = terminal.getvalue()
-    assert ("2/3" if total else "2 done") in drawn
-    assert drawn.endswith("\r")
+def test_no_bar_without_tqdm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    assert on_a_terminal(monkeypatch) == ""

@@ -41,8 +41,10 @@ def test_regard_is_measured_beside_what_it_is_compared_with(report: Report) -> N
         assert set(row.results) == {OWN}
         assert row.unsupported == {}
         assert row.trusted(OWN)
-        line = next(line for line in lines if line.startswith(f"{row.case.title}  "))
+        line = next(line for line in lines if line.startswith(f"{row.case.name}  "))
         assert line.endswith(row.baseline_text() or row.error_text())
+        if row.baseline is not None:
+            assert f'ratio to the time "{row.baseline.way}": {row.case.name}' in lines
     assert "target" not in str(report)
 
 
@@ -68,7 +70,7 @@ def test_wrong_result_is_said_loudly(report: Report) -> None:
     row = report.rows[0]
     bad = replace(row, results={**row.results, OWN: replace(row.own, error=0.5)})
     text = str(replace(report, rows=[bad]))
-    assert "WRONG RESULT: 2x4/2x40x8" in text
+    assert "WRONG RESULT: tiny" in text
 
 
 def test_busy_machine_is_noticed(report: Report) -> None:
@@ -86,7 +88,7 @@ def test_more_than_the_ceiling_is_marked(report: Report) -> None:
     assert low.disturbed
     text = str(replace(report, rows=[low]))
     assert "200.0 %?" in text
-    assert "the ceiling was disturbed: 2x4/2x40x8" in text
+    assert "the ceiling was disturbed: tiny" in text
     # The smallest call has no ceiling to speak of.
     assert not replace(report.rows[-1], ceiling=1e-9).disturbed
 
@@ -104,3 +106,10 @@ def test_pattern_matches_names_and_groups() -> None:
     assert {case.name for case in chosen} >= {"causal-256-d64", "causal-4k-d64"}
     assert all(case.group == "causal" for case in chosen)
     assert len(runner.select(CASES, runner.Options(quick=True))) < len(CASES)
+
+
+def test_a_chosen_case_is_measured_quickly_too() -> None:
+    for pattern in ("causal-256-d64", "1x8x256x64 causal", "1X8X256x64 Causal"):
+        (case,) = runner.select(CASES, runner.Options(pattern=pattern, quick=True))
+        assert case.name == "causal-256-d64"
+        assert not case.quick

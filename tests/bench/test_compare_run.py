@@ -87,7 +87,7 @@ def test_files_of_both_benchmarks_are_of_one_form(report: Report) -> None:
 def test_report_names_the_machine_and_every_case(report: Report) -> None:
     text = str(report)
     assert report.machine["cpu"] in text
-    assert all(row.case.title in text for row in report.rows)
+    assert all(row.case.name in text for row in report.rows)
     assert "numpy " + np.__version__ in text
 
 
@@ -117,5 +117,5 @@ def test_missing_rival_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_unknown_names_are_errors() -> None:
     with pytest.raises(ValueError, match="unknown rival 'tensorflow'; there are torch, onnx"):
         runner.run(runner.Options(rivals=("tensorflow",)))
-    with pytest.raises(ValueError, match="no case matches 'nothing'; there are full-1k-d64"):
+    with pytest.raises(ValueError, match="no case matches 'nothing'"):
         runner.run(runner.Options(pattern="nothing"))

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -49,10 +50,22 @@ def test_without_a_command_there_is_help(capsys: Capture) -> None:
     assert "examples:" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("argv", [("nonsense",), ("check", "--count", "-1"), ("info", "more")])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("nonsense",),
+        ("check", "--count", "0"),
+        ("check", "--seed", "x"),
+        ("info", "more"),
+        ("check", "--count", "3", "--problem", "1"),
+    ],
+)
 def test_nonsense_is_refused(argv: tuple[str, ...], capsys: Capture) -> None:
     assert status_of(*argv) == 2
-    assert "usage: regard" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "usage: regard" in said.err
+    assert "_" not in said.err  # no names of our functions
+    assert said.out == ""
 
 
 def test_an_interrupt_is_not_a_traceback(monkeypatch: Patch, capsys: Capture) -> None:
@@ -76,6 +89,40 @@ def test_python_m_regard_is_the_command() -> None:
     assert result.stderr == ""
     assert result.returncode == 0
     assert result.stdout.splitlines()[-1] == "Every result is within its error bound."
+
+
+@pytest.mark.parametrize("command", ["module", "script"])
+def test_an_unknown_isa_in_the_environment_is_said_in_a_line(command: str, tmp_path: Path) -> None:
+    script = tmp_path / "regard"  # as pip writes it
+    script.write_text("import sys\nfrom regard.cli import main\nsys.exit(main())\n")
+    words = {"module": ["-m", "regard"], "script": [str(script)]}[command]
+    result = subprocess.run(
+        [sys.executable, *words, "info"],
+        env={**os.environ, "REGARD_ISA": "foo"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr == (
+        "regard: REGARD_ISA: 'foo' is not an instruction set of this build and CPU. Choose one of: "
+        f"{', '.join(regard.available_isas())}.\n"
+    )
+
+
+def test_a_reader_that_leaves_early_is_no_traceback() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    result = subprocess.run(
+        [sys.executable, "-m", "regard", "bench", "--list"],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writer)
+    assert (result.returncode, result.stderr) == (141, "")
 
 
 # regard info

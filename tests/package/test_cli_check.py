@@ -18,7 +18,9 @@ from storage_types import filled, rounded, values
 def test_check_counts_problems_of_every_isa(capsys: Capture) -> None:
     before = regard.active_isa()
     assert status_of("check", "--count", "40") == 0
-    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    rows = [line.split() for line in lines]
     for isa in regard.available_isas():
         assert [isa, "40", "0"] in [row[:3] for row in rows]
     assert regard.active_isa() == before

@@ -6,6 +6,7 @@ import io
 import re
 import sys
 import unicodedata
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 import regard
 from cli_runs import Array, Capture, Patch, patch_attention, status_of
+from pictures import texts, unreadable
 from regard.cli import demo
 
 SMALL = (
@@ -117,7 +119,6 @@ def test_the_demo_compares_with_a_right_numpy() -> None:
 
 
 @pytest.mark.usefixtures("small_demo")
-@pytest.mark.filterwarnings("ignore:heatmap. no installed font")
 def test_the_demo_draws_its_weights(tmp_path: Path, monkeypatch: Patch, capsys: Capture) -> None:
     monkeypatch.setenv("MPLBACKEND", "Agg")
     pytest.importorskip("matplotlib")
@@ -141,6 +142,43 @@ def test_the_demo_draws_its_weights(tmp_path: Path, monkeypatch: Patch, capsys: 
     np.testing.assert_allclose(pooled, expected[0, 0], atol=1e-6)
 
 
+def test_the_picture_says_what_it_shows(monkeypatch: Patch) -> None:
+    """Nothing lies on anything, with Chinese glyphs or the numbers of characters."""
+    pytest.importorskip("matplotlib")
+    drawn: list[Any] = []
+    monkeypatch.setattr(regard.plot, "save", lambda figure, path: drawn.append(figure))
+    for words in (
+        ("I", "like", "eating", "apples"),
+        ("U+6211", "U+559CU+6B22", "U+5403", "U+82F9"),
+    ):
+        monkeypatch.setattr(demo, "WORDS", words)
+        demo.draw_weights("x.png")
+        figure = drawn.pop()
+        assert unreadable(figure) == []
+        four, model = figure.axes[:2]
+        assert four.get_title() == "Weights of the four words"
+        assert model.get_title().startswith("Random numbers in the shape of GPT-2, causal:\n")
+        assert "cells of 16 x 16" in model.get_title()
+        assert texts(four.get_xticklabels()) == list(words)
+
+
+def test_workloads_say_that_they_are_random() -> None:
+    assert all(workload.title.startswith("Random numbers") for workload in demo.WORKLOADS)
+
+
+def test_a_missing_font_is_said_without_a_line_of_code(monkeypatch: Patch, capsys: Capture) -> None:
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(demo, "WORKLOADS", SMALL)
+    monkeypatch.setattr(demo, "ROUNDS", 1)
+
+    def drawn(path: str) -> None:
+        warnings.warn("heatmap: no installed font has 我.", stacklevel=1)
+
+    monkeypatch.setattr(demo, "draw_weights", drawn)
+    assert status_of("demo", "--plot", "x.png") == 0
+    assert capsys.readouterr().err == "regard demo: heatmap: no installed font has 我.\n\n"
+
+
 def test_the_demo_without_matplotlib_says_what_to_install(
     monkeypatch: Patch, capsys: Capture
 ) -> None:
@@ -151,8 +189,10 @@ def test_the_demo_without_matplotlib_says_what_to_install(
     assert said.out == ""
 
 
-@pytest.mark.filterwarnings("ignore:heatmap. no installed font")
 def test_a_picture_that_cannot_be_written_is_said_first(capsys: Capture) -> None:
     pytest.importorskip("matplotlib")
-    assert status_of("demo", "--plot", "weights.nonsense") == 2
-    assert "nonsense" in capsys.readouterr().err
+    for name in ("weights.nonsense", "weights.gif", "/nonexist/weights.png"):
+        assert status_of("demo", "--plot", name) == 2
+        said = capsys.readouterr()
+        assert repr(name) in said.err or "'/nonexist'" in said.err
+        assert said.out == ""

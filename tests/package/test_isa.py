@@ -105,6 +105,8 @@ def test_bad_regard_isa_in_the_environment():
     assert "avx1024" in last
     for isa in regard.available_isas():
         assert isa in last
+    assert done.stderr.count("Traceback") == 1
+    assert "pip install" not in last  # the installation is fine
 
 
 def test_show_config_as_a_dict():

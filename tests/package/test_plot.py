@@ -4,41 +4,43 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import warnings
 
 import numpy as np
 import pytest
 
 import regard
+from pictures import WORDS, causal_weights, texts, unreadable
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
 
-from matplotlib import font_manager, pyplot  # noqa: E402
+from matplotlib import pyplot  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
 
 from regard import plot  # noqa: E402
 
 
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    pyplot.close("all")
+
+
 @pytest.fixture
 def ax():
-    figure = pyplot.figure()
-    yield figure.subplots()
-    pyplot.close(figure)
-
-
-def texts(labels):
-    return [label.get_text() for label in labels]
+    return Figure().subplots()
 
 
 def test_weights_and_words(ax):
     weights = np.array([[1.0, 0, 0], [0.25, 0.75, 0]])
     words = ["the", "cat", "sat"]
-    assert plot.heatmap(weights, query_labels=words[:2], key_labels=words, title="head 0",
-                        ax=ax, cmap="magma") is ax  # fmt: skip
+    figure = plot.heatmap(weights, query_labels=words[:2], key_labels=words, title="head 0",
+                          ax=ax, cmap="magma")  # fmt: skip
+    assert figure is ax.figure
     (image,) = ax.get_images()
     np.testing.assert_array_equal(image.get_array(), weights)
     assert image.get_cmap().name == "magma"
-    assert image.norm.vmin == 0
+    assert image.get_clim() == (0, 1)
     assert texts(ax.get_yticklabels()) == words[:2]
     assert texts(ax.get_xticklabels()) == words
     np.testing.assert_array_equal(ax.get_xticks(), [0, 1, 2])
@@ -47,14 +49,24 @@ def test_weights_and_words(ax):
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("key", "query")
     top, bottom = ax.get_ylim()[::-1]
     assert top < bottom  # the first query is on top
-    ax.figure.canvas.draw()
+    assert not unreadable(figure)
 
 
 def test_new_figure_where_none_is_given():
-    ax = plot.heatmap(np.eye(3))
-    assert ax.figure.number in pyplot.get_fignums()
-    ax.figure.canvas.draw()
-    pyplot.close(ax.figure)
+    figure = plot.heatmap(np.eye(3))
+    assert figure.number in pyplot.get_fignums()
+    assert not unreadable(figure)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 12, 60, 1000])
+def test_numbers_are_whole(count):
+    figure = plot.heatmap(np.eye(count))
+    assert not unreadable(figure)
+    for axis in (figure.axes[0].xaxis, figure.axes[0].yaxis):
+        low, high = sorted(axis.get_view_interval())
+        shown = [tick for tick in axis.get_ticklocs() if low <= tick <= high]
+        assert shown == [round(tick) for tick in shown]
+        assert 1 <= len(shown) <= 12
 
 
 def test_extent_numbers_the_axes_of_a_pooled_map(ax):
@@ -62,7 +74,45 @@ def test_extent_numbers_the_axes_of_a_pooled_map(ax):
     assert ax.get_xlim() == (-0.5, 7999.5)
     assert ax.get_ylim() == (3999.5, -0.5)
     assert max(ax.get_xticks()) > 4000
-    ax.figure.canvas.draw()
+    assert not unreadable(ax.figure)
+
+
+@pytest.mark.parametrize("size", [None, (4, 3), (9, 9)])
+@pytest.mark.parametrize("count", [1, 3, 12, 60])
+def test_words_can_be_read_at_any_size(count, size, rng):
+    """All of them where they have room, else every n-th; never over each other."""
+    words = WORDS[:count]
+    ax = None if size is None else Figure(figsize=size, layout="constrained").subplots()
+    weights = causal_weights(rng, count)
+    figure = plot.heatmap(weights, query_labels=words, key_labels=words, title="a sonnet", ax=ax)
+    assert not unreadable(figure)
+    for axis in (figure.axes[0].xaxis, figure.axes[0].yaxis):
+        places = [round(place) for place in axis.get_ticklocs()]
+        assert places == list(range(0, count, places[1] if len(places) > 1 else 1))
+        assert texts(axis.get_ticklabels()) == [words[place] for place in places]
+        if count <= 3 or size is None:
+            assert places == list(range(count))  # a new figure is as large as its words ask for
+
+
+def test_words_stand_upright_where_they_would_touch(ax):
+    plot.heatmap(np.eye(12), key_labels=["longer"] * 12, ax=ax)
+    assert {label.get_rotation() for label in ax.get_xticklabels()} == {90}
+    assert {label.get_rotation() for label in ax.get_yticklabels()} == {0}
+    plot.heatmap(np.eye(12), key_labels=["a"] * 12, ax=ax)
+    assert {label.get_rotation() for label in ax.get_xticklabels()} == {0}
+
+
+def test_very_long_words_are_cut(ax):
+    plot.heatmap(np.eye(2), key_labels=["Donaudampfschifffahrt", "kurz"], ax=ax)
+    assert texts(ax.get_xticklabels()) == ["Donaudampfschifffah…", "kurz"]
+
+
+def test_zooming_shows_more_words():
+    ax = Figure(figsize=(4, 3)).subplots()
+    plot.heatmap(np.eye(60), key_labels=WORDS[:60], ax=ax)
+    assert len(ax.get_xticks()) < 60
+    ax.set_xlim(9.5, 14.5)
+    assert texts(ax.get_xticklabels()) == WORDS[10:15]
 
 
 def test_labels_are_no_mathematics(ax):
@@ -72,85 +122,132 @@ def test_labels_are_no_mathematics(ax):
     ax.figure.canvas.draw()
 
 
-# Stands for a CJK character: of the fonts that come with matplotlib, the default one lacks it, and
-# DejaVu Serif and STIXGeneral are among those that have it.
-RARE = "\u2900"
+def pixel(figure, ax, row, column, cells):
+    """Colours inside a cell of a drawn matrix, as a set."""
+    figure.canvas.draw()
+    (left, top), (right, bottom) = ax.transData.transform(
+        [(column - 0.4, row - 0.4), (column + 0.4, row + 0.4)]
+    )
+    drawn = np.asarray(figure.canvas.buffer_rgba())
+    height = len(drawn)
+    part = drawn[int(height - top) : int(height - bottom), int(left) : int(right), :3]
+    return {tuple(colour) for colour in part.reshape(-1, 3).tolist()}
 
 
-@pytest.fixture
-def only_shipped_fonts(monkeypatch):
-    """Fonts that come with matplotlib, whatever this machine has."""
-    shipped = [
-        font for font in font_manager.fontManager.ttflist if "mpl-data" in str(font.fname)
-    ]  # fmt: skip
-    monkeypatch.setattr(font_manager.fontManager, "ttflist", shipped)
-    plot._fallback.cache_clear()
-    yield
-    plot._fallback.cache_clear()
+@pytest.mark.parametrize("theme", [None, "light", "dark"])
+@pytest.mark.parametrize("given", ["mask", "nan", "masked array"])
+def test_masked_cells_are_not_zero_ones(theme, given):
+    seen = np.array([[True, False], [True, True]])
+    weights, mask = np.array([[1.0, 0.0], [0.0, 1.0]]), None
+    if given == "mask":
+        mask = seen
+    elif given == "nan":
+        weights = np.where(seen, weights, np.nan)
+    else:
+        weights = np.ma.masked_array(weights, ~seen)
+    figure = plot.heatmap(weights, mask=mask, theme=theme)
+    ax = figure.axes[0]
+    zero = pixel(figure, ax, 1, 0, 2)
+    masked = pixel(figure, ax, 0, 1, 2)
+    assert zero == {(68, 1, 84)}  # the dark end of viridis
+    assert len(masked) > 2  # hatched
+    assert not zero & masked
 
 
-def test_a_font_is_found_that_has_the_characters(ax, only_shipped_fonts):
-    words = ["cat", RARE]
-    plot.heatmap(np.eye(2), query_labels=words, key_labels=words, title=RARE, ax=ax)
-    for text in (*ax.get_xticklabels(), *ax.get_yticklabels(), ax.title):
-        families = text.get_fontfamily()
-        assert families[:-1] == list(font_manager.FontProperties().get_family())
-        assert families[-1].startswith(("DejaVu", "STIX"))
-    assert texts(ax.get_xticklabels()) == words
-    assert ax.get_title() == RARE
-    ax.figure.canvas.draw()  # would warn of a missing glyph, and warnings are errors
+def test_a_mask_broadcasts_to_heads(rng):
+    weights = causal_weights(rng, 5, 3)
+    figure = plot.heatmap(weights, mask=np.tri(5, dtype=bool))
+    for ax, matrix in zip(figure.axes[:3], weights, strict=True):
+        drawn = ax.get_images()[0].get_array()
+        np.testing.assert_array_equal(np.ma.getmaskarray(drawn), ~np.tri(5, dtype=bool))
+        np.testing.assert_array_equal(drawn.filled(0), matrix)
 
 
-def test_known_families_come_first(only_shipped_fonts, monkeypatch):
-    for family in ("DejaVu Serif", "STIXGeneral"):
-        monkeypatch.setattr(plot, "_FAMILIES", ("none such", family))
-        plot._fallback.cache_clear()
-        assert plot._fallback(frozenset(RARE)) == (family, frozenset())
+@pytest.mark.parametrize(("heads", "grid"), [(1, (1, 1)), (3, (1, 3)), (5, (2, 3))])
+@pytest.mark.parametrize("count", [3, 40])
+def test_several_heads_are_a_grid(heads, grid, count, rng):
+    words = WORDS[:count]
+    figure = plot.heatmap(
+        causal_weights(rng, count, heads), query_labels=words, key_labels=words, title="layer 3"
+    )
+    assert not unreadable(figure)
+    panels = figure.axes[:heads]
+    assert len(figure.axes) == heads + 1  # one colour scale
+    assert [ax.get_title() for ax in panels] == [f"head {n}" for n in range(heads)]
+    assert {ax.get_images()[0].get_clim() for ax in panels} == {(0, 1)}
+    spec = panels[0].get_gridspec()
+    assert (spec.nrows, spec.ncols) == grid
+    assert figure.get_suptitle() == "layer 3"
+    # Words are written once for a row and a column of heads.
+    labelled = [bool(ax.get_ylabel()) for ax in panels]
+    assert labelled == [n % grid[1] == 0 for n in range(heads)]
 
 
-def test_the_font_that_lacks_fewest_is_taken(only_shipped_fonts):
-    in_stix_only = "\u0359"
-    assert plot._fallback(frozenset((RARE, in_stix_only, "你"))) == ("STIXGeneral", {"你"})
+def test_vmax_is_the_top_of_the_scale(ax):
+    plot.heatmap([[1.0, 0.1]], vmax=0.5, ax=ax)
+    assert ax.get_images()[0].get_clim() == (0, 0.5)
+    assert ax.get_images()[0].colorbar.extend == "max"
+    for bad in (0, -1, np.nan, np.inf):
+        with pytest.raises(ValueError, match="heatmap: vmax is"):
+            plot.heatmap([[1.0]], vmax=bad)
 
 
-def test_characters_that_no_font_has_are_spelt_out(ax, only_shipped_fonts):
-    words = ["你", "好a"]
-    with pytest.warns(UserWarning, match=r"no installed font has 你好\. Install one"):
-        plot.heatmap(np.eye(2), query_labels=words, key_labels=words, ax=ax)
-    assert texts(ax.get_yticklabels()) == ["U+4F60", "U+597Da"]
+def test_weights_of_zero_have_a_scale(ax):
+    plot.heatmap(np.zeros((2, 2)), ax=ax)
+    assert ax.get_images()[0].get_clim() == (0, 1)
+    plot.heatmap(np.full((2, 2), np.nan), ax=ax)
     ax.figure.canvas.draw()
 
 
-def test_chinese_where_a_font_has_it(ax):
-    words = ["你", "好"]
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        plot.heatmap(np.eye(2), query_labels=words, key_labels=words, ax=ax)
-        ax.figure.canvas.draw()
-    if any("no installed font" in str(warning.message) for warning in caught):
-        pytest.skip("needs a font with Chinese characters")
-    assert not caught
-    assert texts(ax.get_yticklabels()) == words
+def brightness(colour):
+    return np.mean(matplotlib.colors.to_rgb(colour))
 
 
-def test_long_words_stand_upright(ax):
-    plot.heatmap(np.eye(2), key_labels=["a", "long"], ax=ax)
-    assert {label.get_rotation() for label in ax.get_xticklabels()} == {90}
-    plot.heatmap(np.eye(2), key_labels=["a", "b"], ax=ax)
-    assert {label.get_rotation() for label in ax.get_xticklabels()} == {0}
+@pytest.mark.parametrize(("theme", "dark"), [("light", False), ("dark", True)])
+def test_themes_hold_after_the_call(theme, dark, rng):
+    """Ticks are made when a picture is drawn, which is when matplotlib's own style is back."""
+    figure = plot.heatmap(causal_weights(rng, 5), key_labels=WORDS[:5], title="x", theme=theme)
+    figure.canvas.draw()
+    assert (brightness(figure.get_facecolor()) < 0.2) == dark
+    ax, bar = figure.axes
+    for text in (*ax.get_xticklabels(), *ax.get_yticklabels(), ax.title, ax.xaxis.label,
+                 *bar.get_yticklabels(), bar.yaxis.label):  # fmt: skip
+        assert (brightness(text.get_color()) > 0.7) == dark
+    assert matplotlib.rcParams["figure.facecolor"] == "white"
 
 
-@pytest.mark.parametrize("shape", [(3,), (1, 2, 2), (0, 3)])
-def test_weights_must_be_a_matrix(ax, shape):
-    with pytest.raises(ValueError, match="weights has shape"):
-        plot.heatmap(np.zeros(shape), ax=ax)
+def test_without_a_theme_matplotlibs_style_holds():
+    with pyplot.style.context("dark_background"):
+        figure = plot.heatmap(np.eye(2))
+        assert brightness(figure.get_facecolor()) < 0.2
+
+
+@pytest.mark.parametrize("shape", [(3,), (1, 1, 2, 2), (0, 3), (2, 0, 3)])
+def test_weights_must_be_a_matrix_or_some(shape):
+    with pytest.raises(
+        ValueError, match=r"heatmap: weights has shape .*\n  Give \(queries, keys\)"
+    ):
+        plot.heatmap(np.zeros(shape))
 
 
 def test_labels_must_be_as_many_as_positions(ax):
-    with pytest.raises(ValueError, match="2 key_labels for 3 positions"):
+    with pytest.raises(ValueError, match="heatmap: 2 key_labels for 3 positions"):
         plot.heatmap(np.eye(3), key_labels=["a", "b"], ax=ax)
-    with pytest.raises(ValueError, match="4 query_labels for 3 positions"):
+    with pytest.raises(ValueError, match="heatmap: 4 query_labels for 3 positions"):
         plot.heatmap(np.eye(3), query_labels=["a"] * 4, ax=ax)
+
+
+def test_masks_and_themes_are_checked(ax):
+    with pytest.raises(TypeError, match=r"heatmap: mask is of int64.\n  Give bool"):
+        plot.heatmap(np.eye(3), mask=np.eye(3, dtype=int))
+    with pytest.raises(ValueError, match=r"heatmap: mask has shape \(2, 2\), weights \(3, 3\)"):
+        plot.heatmap(np.eye(3), mask=np.ones((2, 2), dtype=bool))
+    with pytest.raises(ValueError, match="heatmap: theme is 'blue'"):
+        plot.heatmap(np.eye(3), theme="blue")
+    with pytest.raises(ValueError, match="heatmap: ax is given, and several heads"):
+        plot.heatmap(np.ones((2, 3, 3)), ax=ax)
+    with pytest.raises(ValueError, match="heatmap: ax is given, and a theme"):
+        plot.heatmap(np.eye(3), ax=ax, theme="dark")
 
 
 @pytest.mark.parametrize("extent", [(1,), (1, 2, 3), 4, "44", (2.0, 2), (0, 4), (4, -1), {2, 3}])
@@ -159,14 +256,15 @@ def test_extent_is_two_counts(extent, ax):
         plot.heatmap(np.eye(2), ax=ax, extent=extent)
 
 
-def test_without_matplotlib_the_error_names_the_extra():
+@pytest.mark.parametrize("call", ["heatmap([[1.0]])", "heads([[[1.0]]])", "summary(None)"])
+def test_without_matplotlib_the_error_names_the_extra(call):
     """matplotlib is first looked for when something is drawn."""
-    program = """
+    program = f"""
 import sys
 sys.modules["matplotlib"] = None
 import regard
 try:
-    regard.plot.heatmap([[1.0]])
+    regard.plot.{call}
 except ImportError as error:
     print(error)
 """
@@ -178,3 +276,4 @@ except ImportError as error:
 
 def test_exported():
     assert regard.plot is plot
+    assert plot.__all__ == ["heads", "heatmap", "save", "summary"]

@@ -6,6 +6,7 @@ some, and writes files of the same form.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,7 +15,7 @@ from typing import Any, ClassVar, TypeVar
 
 from regard.bench import accuracy, storage
 from regard.bench.case import Case
-from regard.bench.text import aligned, threads_text, time_text
+from regard.bench.text import aligned, folded, threads_text, time_text
 
 SCHEMA = 1
 KIND = "bench"
@@ -107,7 +108,7 @@ class Row:
         """Write the time as a multiple of that of the baseline."""
         if self.baseline is None:
             return ""
-        return f"{self.own.seconds / self.baseline.seconds:.2f}x {self.baseline.way}"
+        return f"{self.own.seconds / self.baseline.seconds:.2f}x"
 
     def trusted(self, name: str) -> bool:
         """Whether a contender's error is one that the case's dtype explains."""
@@ -118,7 +119,7 @@ class Row:
         """Write what a table says of the case and of regard itself."""
         call = self.case.group == "call"  # has no ceiling to speak of
         speed = ["", ""] if call else [self.rate_text(), self.percent_text()]
-        return [self.case.title, time_text(self.own.seconds), *speed, self.error_text()]
+        return [self.case.name, time_text(self.own.seconds), *speed, self.error_text()]
 
 
 @dataclass(frozen=True)
@@ -222,27 +223,42 @@ class Report:
         yield from self._head()
         yield ""
         yield from aligned(self._table())
-        if notes := list(self._notes()):
-            yield from ("", *notes)
+        if notes := [*self._legend(), *self._notes()]:
+            yield from ("", *itertools.chain.from_iterable(map(folded, notes)))
 
     def _head(self) -> Iterator[str]:
         yield f"regard {self.contenders[OWN]}, {self.isa}, {threads_text(self.threads)}"
-        yield f"machine: {self.machine['cpu']}, {self.machine['cores']} cores"
+        yield from folded(f"machine: {self.machine['cpu']}, {self.machine['cores']} cores")
         ceilings = ", ".join(f"{dtype} {gf:.0f} GFLOP/s" for dtype, gf in self.ceilings().items())
-        yield f"ceiling (FMA in registers): {ceilings}"
+        yield from folded(f"ceiling (FMA in registers): {ceilings}")
         if (bandwidth := self.bandwidth()) is not None:
             yield f"ceiling of decode (memory reads): {bandwidth:.1f} GB/s"
 
     def _table(self) -> list[list[str]]:
-        head = ["case", "time", "rate", "ceiling", "error", "of the time"]
-        return [head, *([*row.cells(), row.baseline_text()] for row in self.rows)]
+        rows = [["case", "time", "rate", "ceiling", "error", "ratio"]]
+        for row in self.rows:
+            *cells, error = row.cells()
+            short = f"{row.units[OWN]:.2f} u" if OWN in row.units else error
+            rows.append([*cells, short, row.baseline_text()])
+        return rows
+
+    def _legend(self) -> Iterator[str]:
+        """Say what the short words of the table stand for."""
+        if any(OWN in row.units for row in self.rows):
+            yield "u: units of the output's precision, relative to the largest value"
+        ways: dict[str, list[str]] = {}
+        for row in self.rows:
+            if row.baseline is not None:
+                ways.setdefault(row.baseline.way, []).append(row.case.name)
+        for way, names in ways.items():
+            yield f'ratio to the time "{way}": {", ".join(names)}'
 
     def _notes(self) -> Iterator[str]:
         if disturbed := self.disturbed():
-            cases = ", ".join(row.case.title for row in disturbed)
+            cases = ", ".join(row.case.name for row in disturbed)
             yield f"?: above 100 %, so the ceiling was disturbed: {cases}"
         if starved := self.starved():
-            cases = ", ".join(row.case.title for row in starved)
+            cases = ", ".join(row.case.name for row in starved)
             yield f"something else was running, do not trust: {cases}"
         for row in self.wrong():
-            yield f"WRONG RESULT: {row.case.title}: error {row.own.error}"
+            yield f"WRONG RESULT: {row.case.name}: error {row.own.error}"

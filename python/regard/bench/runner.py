@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import fnmatch
+import difflib
 import secrets
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 
 import regard
 from regard import _core
-from regard._progress import progress
+from regard._tqdm import progress
 from regard.bench import accuracy, backward, machine, storage
 from regard.bench.case import Case
 from regard.bench.cases import CASES
@@ -38,9 +39,10 @@ class Options:
     threads : int, optional
         Threads of every contender; by default as many as there are cores.
     pattern : str, optional
-        Only cases whose name or group matches (``*`` and ``?`` as in file names).
+        Only cases whose name, group or title matches (``*`` and ``?`` as in file names; capitals
+        do not matter).
     quick : bool
-        Only the cases that show the most, and short measurements.
+        Short measurements, and only the cases that show the most where `pattern` chooses none.
     seconds : float, optional
         Time for one contender on one case; by default 1, or 0.2 when quick.
     seed : int, optional
@@ -104,7 +106,7 @@ def run(options: Options, cases: tuple[Case, ...] = CASES, others: Others | None
         isa = regard.active_isa()
         rows = [
             measure(case, np.random.default_rng([seed, index]), isa, threads, effort, others)
-            for index, case in enumerate(progress(chosen, label="regard bench"))
+            for index, case in enumerate(progress(chosen, "regard bench"))
         ]
         described = machine.describe()
     return Report(
@@ -121,16 +123,19 @@ def run(options: Options, cases: tuple[Case, ...] = CASES, others: Others | None
 
 def select(cases: tuple[Case, ...], options: Options) -> list[Case]:
     """Choose the cases that the options ask for."""
-    chosen = [case for case in cases if case.quick or not options.quick]
-    if options.pattern is not None:
-        chosen = [
-            case
-            for case in chosen
-            if any(fnmatch.fnmatch(word, options.pattern) for word in (case.name, case.group))
-        ]
+    if options.pattern is None:
+        return [case for case in cases if case.quick or not options.quick]
+    pattern = options.pattern.lower()
+    words = {case: [w.lower() for w in (case.name, case.group, case.title)] for case in cases}
+    chosen = [c for c, of_case in words.items() if any(fnmatchcase(w, pattern) for w in of_case)]
     if not chosen:
-        names = ", ".join(case.name for case in cases)
-        raise ValueError(f"no case matches {options.pattern!r}; there are {names}")
+        known = dict.fromkeys(word for of_case in words.values() for word in of_case)
+        near = ", ".join(map(repr, difflib.get_close_matches(pattern, known)))
+        raise ValueError(
+            f"no case matches {options.pattern!r}.\n  "
+            + (f"Near to it: {near}. " if near else "")
+            + "--list shows all."
+        )
     return chosen
 
 

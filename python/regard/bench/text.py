@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 
 
@@ -16,6 +17,11 @@ def time_text(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:#.3g} {unit}".replace(". ", " ")
     return f"{seconds * 1e6:#.3g} µs".replace(". ", " ")
+
+
+def folded(line: str) -> list[str]:
+    """Fold a line at the 80 columns of a terminal."""
+    return textwrap.wrap(line, 80, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def aligned(rows: list[list[str]]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import io
+import os
 import sys
 from collections.abc import Sequence
 
@@ -55,6 +56,7 @@ The exit status is 0 if every result is within its error bound, else 1.
 """,
     "bench": """\
 examples:
+  regard bench --list                          what there is to measure
   regard bench --quick
   regard bench --isa avx2 --threads 1
   regard bench --cases 'causal*' --json results.json
@@ -78,8 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Examples
     --------
     >>> from regard import cli
-    >>> status = cli.main(["check", "--count", "0"])  # doctest: +ELLIPSIS
-    0 random problems of seed 0 on each ISA, against the float64 oracle
+    >>> status = cli.main(["check", "--count", "1"])  # doctest: +ELLIPSIS
+    1 random problem of seed 0 on each ISA, against the float64 oracle
     ...
     >>> status
     0
@@ -113,6 +115,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="replace")
     try:
         status: int = importlib.import_module(COMMANDS[args.command][0]).main(args)
+        sys.stdout.flush()
+    except BrokenPipeError:  # as of `regard bench --list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left has nowhere to go
+        return 141
     except KeyboardInterrupt:
         print(f"\nregard {args.command}: interrupted", file=sys.stderr)
         return 130

@@ -6,6 +6,7 @@ import argparse
 import statistics
 import sys
 import unicodedata
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +16,9 @@ from numpy.typing import NDArray
 
 import regard
 from regard import reference
+from regard._arguments import picture_file
 from regard._matplotlib import require_matplotlib
-from regard._progress import progress
+from regard._tqdm import progress
 from regard.bench.timing import once, settle
 from regard.cli.problems import Problem
 
@@ -32,7 +34,7 @@ INDENT = "   "
 
 @dataclass(frozen=True)
 class Workload:
-    """Attention of one layer of a model: (batch, heads, length, head_dim) in float32."""
+    """Attention as large as in a layer of a model: (batch, heads, length, head_dim) in float32."""
 
     title: str
     shape: tuple[int, int, int, int]
@@ -40,8 +42,8 @@ class Workload:
 
 
 WORKLOADS = (
-    Workload("GPT-2 reading 1024 tokens (causal)", (1, 12, 1024, 64), causal=True),
-    Workload("BERT reading 8 texts of 128 tokens", (8, 12, 128, 64), causal=False),
+    Workload("Random numbers in the shape of GPT-2, causal", (1, 12, 1024, 64), causal=True),
+    Workload("Random numbers in the shape of BERT", (8, 12, 128, 64), causal=False),
 )
 
 
@@ -49,8 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``regard demo``."""
     parser.add_argument(
         "--plot",
+        type=picture_file,
         metavar="FILE",
-        help='draw the weights (.svg, .png or .pdf; needs "regard[plot]")',
+        help='draw the weights (.svg, .png, .pdf or .html; needs "regard[plot]")',
     )
 
 
@@ -69,11 +72,15 @@ def main(args: argparse.Namespace) -> int:
         asked for and missing, or the picture cannot be written.
     """
     if args.plot:
-        try:
-            draw_weights(args.plot)  # before seconds of measuring, not after
-        except (ImportError, OSError, ValueError) as error:
-            print(f"regard demo: {error}", file=sys.stderr)
-            return 2
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            try:
+                draw_weights(args.plot)  # before seconds of measuring, not after
+            except OSError as error:
+                print(f"regard demo: {error}", file=sys.stderr)
+                return 2
+        for warning in told:  # of fonts; without the line of code that Python shows
+            print(f"regard demo: {warning.message}\n", file=sys.stderr)
     print(f"regard {regard.__version__} on {regard.active_isa()}\n")
     correct = four_words()
     for number, workload in enumerate(WORKLOADS, start=2):
@@ -126,7 +133,7 @@ def model_sized(number: int, workload: Workload) -> bool:
     errors = {name: largest_error(call(), expected) for name, call in calls.items()}
 
     samples: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in progress(range(ROUNDS), total=ROUNDS, label=f"{INDENT}timing"):
+    for _ in progress(range(ROUNDS), f"{INDENT}timing"):
         for name, call in calls.items():
             settle()  # the other's threads, which spin for a while after their work is done
             call()
@@ -148,12 +155,12 @@ def drawn(number: int, workload: Workload) -> Array:
 
 
 def draw_weights(path: str) -> None:
-    """Draw the weights of the four words, and beside them a map of those of a causal model.
+    """Draw the weights of the four words, and beside them a map of those of the first workload.
 
     Parameters
     ----------
     path : str
-        Where to; the suffix (``.svg``, ``.png``, ``.pdf``) chooses the format.
+        Where to; the suffix (``.svg``, ``.png``, ``.pdf``, ``.html``) chooses the format.
 
     Raises
     ------
@@ -162,12 +169,13 @@ def draw_weights(path: str) -> None:
     OSError, ValueError
         The picture cannot be written there, or not in this format.
     """
-    figure = require_matplotlib().Figure(figsize=(11, 4.8), layout="constrained")
+    figure = require_matplotlib().Figure(figsize=(12, 5), layout="compressed")
     words, model = figure.subplots(1, 2)
+    figure.get_layout_engine().set(wspace=0.06)
     x = np.array(VECTORS, dtype=np.float64)
     weights = regard.attention_weights(x, x, scale=1)
     regard.plot.heatmap(
-        weights, query_labels=WORDS, key_labels=WORDS, title="weights of four words", ax=words
+        weights, query_labels=WORDS, key_labels=WORDS, title="Weights of the four words", ax=words
     )
     for (row, column), weight in np.ndenumerate(weights):
         colour = "black" if weight > 0.7 * weights.max() else "white"  # on yellow, on blue
@@ -180,13 +188,17 @@ def draw_weights(path: str) -> None:
     summary = regard.attention_summary(
         query, key, causal=workload.causal, top_k=0, pooled=(cells, cells)
     )
-    pooled = summary.pooled
+    pooled = summary.pooled[0, 0]
+    cell = length // cells
     regard.plot.heatmap(
-        pooled[0, 0], title=f"{workload.title}: head 0, pooled", ax=model, extent=(length, length)
+        pooled,
+        title=f"{workload.title}:\nweights of head 0, in cells of {cell} x {cell}",
+        ax=model,
+        extent=(length, length),
+        # The first rows have few keys to share their weight; beside them all else would be dark.
+        vmax=float(np.quantile(pooled, 0.98)),
     )
-    # The first rows have few keys to share their weight; beside them all else would be dark.
-    model.images[0].set_clim(0, np.quantile(pooled[0, 0], 0.98))
-    figure.savefig(path, dpi=150, facecolor="white")
+    regard.plot.save(figure, path)
 
 
 def plain_numpy(query: Array, key: Array, value: Array, causal: bool) -> Array:
