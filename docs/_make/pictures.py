@@ -88,7 +88,7 @@ def long_text(ink: str):
 
 def few_words(ink: str):
     """Draw the heatmap of the guide: four heads, with what is hidden hatched."""
-    words = "the cat sat on the mat".split()
+    words = ["the", "cat", "sat", "on", "the", "mat"]
     rng = np.random.default_rng(1)
     meaning = rng.standard_normal((6, 16))
     mixing = rng.standard_normal((2, 4, 16, 16)) / 3
