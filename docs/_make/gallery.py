@@ -101,21 +101,13 @@ def chat(printed: str) -> Callable[[str], Any]:
     model, tokenizer = load(packaged_file())
     config = model.config
     tokens = tokenizer.encode("The cat sat on the mat because it was tired of the long walk")
-    words = [tokenizer.encode and "".join(tokenizer.stream(iter([t]))).strip() for t in tokens]
     caches = [Watched(config.kv_heads, config.head_dim, 64) for _ in range(config.layers)]
     model.forward(tokens, caches)
 
-    def draw(ink: str) -> Any:
-        from matplotlib.figure import Figure
+    roots = np.sqrt(seen[4])
 
-        figure = Figure(figsize=(8.2, 6), layout="constrained")
-        shown = [(4, h) for h in range(9)][:9]
-        for axes, (layer, head) in zip(figure.subplots(3, 3).flat, shown, strict=True):
-            axes.imshow(np.sqrt(seen[layer][head]), cmap="viridis", vmin=0)
-            axes.set_title(f"layer {layer + 1}, head {head + 1}", fontsize=9)
-            axes.set_yticks(range(len(words)), words, fontsize=5)
-            axes.set_xticks(range(len(words)), words, fontsize=5, rotation=90)
-        return figure
+    def draw(ink: str) -> Any:
+        return regard.plot.heads(roots, mask=np.tri(len(tokens), dtype=bool))
 
     return draw
 
@@ -193,8 +185,8 @@ EXAMPLES = (
         ("--prompt", "Why is the sky blue?", "--temperature", "0", "--max-tokens", "60"),
         "SmolLM2-135M-Instruct in a page of NumPy. Keys and values are in a `regard.KVCache`, "
         "which turns them by their positions, rounds them to bfloat16 and attends.",
-        "How the nine heads of layer 5 read a sentence (roots of the weights), by "
-        "`regard.attention_weights`.",
+        "How the nine heads of layer 5 read 14 tokens (roots of the weights), by "
+        "`regard.attention_weights` and `regard.plot.heads`.",
         chat,
     ),
     Example(

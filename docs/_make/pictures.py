@@ -23,7 +23,10 @@ def four_words(ink: str):
     for axes, causal in zip(figure.subplots(1, 2), (False, True), strict=True):
         weights = regard.reference.weights(x, x, scale=1, causal=causal)
         title = "each word sees all" if not causal else "causal=True"
-        regard.plot.heatmap(weights, query_labels=WORDS, key_labels=WORDS, title=title, ax=axes)
+        seen = np.tri(4, dtype=bool) if causal else None
+        regard.plot.heatmap(
+            weights, query_labels=WORDS, key_labels=WORDS, title=title, mask=seen, ax=axes
+        )
         for (i, j), weight in np.ndenumerate(weights):
             if weight:
                 colour = "#222222" if weight > 0.5 * weights.max() else "#ffffff"
@@ -68,29 +71,41 @@ def masks(ink: str):
 
 
 def long_text(ink: str):
-    """Map all weights of a long text, which nobody holds as a whole."""
-    from matplotlib.figure import Figure
-
+    """Draw a summary of all weights of a long text, which nobody holds as a whole."""
     n = 20_000
     rng = np.random.default_rng(0)
-    rope = regard.positions.rope
-    topic = np.repeat(rng.standard_normal((4, 64))[[0, 1, 0, 2, 1, 3, 0, 2]], n // 8, axis=0)
+    topics = rng.standard_normal((4, 64))[[0, 1, 0, 2, 1, 3, 0, 2]]  # eight chapters
+    text = np.repeat(topics, n // 8, axis=0)
     query, key = (
-        rope((1.2 * topic + 0.8 * rng.standard_normal((n, 64))).astype(np.float32), base=1e6)
+        regard.positions.rope(
+            (1.2 * text + 0.8 * rng.standard_normal((n, 64))).astype(np.float32), base=1e6
+        )
         for _ in range(2)
     )
-    summary = regard.attention_summary(query, key, causal=True, pooled=(100, 100))
-    figure = Figure(figsize=(7.6, 3.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    cells = np.minimum(summary.pooled, np.quantile(summary.pooled, 0.98))
-    regard.plot.heatmap(
-        cells, extent=(n, n), ax=left, title="400 million weights in 100 x 100 cells"
-    )
-    right.plot(summary.entropy[::20], color=accent(ink), linewidth=0.8)
-    right.set_title("entropy of each query, in nats")
-    right.set_xlabel("query, every 20th")
-    right.spines[["top", "right"]].set_visible(False)
-    return figure
+    found = regard.attention_summary(query, key, causal=True, pooled=(100, 100), top_k=1)
+    return regard.plot.summary(found)
+
+
+def few_words(ink: str):
+    """Draw the heatmap of the guide: four heads, with what is hidden hatched."""
+    words = ["the", "cat", "sat", "on", "the", "mat"]
+    rng = np.random.default_rng(1)
+    meaning = rng.standard_normal((6, 16))
+    mixing = rng.standard_normal((2, 4, 16, 16)) / 3
+    query, key = meaning @ mixing
+    seen = np.tri(6, dtype=bool)
+    weights = regard.attention_weights(query, key, mask=seen)
+    return regard.plot.heatmap(weights, query_labels=words, key_labels=words, mask=seen)
+
+
+def all_heads(ink: str):
+    """Draw the grid of the guide: twelve heads that look back in twelve ways."""
+    n = 2000
+    rng = np.random.default_rng(2)
+    slopes = 2.0 ** -np.arange(2, 14)
+    query, key = rng.standard_normal((2, 12, n, 16), dtype=np.float32)
+    found = regard.attention_summary(query, key, causal=True, alibi_slopes=slopes, pooled=(50, 50))
+    return regard.plot.heads(found.pooled)
 
 
 def online(ink: str):
@@ -155,7 +170,14 @@ def logo() -> None:
     (DOCS / "_static" / "mark.svg").write_text(mark, "utf-8")
 
 
-PICTURES = {"four-words": four_words, "masks": masks, "long-text": long_text, "online": online}
+PICTURES = {
+    "four-words": four_words,
+    "masks": masks,
+    "long-text": long_text,
+    "few-words": few_words,
+    "all-heads": all_heads,
+    "online": online,
+}
 
 
 def main(names: list[str]) -> None:

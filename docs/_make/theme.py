@@ -29,7 +29,9 @@ def theme(dark: bool) -> Iterator[str]:
         ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), ink
     )
     ground = dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), "none")
-    with matplotlib.rc_context({**colours, **ground, "svg.hashsalt": "regard", "font.size": 11}):
+    lines = matplotlib.cycler(color=[accent(ink), ORANGE, GREEN, PURPLE])
+    style = {**colours, **ground, "axes.prop_cycle": lines}
+    with matplotlib.rc_context({**style, "svg.hashsalt": "regard", "font.size": 11}):
         yield ink
 
 

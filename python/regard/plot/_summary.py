@@ -178,7 +178,7 @@ def _rank(
     ax: Axes, most: Array, shares: Array, first: Array, words: Sequence[str], lettering: Lettering
 ) -> None:
     """List the keys that receive most attention, the first on top."""
-    from matplotlib.ticker import PercentFormatter
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     from regard.plot import _axes
 
@@ -196,6 +196,7 @@ def _rank(
     if lettering.style:
         ax.yaxis.set_tick_params(labelfontfamily=lettering.style["fontfamily"])
     ax.invert_yaxis()
+    ax.xaxis.set_major_locator(MaxNLocator(4))  # small shares are long numbers
     ax.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
     ax.set(xlabel="share", ylabel="key")
     ax.set_title("keys that receive most", pad=24)
