@@ -7,9 +7,9 @@ that shape, too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from numpy.typing import NDArray
@@ -60,14 +60,49 @@ class Call:
             )
         return out, to_torch(lse)
 
-    def vjp(self, tensors: Tensors, out: torch.Tensor, lse: torch.Tensor) -> regard.Vjp:
-        """Return what pulls derivatives back, made of what the forward pass has left."""
+    def gradients(
+        self,
+        tensors: Tensors,
+        pair: Pair,
+        dout: torch.Tensor,
+        dlse: torch.Tensor | None,
+        needed: Sequence[bool],
+    ) -> list[torch.Tensor | None]:
+        """Gradients by the tensors that need one, of what the forward pass has left."""
+        # Those of tensors that need none are never touched, and so take no memory.
+        into = [torch.empty(x.shape, dtype=x.dtype) for x in tensors]
+        each = [need for x, need in zip(tensors, needed, strict=True) for _ in self.separate((x,))]
+        buffers = {
+            name: self.array(view)
+            for name, view, need in zip(INPUTS, self.separate(into), each, strict=True)
+            if need
+        }
         q, k, v = (self.array(x) for x in self.separate(tensors))
         call = DifferentiableCall("flash_attn", q, k, v, self.options, self.starts)
-        return regard.Vjp(call, self.array(out), to_numpy(lse))
+        out, lse = pair
+        regard.Vjp(call, self.array(out), to_numpy(lse))(
+            self.array(dout), None if dlse is None else to_numpy(dlse),
+            wrt=list(buffers), out=buffers,
+        )  # fmt: skip
+        return [x if need else None for x, need in zip(into, needed, strict=True)]
 
 
-def attend(call: Call, *tensors: torch.Tensor) -> Pair:
+class Differentiable(Protocol):
+    """What `attend` is given: computes output and LSE, and gradients where there are any."""
+
+    def forward(self, tensors: Tensors) -> Pair: ...
+
+    def gradients(
+        self,
+        tensors: Tensors,
+        pair: Pair,
+        dout: torch.Tensor,
+        dlse: torch.Tensor | None,
+        needed: Sequence[bool],
+    ) -> list[torch.Tensor | None]: ...
+
+
+def attend(call: Differentiable, *tensors: torch.Tensor) -> Pair:
     """Compute output and LSE; a part of the graph if a tensor requires a gradient."""
     if torch.is_grad_enabled() and any(x.requires_grad for x in tensors):
         pair: Pair = _Attention.apply(call, *tensors)
@@ -77,12 +112,12 @@ def attend(call: Call, *tensors: torch.Tensor) -> Pair:
 
 class _Attention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, call: Call, *tensors: torch.Tensor) -> Pair:
+    def forward(ctx: Any, call: Differentiable, *tensors: torch.Tensor) -> Pair:
         ctx.call = call
         ctx.set_materialize_grads(False)  # of the LSE, which few losses depend on
-        out, lse = call.forward(tensors)
-        ctx.save_for_backward(*tensors, out, lse)
-        return out, lse
+        pair = call.forward(tensors)
+        ctx.save_for_backward(*tensors, *pair)
+        return pair
 
     @staticmethod
     def backward(
@@ -93,20 +128,8 @@ class _Attention(torch.autograd.Function):
                 "flash_attn: there are no derivatives of derivatives.\n  For products with them "
                 "see Hessian-vector products in the guide."
             )
-        call: Call = ctx.call
         *tensors, out, lse = ctx.saved_tensors
         if dout is None:
             dout = torch.zeros_like(out)
-        gradients = [torch.empty(x.shape, dtype=x.dtype) for x in tensors]
         needed = ctx.needs_input_grad[1:]
-        each = (need for x, need in zip(tensors, needed, strict=True) for _ in call.separate((x,)))
-        into = {
-            name: call.array(view)
-            for name, view, need in zip(INPUTS, call.separate(gradients), each, strict=True)
-            if need
-        }
-        call.vjp(tuple(tensors), out, lse)(
-            call.array(dout), None if dlse is None else to_numpy(dlse), wrt=list(into), out=into
-        )
-        results = zip(gradients, needed, strict=True)
-        return None, *(gradient if need else None for gradient, need in results)
+        return None, *ctx.call.gradients(tuple(tensors), (out, lse), dout, dlse, needed)

@@ -12,7 +12,7 @@ from regard.flash_attn._probabilities import shown_lse, signed_weights
 from regard.flash_attn._settings import Settings
 from regard.flash_attn._shapes import check_shapes
 from regard.flash_attn._tensors import check_floats
-from regard.flash_attn._varlen_pages import attention_to_pages
+from regard.flash_attn._varlen_pages import paged_call
 
 Results = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
@@ -94,7 +94,8 @@ def flash_attn_varlen_func(
     function = "flash_attn_varlen_func"
     if block_table is None:
         return _varlen(function, inputs, starts, longest, settings, return_attn_probs)
-    out, lse = attention_to_pages(function, inputs, starts, longest, settings, block_table)
+    call = paged_call(function, inputs, starts, longest, settings, block_table)
+    out, lse = attend(call, q, k, v)
     return (out, shown_lse(lse), torch.empty(0, dtype=q.dtype)) if return_attn_probs else out
 
 
