@@ -63,8 +63,10 @@ def _starts(function: str, name: str, x: torch.Tensor, total: int | None) -> NDA
     falls = len(starts) == 0 or starts[0] != 0 or bool((np.diff(starts) < 0).any())
     if falls or total not in (None, starts[-1]):
         end = "" if total is None else f", and end at {total}, the number of rows"
-        shown = np.array2string(starts, threshold=20, separator=", ")
-        raise ValueError(f"{function}: {name} is {shown}.\n  It must begin at 0, never fall{end}.")
+        shown = ", ".join(map(str, starts[:8])) + (", ..." if len(starts) > 8 else "")
+        raise ValueError(
+            f"{function}: {name} is [{shown}].\n  It must begin at 0, never fall{end}."
+        )
     return starts
 
 

@@ -1,4 +1,4 @@
-"""A cache that is added to in place, then attended to: by the definition, over flash-attn's grid."""
+"""A cache that is added to in place, then attended to: by the definition, over their grid."""
 # ruff: noqa: E402 (what is imported after PyTorch needs it)
 
 from __future__ import annotations
@@ -79,11 +79,8 @@ def test_the_grid(case: dict[str, Any]) -> None:
     cache = Cache(case, heads_k, rows)
     q = randn(BATCH, queries, HEADS, d, dtype=dtype)
     added = {None: 0, "as queries": queries, "fewer": generator.randint(1, queries)}[case["new"]]
-    lengths = (
-        [generator.randint(0 if added else 1, rows - max(added, queries)) for _ in range(BATCH)]
-        if rows > queries
-        else [0 if added else rows] * BATCH
-    )
+    least, most = (0, rows - max(added, queries)) if added else (1, rows)
+    lengths = [generator.randint(least, most) for _ in range(BATCH)]
     theirs, ours = settings(case, BATCH, rows)
     slopes = ours.pop("slopes")
     given = dict(cache.options, num_splits=case["num_splits"], **theirs)
@@ -179,6 +176,6 @@ def test_nothing_is_written_when_an_argument_does_not_fit() -> None:
         {"cache_seqlens": 3, "rotary_cos": torch.ones(2, 8), "rotary_sin": torch.ones(2, 8)},
         {"cache_seqlens": 3, "cache_batch_idx": torch.tensor([0, 2], dtype=torch.int32)},
     ):
-        with pytest.raises((TypeError, ValueError), match="^flash_attn_with_kvcache: "):
+        with pytest.raises((TypeError, ValueError), match=r"^flash_attn_with_kvcache: "):
             flash_attn_with_kvcache(q, k_cache, v_cache, new, new, **wrong)
     assert float(k_cache.abs().max()) == float(v_cache.abs().max()) == 0
