@@ -36,8 +36,7 @@ class Settings:
             options["scale"] = float(self.softmax_scale)
         left, right = self._window(function)
         if left is not None or right is not None:
-            # Of a causal call, the right side is 0 whatever was given.
-            options["window"] = (left, None if self.causal else right)
+            options["window"] = (left, right)
         if self.softcap is not None and float(self.softcap) > 0:
             options["softcap"] = float(self.softcap)
         if self.alibi_slopes is not None:

@@ -157,6 +157,14 @@ def test_a_cache_without_lengths_is_full_and_may_have_more_rows() -> None:
         check(out[n], want, torch.float32)
 
 
+def test_entries_of_a_table_that_are_not_reached_may_name_no_page() -> None:
+    q, pages = randn(2, 1, 4, 16), randn(3, 8, 2, 16)
+    table = torch.tensor([[2, -1], [0, 9]], dtype=torch.int32)
+    out = flash_attn_with_kvcache(q, pages, pages, cache_seqlens=8, block_table=table)
+    rows = torch.tensor([2, 0], dtype=torch.int32)
+    assert torch.equal(flash_attn_with_kvcache(q, pages, pages, cache_batch_idx=rows), out)
+
+
 def test_no_gradients_and_caches_that_are_parameters() -> None:
     q = randn(1, 1, 2, 8).requires_grad_()
     k_cache, v_cache = (torch.zeros(1, 4, 2, 8, requires_grad=True) for _ in range(2))
