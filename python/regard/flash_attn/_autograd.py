@@ -110,7 +110,7 @@ def attend(call: Differentiable, *tensors: torch.Tensor) -> Pair:
     return call.forward(tensors)
 
 
-class _Attention(torch.autograd.Function):
+class _Attention(torch.autograd.Function):  # type: ignore[misc]
     @staticmethod
     def forward(ctx: Any, call: Differentiable, *tensors: torch.Tensor) -> Pair:
         ctx.call = call
