@@ -121,8 +121,7 @@ def flash_attn_with_kvcache(
                 q, new["k"], places, rotary_cos, rotary_sin, rotary_interleaved, each
             )
         if new:
-            places.write(k_cache, new["k"])
-            places.write(v_cache, new["v"])
+            places.write((k_cache, new["k"]), (v_cache, new["v"]))
         out = torch.empty((*q.shape[:-1], v_cache.shape[-1]), dtype=q.dtype)
         _, lse = regard.attention(
             to_numpy(q.transpose(1, 2)), to_numpy(k_cache), to_numpy(v_cache),

@@ -37,12 +37,14 @@ class Places:
     before: Numbers
     after: Numbers
 
-    def write(self, cache: torch.Tensor, new: torch.Tensor) -> None:
-        """Put new rows (batch, seqlen_new, heads, head_dim) into the cache, in place."""
-        if new.numel():
-            at = self.before[:, None] + np.arange(new.shape[1])
-            pages = np.take_along_axis(self.table, at // self.size, axis=1)
-            cache.detach()[torch.from_numpy(pages), torch.from_numpy(at % self.size)] = new
+    def write(self, *pairs: tuple[torch.Tensor, torch.Tensor]) -> None:
+        """Put new rows (batch, seqlen_new, heads, head_dim) into caches, in place."""
+        at = self.before[:, None] + np.arange(pairs[0][1].shape[1])
+        if at.size:
+            pages = self.table[np.arange(len(at))[:, None], at // self.size]
+            rows = torch.from_numpy(pages), torch.from_numpy(at % self.size)
+            for cache, new in pairs:
+                cache.detach()[rows] = new
 
     def right_of(self, function: str, leftpad: torch.Tensor) -> NDArray[np.bool_]:
         """Return a mask that hides the first keys of each element: (batch, 1, 1, keys)."""

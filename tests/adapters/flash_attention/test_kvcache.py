@@ -85,10 +85,11 @@ def test_the_grid(case: dict[str, Any]) -> None:
     slopes = ours.pop("slopes")
     given = dict(cache.options, num_splits=case["num_splits"], **theirs)
     new = randn(2, BATCH, added, heads_k, d, seed=3, dtype=dtype) if added else (None, None)
-    half = int((case["rotary"] or 0) * d) // 16 * 8
+    half = int((case["rotary"] or 0) * d) // 2
     angle = None
     if added and half:
-        angle = 6.28 * torch.rand(rows, half, generator=torch.Generator().manual_seed(4)).double()
+        turns = max(lengths) + max(added, queries)
+        angle = 6.28 * torch.rand(turns, half, generator=torch.Generator().manual_seed(4)).double()
         given["rotary_cos"], given["rotary_sin"] = tables_of(angle, dtype)
         given["rotary_interleaved"] = case["interleaved"]
     leftpad = [generator.randint(0, n) for n in lengths] if case["leftpad"] else [0] * BATCH
