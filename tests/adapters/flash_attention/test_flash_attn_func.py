@@ -9,8 +9,19 @@ import pytest
 
 torch: Any = pytest.importorskip("torch")
 
-from by_definition import batch, check, check_gradients
-from grids import DECODED, DIMS, DTYPES, HEADS, HEADS_K, PAIRS, named, randn, sampled, settings
+from flash_attn_by_definition import batch, check, check_gradients
+from flash_attn_grids import (
+    DECODED,
+    DIMS,
+    DTYPES,
+    HEADS,
+    HEADS_K,
+    PAIRS,
+    named,
+    randn,
+    sampled,
+    settings,
+)
 
 from regard import flash_attn
 

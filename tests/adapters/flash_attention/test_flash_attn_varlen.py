@@ -10,8 +10,19 @@ import pytest
 
 torch: Any = pytest.importorskip("torch")
 
-from by_definition import check, check_gradients, element
-from grids import DECODED, DIMS, DTYPES, HEADS, HEADS_K, PAIRS, named, randn, sampled, settings
+from flash_attn_by_definition import check, check_gradients, element
+from flash_attn_grids import (
+    DECODED,
+    DIMS,
+    DTYPES,
+    HEADS,
+    HEADS_K,
+    PAIRS,
+    named,
+    randn,
+    sampled,
+    settings,
+)
 
 from regard import flash_attn
 

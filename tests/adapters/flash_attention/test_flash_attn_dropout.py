@@ -9,8 +9,8 @@ import pytest
 
 torch: Any = pytest.importorskip("torch")
 
-from by_definition import batch, check, check_gradients, element
-from grids import DTYPES, HEADS, named, randn, sampled, settings
+from flash_attn_by_definition import batch, check, check_gradients, element
+from flash_attn_grids import DTYPES, HEADS, named, randn, sampled, settings
 
 from regard.flash_attn import flash_attn_func, flash_attn_varlen_func
 

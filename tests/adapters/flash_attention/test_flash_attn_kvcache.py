@@ -10,8 +10,8 @@ import pytest
 
 torch: Any = pytest.importorskip("torch")
 
-from by_definition import TOLERANCE, check, element
-from grids import DTYPES, HEADS, HEADS_K, named, randn, sampled, settings
+from flash_attn_by_definition import TOLERANCE, check, element
+from flash_attn_grids import DTYPES, HEADS, HEADS_K, named, randn, sampled, settings
 
 from regard.flash_attn import flash_attn_with_kvcache
 

@@ -9,7 +9,7 @@ import pytest
 
 torch: Any = pytest.importorskip("torch")
 
-from grids import randn
+from flash_attn_grids import randn
 
 from regard import flash_attn
 from regard.flash_attn import bert_padding
