@@ -146,13 +146,13 @@ def test_values_and_gradients_are_those_of_torch(dtype: str) -> None:
 
 def test_tensors_are_read_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    original = regard.attention_vjp
+    original = regard.attention
 
     def spy(*arguments: Any, **options: Any) -> Any:
         seen.extend(options[name] for name in ("query", "key", "value"))
         return original(*arguments, **options)
 
-    monkeypatch.setattr(regard, "attention_vjp", spy)
+    monkeypatch.setattr(regard, "attention", spy)
     for kind in (torch.float32, torch.bfloat16):
         seen.clear()
         qkv = torch.randn(2, 9, 3, 4, 8).to(kind).requires_grad_()
@@ -208,8 +208,11 @@ def test_a_changed_tensor_is_noticed() -> None:
 def test_second_derivatives_are_refused() -> None:
     q, k, v = tensors((2, 5, 8), (2, 5, 8), (2, 5, 8))
     out = adapter.attention(q, k, v)
+    (gradient,) = torch.autograd.grad(out.sum(), q, create_graph=True)
     with pytest.raises(NotImplementedError, match="derivatives of derivatives"):
-        torch.autograd.grad(out.sum(), q, create_graph=True)
+        gradient.sum().backward()
+    with pytest.raises(NotImplementedError, match="derivatives of derivatives"):
+        torch.autograd.gradgradcheck(adapter.attention, (q, k, v))
 
 
 def test_what_has_no_gradient_is_named() -> None:

@@ -1,0 +1,9 @@
+"""Attention on PyTorch tensors: gradients, compiled graphs, PyTorch's own signature and modules.
+
+Imported only when asked for; PyTorch is installed by ``pip install "regard[torch]"``.
+"""
+
+from regard.torch import _operators  # noqa: F401  # registers them
+from regard.torch._attention import attention, varlen_attention
+
+__all__ = ["attention", "varlen_attention"]

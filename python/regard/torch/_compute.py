@@ -1,0 +1,120 @@
+"""A call of attention on tensors as one of regard on arrays: forward, backward, forward mode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+
+import regard
+from regard._adapters import call_arguments
+from regard.gradients import INPUTS
+from regard.gradients._call import DifferentiableCall
+from regard.gradients._pull_back import pull_back
+from regard.torch._tensors import array_of, tensor_of
+
+Tensors: TypeAlias = Sequence[torch.Tensor]
+
+#: Tensors that make a call one of packed pieces.
+STARTS = ("cu_seqlens_q", "cu_seqlens_k")
+
+
+class Call:
+    """What a call is made of beside its tensors.
+
+    Attributes
+    ----------
+    names : tuple of str
+        What the tensors after query, key and value are: options, the starts of packed pieces, or
+        "position_bias" for the table of one.
+    options : dict
+        The other options, as `regard.attention` takes them.
+    """
+
+    __slots__ = ("names", "options")
+
+    def __init__(self, names: tuple[str, ...], options: dict[str, Any]) -> None:
+        self.names, self.options = names, options
+
+    @property
+    def all_names(self) -> tuple[str, ...]:
+        """Names of all tensors, in their order."""
+        return (*INPUTS, *self.names)
+
+    def arguments(self, tensors: Tensors) -> dict[str, Any]:
+        """Arguments for `regard.attention` or `regard.varlen_attention`."""
+        arrays = {name: array_of(x) for name, x in zip(self.all_names, tensors, strict=True)}
+        return call_arguments(arrays, self.options)
+
+
+def forward(call: Call, tensors: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
+    """Output and LSE."""
+    arguments = call.arguments(tensors)
+    if STARTS[0] not in call.names:
+        out, lse = regard.attention(**arguments, return_lse=True)
+        return tensor_of(out), tensor_of(lse)
+    query, value = tensors[0], tensors[2]
+    # Given, so that it is contiguous: compiled graphs rely on strides that are known beforehand.
+    out = torch.empty(packed_shape(query, value), dtype=query.dtype)
+    _, lse = regard.varlen_attention(**arguments, out=array_of(out), return_lse=True)
+    return out, tensor_of(lse)
+
+
+def packed_shape(query: torch.Tensor, value: torch.Tensor) -> tuple[int, ...]:
+    """Shape of the output of packed pieces."""
+    return (*query.shape[:2], value.shape[-1])
+
+
+def backward(
+    call: Call,
+    tensors: Tensors,
+    out: torch.Tensor,
+    lse: torch.Tensor,
+    dout: torch.Tensor | None,
+    dlse: torch.Tensor | None,
+    wanted: Iterable[str],
+) -> list[torch.Tensor]:
+    """Gradients by the tensors whose names are wanted, in the order of the tensors."""
+    arguments = call.arguments(tensors)
+    starts = tuple(arguments.pop(name, None) for name in STARTS)
+    arrays = [arguments.pop(name) for name in INPUTS]
+    problem = DifferentiableCall(
+        "attention", *arrays, arguments, starts if STARTS[0] in call.names else None
+    )
+    if dout is None:
+        dout = torch.zeros_like(out)
+    gradients = pull_back(
+        problem, array_of(out), array_of(lse), array_of(dout),
+        None if dlse is None else array_of(dlse),
+        tuple(wanted), None, False,
+    )  # fmt: skip
+    results = []
+    for name, x in zip(call.all_names, tensors, strict=True):
+        gradient = getattr(gradients, name, None)
+        if gradient is not None:
+            gradient = tensor_of(np.ascontiguousarray(gradient))
+            results.append(gradient.to(x.dtype).reshape(x.shape))
+    return results
+
+
+def tangent(
+    call: Call, tensors: Tensors, moves: Sequence[torch.Tensor | None]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """How output and LSE move when query, key and value do."""
+    if STARTS[0] in call.names:
+        raise NotImplementedError(
+            "attention: there is no forward mode for packed pieces.\n  Use gradients, or "
+            "regard.torch.attention piece by piece."
+        )
+    directions = {
+        f"d{name}": array_of(move)
+        for name, move in zip(INPUTS, moves, strict=True)
+        if move is not None
+    }
+    arguments = call.arguments(tensors)
+    _, (dout, dlse) = regard.attention_jvp(**arguments, **directions, return_lse=True)
+    query = tensors[0]
+    wide = torch.float64 if query.dtype == torch.float64 else torch.float32
+    return tensor_of(dout).to(query.dtype), tensor_of(dlse).to(wide)

@@ -1,0 +1,39 @@
+"""Shapes of what a call returns, for graphs that are traced without numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from regard.torch._compute import STARTS, packed_shape
+from regard.torch._encoding import given, names_in
+
+
+def output_shapes(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    tensors: Sequence[torch.Tensor],
+    options: str,
+) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Shapes of output and LSE, of an operator's arguments."""
+    names = names_in(options)
+    if STARTS[0] in names:
+        return packed_shape(query, value), (query.shape[1], query.shape[0])
+    rows = query.shape[-2:-1]  # none, for a query that is a single one
+    if given(options, "block_table"):
+        lead: tuple[Any, ...] = query.shape[:-2]
+    elif max(query.dim(), key.dim(), value.dim()) < 3:
+        lead = ()
+    else:
+        heads = query.shape[-3] if query.dim() > 2 else 1
+        batch = torch.broadcast_shapes(*(x.shape[:-3] for x in (query, key, value)))
+        lead = (*batch, heads)
+    return (*lead, *rows, value.shape[-1]), (*lead, *rows)
+
+
+def lse_dtype(query: torch.Tensor) -> torch.dtype:
+    """float64 for float64, else float32."""
+    return torch.float64 if query.dtype == torch.float64 else torch.float32
