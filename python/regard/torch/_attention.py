@@ -18,10 +18,8 @@ from regard._adapters import refuse_derivatives, require_position_bias
 from regard._call.core_options import check_names
 from regard._call.options import BY_NAME, names
 from regard.gradients import NAMES
-from regard.torch import _compute
 from regard.torch._compute import STARTS, Call
-from regard.torch._encoding import encode
-from regard.torch._function import Attention, transformed
+from regard.torch._function import Attention, encoded, is_differentiated, transformed
 from regard.torch._tensors import check_tensor
 
 #: Options that are tensors and have gradients of their own.
@@ -174,18 +172,21 @@ def _routed(
             f"attention: query has dtype {query.dtype}.\n  Use float32, float64, float16 or "
             "bfloat16."
         )
-    differentiated = torch.is_grad_enabled() and any(x.requires_grad for x in values)
-    if differentiated or forward_ad._current_level >= 0:
-        given = [n for n in _REFUSED if n in tensors or options.get(n) is not None]
-        refuse_derivatives(given)
+    differentiated = is_differentiated(values)
+    if differentiated:
+        refuse_derivatives(n for n in _REFUSED if n in tensors or options.get(n) is not None)
     result: tuple[torch.Tensor, torch.Tensor]
-    if torch.compiler.is_compiling() or _is_traced(values):
-        text, arrays = encode(call)
-        result = torch.ops.regard.attention(*values[:3], [*values[3:], *arrays], text)
-    elif differentiated or transformed() or forward_ad._current_level >= 0:
+    if torch.compiler.is_compiling() or (not transformed() and _is_traced(values)):
+        if forward_ad._current_level >= 0:  # which would be lost without a word
+            raise NotImplementedError(
+                "attention: there is no forward mode inside of compiled graphs.\n  Compile what "
+                "is around it, or use gradients."
+            )
+        result = torch.ops.regard.attention(*encoded(call, values))
+    elif differentiated or transformed():
         result = Attention.apply(call, *values)
     else:
-        result = _compute.forward(call, values)
+        result = call.forward(values)
     return result
 
 

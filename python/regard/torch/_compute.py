@@ -22,7 +22,7 @@ STARTS = ("cu_seqlens_q", "cu_seqlens_k")
 
 
 class Call:
-    """What a call is made of beside its tensors.
+    """A call on arrays: what it is made of beside its tensors, and what is computed of them.
 
     Attributes
     ----------
@@ -38,28 +38,76 @@ class Call:
     def __init__(self, names: tuple[str, ...], options: dict[str, Any]) -> None:
         self.names, self.options = names, options
 
-    @property
-    def all_names(self) -> tuple[str, ...]:
-        """Names of all tensors, in their order."""
-        return (*INPUTS, *self.names)
+    def forward(self, tensors: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
+        """Output and LSE."""
+        arguments = self._arguments(tensors)
+        if not self._packed():
+            out, lse = regard.attention(**arguments, return_lse=True)
+            return tensor_of(out), tensor_of(lse)
+        query, value = tensors[0], tensors[2]
+        # Given, so that it is contiguous: compiled graphs rely on strides known beforehand.
+        result = torch.empty(packed_shape(query, value), dtype=query.dtype)
+        _, lse = regard.varlen_attention(**arguments, out=array_of(result), return_lse=True)
+        return result, tensor_of(lse)
 
-    def arguments(self, tensors: Tensors) -> dict[str, Any]:
+    def backward(
+        self,
+        tensors: Tensors,
+        out: torch.Tensor,
+        lse: torch.Tensor,
+        dout: torch.Tensor | None,
+        dlse: torch.Tensor | None,
+        wanted: Iterable[str],
+    ) -> list[torch.Tensor]:
+        """Gradients by the tensors whose names are wanted, in the order of the tensors."""
+        arguments = self._arguments(tensors)
+        starts = tuple(arguments.pop(name, None) for name in STARTS)
+        arrays = [arguments.pop(name) for name in INPUTS]
+        problem = DifferentiableCall(
+            "attention", *arrays, arguments, starts if self._packed() else None
+        )
+        if dout is None:
+            dout = torch.zeros_like(out)
+        gradients = pull_back(
+            problem, array_of(out), array_of(lse), array_of(dout),
+            None if dlse is None else array_of(dlse),
+            tuple(wanted), None, False,
+        )  # fmt: skip
+        results = []
+        for name, x in zip((*INPUTS, *self.names), tensors, strict=True):
+            gradient = getattr(gradients, name, None)
+            if gradient is not None:
+                gradient = tensor_of(np.ascontiguousarray(gradient))
+                results.append(gradient.to(x.dtype).reshape(x.shape))
+        return results
+
+    def tangent(
+        self, tensors: Tensors, moves: Sequence[torch.Tensor | None]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """How output and LSE move when query, key and value do."""
+        if self._packed():
+            raise NotImplementedError(
+                "attention: there is no forward mode for packed pieces.\n  Use gradients, or "
+                "regard.torch.attention piece by piece."
+            )
+        directions = {
+            f"d{name}": array_of(move)
+            for name, move in zip(INPUTS, moves, strict=True)
+            if move is not None
+        }
+        arguments = self._arguments(tensors)
+        _, (dout, dlse) = regard.attention_jvp(**arguments, **directions, return_lse=True)
+        query = tensors[0]
+        return tensor_of(dout).to(query.dtype), tensor_of(dlse).to(lse_dtype(query))
+
+    def _packed(self) -> bool:
+        return STARTS[0] in self.names
+
+    def _arguments(self, tensors: Tensors) -> dict[str, Any]:
         """Arguments for `regard.attention` or `regard.varlen_attention`."""
-        arrays = {name: array_of(x) for name, x in zip(self.all_names, tensors, strict=True)}
+        names = (*INPUTS, *self.names)
+        arrays = {name: array_of(x) for name, x in zip(names, tensors, strict=True)}
         return call_arguments(arrays, self.options)
-
-
-def forward(call: Call, tensors: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
-    """Output and LSE."""
-    arguments = call.arguments(tensors)
-    if STARTS[0] not in call.names:
-        out, lse = regard.attention(**arguments, return_lse=True)
-        return tensor_of(out), tensor_of(lse)
-    query, value = tensors[0], tensors[2]
-    # Given, so that it is contiguous: compiled graphs rely on strides that are known beforehand.
-    out = torch.empty(packed_shape(query, value), dtype=query.dtype)
-    _, lse = regard.varlen_attention(**arguments, out=array_of(out), return_lse=True)
-    return out, tensor_of(lse)
 
 
 def packed_shape(query: torch.Tensor, value: torch.Tensor) -> tuple[int, ...]:
@@ -67,54 +115,6 @@ def packed_shape(query: torch.Tensor, value: torch.Tensor) -> tuple[int, ...]:
     return (*query.shape[:2], value.shape[-1])
 
 
-def backward(
-    call: Call,
-    tensors: Tensors,
-    out: torch.Tensor,
-    lse: torch.Tensor,
-    dout: torch.Tensor | None,
-    dlse: torch.Tensor | None,
-    wanted: Iterable[str],
-) -> list[torch.Tensor]:
-    """Gradients by the tensors whose names are wanted, in the order of the tensors."""
-    arguments = call.arguments(tensors)
-    starts = tuple(arguments.pop(name, None) for name in STARTS)
-    arrays = [arguments.pop(name) for name in INPUTS]
-    problem = DifferentiableCall(
-        "attention", *arrays, arguments, starts if STARTS[0] in call.names else None
-    )
-    if dout is None:
-        dout = torch.zeros_like(out)
-    gradients = pull_back(
-        problem, array_of(out), array_of(lse), array_of(dout),
-        None if dlse is None else array_of(dlse),
-        tuple(wanted), None, False,
-    )  # fmt: skip
-    results = []
-    for name, x in zip(call.all_names, tensors, strict=True):
-        gradient = getattr(gradients, name, None)
-        if gradient is not None:
-            gradient = tensor_of(np.ascontiguousarray(gradient))
-            results.append(gradient.to(x.dtype).reshape(x.shape))
-    return results
-
-
-def tangent(
-    call: Call, tensors: Tensors, moves: Sequence[torch.Tensor | None]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """How output and LSE move when query, key and value do."""
-    if STARTS[0] in call.names:
-        raise NotImplementedError(
-            "attention: there is no forward mode for packed pieces.\n  Use gradients, or "
-            "regard.torch.attention piece by piece."
-        )
-    directions = {
-        f"d{name}": array_of(move)
-        for name, move in zip(INPUTS, moves, strict=True)
-        if move is not None
-    }
-    arguments = call.arguments(tensors)
-    _, (dout, dlse) = regard.attention_jvp(**arguments, **directions, return_lse=True)
-    query = tensors[0]
-    wide = torch.float64 if query.dtype == torch.float64 else torch.float32
-    return tensor_of(dout).to(query.dtype), tensor_of(dlse).to(wide)
+def lse_dtype(query: torch.Tensor) -> torch.dtype:
+    """float64 for float64, else float32."""
+    return torch.float64 if query.dtype == torch.float64 else torch.float32

@@ -71,7 +71,7 @@ def decode(text: str, tensors: Sequence[torch.Tensor]) -> Call:
 
 
 def names_in(text: str) -> tuple[str, ...]:
-    """What the tensors after query, key and value are."""
+    """Say what the tensors after query, key and value are."""
     return tuple(_parsed(text)["names"])
 
 

@@ -18,9 +18,11 @@ from typing import Any
 import torch
 
 from regard.gradients import INPUTS
-from regard.torch import _compute, _vmap
+from regard.torch import _vmap
+from regard.torch._compute import lse_dtype
 from regard.torch._encoding import decode, names_in
-from regard.torch._shapes import lse_dtype, output_shapes
+from regard.torch._function import second_derivative
+from regard.torch._shapes import output_shapes
 
 Tensor = torch.Tensor
 Tensors = list[torch.Tensor]
@@ -51,7 +53,7 @@ def _attention(
     query: Tensor, key: Tensor, value: Tensor, tensors: Tensors, options: str
 ) -> tuple[Tensor, Tensor]:
     call = decode(options, tensors)
-    return _compute.forward(call, (query, key, value, *tensors[: len(call.names)]))
+    return call.forward((query, key, value, *tensors[: len(call.names)]))
 
 
 @torch.library.register_fake("regard::attention")
@@ -77,7 +79,7 @@ def _backward(
 ) -> Tensors:
     call = decode(options, tensors)
     inputs = (query, key, value, *tensors[: len(call.names)])
-    return _compute.backward(call, inputs, out, lse, dout, dlse, wanted)
+    return call.backward(inputs, out, lse, dout, dlse, wanted)
 
 
 @torch.library.register_fake("regard::attention_backward")
@@ -115,7 +117,7 @@ def _tangent(
 ) -> tuple[Tensor, Tensor]:
     call = decode(options, tensors)
     inputs = (query, key, value, *tensors[: len(call.names)])
-    return _compute.tangent(call, inputs, (dquery, dkey, dvalue))
+    return call.tangent(inputs, (dquery, dkey, dvalue))
 
 
 @torch.library.register_fake("regard::attention_tangent")
@@ -158,10 +160,7 @@ def _gradients(ctx: Any, dout: Tensor | None, dlse: Tensor | None) -> tuple[Any,
 
 
 def _refuse(ctx: Any, *gradients: Any) -> None:
-    raise NotImplementedError(
-        "attention: there are no derivatives of derivatives.\n  For products with them see "
-        "Hessian-vector products in the guide."
-    )
+    raise second_derivative()
 
 
 torch.library.register_autograd("regard::attention", _gradients, setup_context=_keep)

@@ -32,8 +32,3 @@ def output_shapes(
         batch = torch.broadcast_shapes(*(x.shape[:-3] for x in (query, key, value)))
         lead = (*batch, heads)
     return (*lead, *rows, value.shape[-1]), (*lead, *rows)
-
-
-def lse_dtype(query: torch.Tensor) -> torch.dtype:
-    """float64 for float64, else float32."""
-    return torch.float64 if query.dtype == torch.float64 else torch.float32

@@ -59,9 +59,10 @@ def attention(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[Any
     moved = _tensors(axis, tensors, in_dims[3], options)
     result = torch.ops.regard.attention(*inputs, moved, options)
     shapes = _logical_shapes(arguments[:3], in_dims[:3], tensors, options)
-    return tuple(
-        x.reshape(axis.size, *shape) for x, shape in zip(result, shapes, strict=True)
-    ), (0, 0)
+    return tuple(x.reshape(axis.size, *shape) for x, shape in zip(result, shapes, strict=True)), (
+        0,
+        0,
+    )
 
 
 def attention_backward(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[Any, Any]:
@@ -112,9 +113,10 @@ def attention_tangent(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> t
     moved = _tensors(axis, tensors, in_dims[6], options)
     result = torch.ops.regard.attention_tangent(*moving, moved, options)
     shapes = _logical_shapes(arguments[:3], in_dims[:3], tensors, options)
-    return tuple(
-        x.reshape(axis.size, *shape) for x, shape in zip(result, shapes, strict=True)
-    ), (0, 0)
+    return tuple(x.reshape(axis.size, *shape) for x, shape in zip(result, shapes, strict=True)), (
+        0,
+        0,
+    )
 
 
 def _fewer(name: str) -> int | None:
