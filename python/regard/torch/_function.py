@@ -49,7 +49,8 @@ class Attention(torch.autograd.Function):
             return None, *(None for _ in needs)
         *tensors, out, lse = ctx.saved_tensors
         names = (*INPUTS, *ctx.call.names)
-        wanted = [name for name, needed in zip(names, needs, strict=False) if needed]
+        # No list, which torch.func would take for arguments of their own.
+        wanted = frozenset(name for name, needed in zip(names, needs, strict=True) if needed)
         if torch.is_grad_enabled():  # with create_graph=True, and always in torch.func
             found = Backward.apply(ctx.call, wanted, dout, dlse, out, lse, *tensors)
         else:
@@ -59,7 +60,7 @@ class Attention(torch.autograd.Function):
 
     @staticmethod
     def jvp(ctx: Any, _: None, *moves: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        for name, move in zip(ctx.call.names, moves[len(INPUTS) :], strict=False):
+        for name, move in zip(ctx.call.names, moves[len(INPUTS) :], strict=True):
             if move is not None:
                 raise NotImplementedError(
                     f"attention: there is no forward mode for {name}.\n  Detach it, or use "
@@ -83,7 +84,7 @@ class Backward(torch.autograd.Function):
     @staticmethod
     def forward(
         call: Call,
-        wanted: Sequence[str],
+        wanted: frozenset[str],
         dout: _Optional,
         dlse: _Optional,
         out: torch.Tensor,
@@ -92,7 +93,9 @@ class Backward(torch.autograd.Function):
     ) -> tuple[torch.Tensor, ...]:
         if transformed():
             given = encoded(call, tensors)
-            return tuple(torch.ops.regard.attention_backward(dout, dlse, *given, out, lse, wanted))
+            return tuple(
+                torch.ops.regard.attention_backward(dout, dlse, *given, out, lse, sorted(wanted))
+            )
         return tuple(call.backward(tensors, out, lse, dout, dlse, wanted))
 
     @staticmethod
