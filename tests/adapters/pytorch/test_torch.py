@@ -9,21 +9,13 @@ import pytest
 
 import regard
 from regard import reference
+from torch_tensors import tensors
 
 torch: Any = pytest.importorskip("torch")
 adapter: Any = pytest.importorskip("regard.torch")
 
 # PyTorch's own, when it first goes in forward mode.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")
-
-
-def tensors(*shapes: tuple[int, ...], dtype: Any = None) -> list[Any]:
-    generator = torch.Generator().manual_seed(0)
-    dtype = torch.float64 if dtype is None else dtype
-    return [
-        torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_()
-        for shape in shapes
-    ]
 
 
 OPTIONS: list[dict[str, Any]] = [
