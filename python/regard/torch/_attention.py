@@ -164,7 +164,7 @@ def _routed(
     if options or position_table is not None:
         options = _sorted(tensors, position_table, options)
     if torch.is_autocast_enabled("cpu"):
-        _cast(tensors)
+        rounded_by_autocast(tensors)
     call = Call(tuple(tensors)[3:], options)
     values = tuple(tensors.values())
     if not query.dtype.is_floating_point:
@@ -221,10 +221,10 @@ def _sorted(
     return others
 
 
-def _cast(tensors: dict[str, torch.Tensor]) -> None:
+def rounded_by_autocast(tensors: dict[str, torch.Tensor]) -> None:
     """Round what PyTorch's attention would round under autocast: all but float64."""
     dtype = torch.get_autocast_dtype("cpu")
-    for name in ("query", "key", "value", "bias"):
+    for name in ("query", "key", "value", "bias", "attn_mask"):
         x = tensors.get(name)
         if x is not None and x.is_floating_point() and x.dtype != torch.float64:
             tensors[name] = x.to(dtype)

@@ -61,10 +61,10 @@ class Call:
     ) -> list[torch.Tensor]:
         """Gradients by the tensors whose names are wanted, in the order of the tensors."""
         arguments = self._arguments(tensors)
-        starts = tuple(arguments.pop(name, None) for name in STARTS)
-        arrays = [arguments.pop(name) for name in INPUTS]
+        starts = arguments.pop(STARTS[0], None), arguments.pop(STARTS[1], None)
+        query, key, value = (arguments.pop(name) for name in INPUTS)
         problem = DifferentiableCall(
-            "attention", *arrays, arguments, starts if self._packed() else None
+            "attention", query, key, value, arguments, starts if self._packed() else None
         )
         if dout is None:
             dout = torch.zeros_like(out)

@@ -7,7 +7,7 @@ which know what a batch of calls is.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch.autograd import forward_ad
@@ -16,7 +16,7 @@ from regard.gradients import INPUTS
 from regard.torch._compute import Call
 from regard.torch._encoding import encode
 
-_Optional = torch.Tensor | None
+_Optional: TypeAlias = torch.Tensor | None
 
 
 class Attention(torch.autograd.Function):

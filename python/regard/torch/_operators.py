@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
@@ -24,8 +24,8 @@ from regard.torch._encoding import decode, names_in
 from regard.torch._function import second_derivative
 from regard.torch._shapes import output_shapes
 
-Tensor = torch.Tensor
-Tensors = list[torch.Tensor]
+Tensor: TypeAlias = torch.Tensor
+Tensors: TypeAlias = list[torch.Tensor]
 
 _SCHEMAS = {
     "attention": (
@@ -60,7 +60,12 @@ def _attention(
 def _attention_fake(
     query: Tensor, key: Tensor, value: Tensor, tensors: Tensors, options: str
 ) -> tuple[Tensor, Tensor]:
-    out, lse = output_shapes(query, key, value, tensors, options)
+    return _empty((query, key, value), tensors, options)
+
+
+def _empty(inputs: Sequence[Tensor], tensors: Tensors, options: str) -> tuple[Tensor, Tensor]:
+    query = inputs[0]
+    out, lse = output_shapes(inputs, tensors, options)
     return query.new_empty(out), query.new_empty(lse, dtype=lse_dtype(query))
 
 
@@ -131,7 +136,7 @@ def _tangent_fake(
     tensors: Tensors,
     options: str,
 ) -> tuple[Tensor, Tensor]:
-    return _attention_fake(query, key, value, tensors, options)
+    return _empty((query, key, value), tensors, options)
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:

@@ -12,13 +12,10 @@ from regard.torch._encoding import given, names_in
 
 
 def output_shapes(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    tensors: Sequence[torch.Tensor],
-    options: str,
+    inputs: Sequence[torch.Tensor], tensors: Sequence[torch.Tensor], options: str
 ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """Shapes of output and LSE, of an operator's arguments."""
+    query, key, value = inputs
     names = names_in(options)
     if STARTS[0] in names:
         return packed_shape(query, value), (query.shape[1], query.shape[0])

@@ -41,7 +41,8 @@ def array_of(x: torch.Tensor) -> NDArray[Any]:
     if x.is_neg():  # a view that says "minus", which NumPy does not have
         x = x.resolve_neg()
     if x.dtype == torch.bfloat16:
-        return x.view(torch.int16).numpy().view(np.uint16).view(regard.bfloat16)
+        bits: NDArray[Any] = x.view(torch.int16).numpy().view(np.uint16)
+        return bits.view(regard.bfloat16)
     array: NDArray[Any] = x.numpy()
     return array
 

@@ -8,7 +8,7 @@ pieces, pages, dropout, which draws by the element's place), the elements are co
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
@@ -18,7 +18,7 @@ from regard.torch._compute import STARTS
 from regard.torch._encoding import given, names_in
 from regard.torch._shapes import output_shapes
 
-Tensor = torch.Tensor
+Tensor: TypeAlias = torch.Tensor
 
 # Axes that a kind of option has fewer than query, key and value together.
 _FEWER = {"pairs": 0, "rows": 1, "lengths": 3}
@@ -77,7 +77,7 @@ def attention_backward(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> 
         axis.in_front(x, dim) for x, dim in zip((query, key, value), in_dims[2:5], strict=True)
     ]
     moved = _tensors(axis, tensors, in_dims[5], options, wanted)
-    shapes = output_shapes(*inputs, moved, options)
+    shapes = output_shapes(inputs, moved, options)
 
     def of_output(x: Tensor | None, dim: int | None, shape: tuple[Any, ...]) -> Tensor | None:
         if x is None:
@@ -163,7 +163,7 @@ def _logical_shapes(
     one = [
         torch.empty(_without(x, dim), device="meta") for x, dim in zip(inputs, dims, strict=True)
     ]
-    return output_shapes(*one, tensors, options)
+    return output_shapes(one, tensors, options)
 
 
 def _loop(
