@@ -81,6 +81,11 @@ def given(text: str, name: str) -> bool:
     return name in known["names"] or name in known["options"]
 
 
+def word_in(text: str, name: str) -> Any:
+    """Return the value of an option that is a word or a number, or None."""
+    return _parsed(text)["options"].get(name)
+
+
 @lru_cache(maxsize=256)
 def _parsed(text: str) -> dict[str, Any]:
     parsed: dict[str, Any] = json.loads(text)

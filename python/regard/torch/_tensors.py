@@ -28,10 +28,10 @@ def check_tensor(x: Any, argument: str) -> None:
         raise TypeError(
             f"attention: {argument} is on the device {x.device}.\n  Move it with {argument}.cpu()."
         )
-    if x.layout is not torch.strided:
+    if x.layout is not torch.strided or x.is_nested:
         raise TypeError(
-            f"attention: {argument} has the layout {x.layout}.\n  Give a dense tensor; packed "
-            "pieces of different lengths go in regard.torch.varlen_attention."
+            f"attention: {argument} is nested or sparse (layout {x.layout}).\n  Give a dense "
+            "tensor; pieces of different lengths go in regard.torch.varlen_attention."
         )
 
 

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from regard._call.options import BY_NAME
+from regard._call.options import BY_NAME, names
 from regard.gradients import INPUTS
 from regard.torch._compute import STARTS
 from regard.torch._encoding import given, names_in
@@ -23,7 +23,7 @@ Tensor: TypeAlias = torch.Tensor
 # Axes that a kind of option has fewer than query, key and value together.
 _FEWER = {"pairs": 0, "rows": 1, "lengths": 3}
 # With one of these, a batch is something else than axes in front.
-_ALONE = (*STARTS, "block_table", "dropout", "layout")
+_ALONE = (*STARTS, "dropout", *names(lambda option: option.kind in ("pages", "frame")))
 
 
 class _Axis:
@@ -68,7 +68,7 @@ def attention(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[Any
 def attention_backward(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[Any, Any]:
     """Batch ``regard::attention_backward``."""
     dout, dlse, query, key, value, tensors, options, out, lse, wanted = arguments
-    names = names_in(options)
+    known = names_in(options)
     of_heads = [name for name in wanted if name not in INPUTS and _fewer(name) is None]
     if of_heads or not _has_place(in_dims[5], tensors, options):
         return _loop(torch.ops.regard.attention_backward, info, in_dims, arguments)
@@ -90,8 +90,8 @@ def attention_backward(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> 
         *inputs, moved, options,
         of_output(out, in_dims[7], shapes[0]), of_output(lse, in_dims[8], shapes[1]), wanted,
     )  # fmt: skip
-    dims = dict(zip((*INPUTS, *names), (*in_dims[2:5], *in_dims[5]), strict=False))
-    given_as = dict(zip((*INPUTS, *names), (query, key, value, *tensors), strict=False))
+    dims = dict(zip((*INPUTS, *known), (*in_dims[2:5], *in_dims[5]), strict=False))
+    given_as = dict(zip((*INPUTS, *known), (query, key, value, *tensors), strict=False))
     ordered = [name for name in given_as if name in wanted]
     results = [
         gradient.reshape(axis.size, *_without(given_as[name], dims[name]))
@@ -125,15 +125,15 @@ def _fewer(name: str) -> int | None:
 
 def _has_place(dims: Sequence[int | None], tensors: Sequence[Tensor], options: str) -> bool:
     """Whether one more batch axis says all of it."""
-    names = names_in(options)
+    known = names_in(options)
     if any(given(options, name) for name in _ALONE):
         return False
     slopes = "alibi_slopes"  # of (batch, Hq) have no second batch axis
-    if slopes in names and tensors[names.index(slopes)].dim() > 1:
+    if slopes in known and tensors[known.index(slopes)].dim() > 1:
         return False
     mapped = [n for n, dim in enumerate(dims) if dim is not None]
     # Beyond the names are arrays of masks and position biases.
-    return all(n < len(names) and _fewer(names[n]) is not None for n in mapped)
+    return all(n < len(known) and _fewer(known[n]) is not None for n in mapped)
 
 
 def _tensors(
@@ -143,9 +143,9 @@ def _tensors(
     options: str,
     always: Sequence[str] = (),
 ) -> list[Tensor]:
-    names = names_in(options)
+    known = names_in(options)
     moved = list(tensors)
-    for n, name in enumerate(names):
+    for n, name in enumerate(known):
         fewer = _fewer(name)
         if fewer is not None:
             moved[n] = axis.in_front(tensors[n], dims[n], fewer, name in always)

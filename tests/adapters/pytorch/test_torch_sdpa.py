@@ -227,5 +227,5 @@ def test_what_only_we_refuse() -> None:
     with pytest.raises(RuntimeError, match="fewer than 3 axes"):
         ours(x[0, 0], x, x, enable_gqa=True)
     nested = torch.nested.nested_tensor([x[0, 0], x[0, 1]], layout=torch.jagged)
-    with pytest.raises(TypeError, match=r"query has the layout torch\.jagged"):
+    with pytest.raises(TypeError, match="query is nested or sparse"):
         ours(nested, nested, nested)

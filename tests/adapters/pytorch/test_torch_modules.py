@@ -1,0 +1,364 @@
+"""PyTorch's attention modules with regard inside: the same results, and back again."""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from typing import Any
+
+import pytest
+
+import regard
+
+torch: Any = pytest.importorskip("torch")
+adapter: Any = pytest.importorskip("regard.torch")
+
+nn = torch.nn
+
+# Of PyTorch: masks of two types, and nested tensors being a prototype.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+
+@pytest.fixture(autouse=True)
+def _deterministic() -> Any:
+    """Numbers that repeat; float64, so that differences are of meaning and not of rounding."""
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def spread(model: Any) -> Any:
+    """Make biases something else than the zeros they begin with."""
+    for parameter in model.parameters():
+        if parameter.dim() == 1:
+            nn.init.normal_(parameter, 1.0 if parameter.mean() > 0.5 else 0.0, 0.3)
+    return model
+
+
+def results(model: Any, arguments: list[Any], options: dict[str, Any]) -> list[Any]:
+    """Outputs, and gradients by parameters, inputs and masks that have some."""
+    model.zero_grad()
+    every = [*arguments, *(x for x in options.values() if isinstance(x, torch.Tensor))]
+    moving = [x for x in every if x.requires_grad]
+    outputs = model(*arguments, **options)
+    outputs = [x for x in (outputs if isinstance(outputs, tuple) else [outputs]) if x is not None]
+    loss = sum((x * torch.linspace(0.0, 1.0, x.numel()).view(x.shape)).sum() for x in outputs)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    gradients = torch.autograd.grad(loss, [*parameters, *moving], allow_unused=True)
+    return [*outputs, *(x for x in gradients if x is not None)]
+
+
+def check(model: Any, arguments: list[Any], options: dict[str, Any]) -> None:
+    want = results(model, arguments, options)
+    with adapter.patch(model):
+        got = results(model, arguments, options)
+    assert len(got) == len(want)
+    for a, b in zip(got, want, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-10)
+
+
+KINDS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "tokens first": {"batch_first": False},
+    "no bias": {"bias": False},
+    "other sizes": {"kdim": 10, "vdim": 12},
+    "a key more": {"add_bias_kv": True},
+    "a zero more": {"add_zero_attn": True},
+    "two more": {"add_bias_kv": True, "add_zero_attn": True, "batch_first": False},
+}
+MASKS = [
+    "none",
+    "padding",
+    "pairs",
+    "pairs of heads",
+    "both",
+    "floats",
+    "learned",
+    "mixed",
+    "causal",
+]
+
+
+def masks(kind: str, batch: int | None, queries: int, keys: int, heads: int) -> dict[str, Any]:
+    """Arguments for masks; every query sees a key, since PyTorch has NaN for those that do not."""
+    padding = torch.arange(keys) >= torch.tensor([[keys], [3]])
+    padding = padding[1] if batch is None else padding
+    pairs = (torch.arange(keys) + torch.arange(queries)[:, None]) % 3 == 1
+    if kind == "causal":
+        later = torch.full((queries, keys), -math.inf).triu(1)
+        return {"attn_mask": later, "is_causal": True, "need_weights": False}
+    if kind == "pairs of heads":
+        every = (batch or 1) * heads
+        return {
+            "attn_mask": pairs.repeat(every, 1, 1) & (torch.arange(every) % 2)[:, None, None].bool()
+        }
+    floats = torch.randn(queries, keys).masked_fill(pairs, -math.inf)
+    padded = torch.zeros(padding.shape).masked_fill(padding, -math.inf)
+    return {
+        "none": {},
+        "padding": {"key_padding_mask": padding},
+        "pairs": {"attn_mask": pairs},
+        "both": {"attn_mask": pairs, "key_padding_mask": padding},
+        "floats": {"attn_mask": floats, "key_padding_mask": padded},
+        "learned": {"attn_mask": torch.randn(queries, keys).requires_grad_()},
+        "mixed": {"attn_mask": floats, "key_padding_mask": padding},
+    }[kind]
+
+
+@pytest.mark.parametrize("weights", [False, True, "each"])
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_attention_across(kind: str, mask: str, weights: Any) -> None:
+    options: dict[str, Any] = {"batch_first": True, **KINDS[kind]}
+    model = spread(nn.MultiheadAttention(8, 2, **options))
+    made = masks(mask, 2, 5, 7, 2)
+    if mask == "causal" and "more" in kind:
+        return  # PyTorch hides the key more by the hint, and shows it by the mask
+    sizes = [8, options.get("kdim", 8), options.get("vdim", 8)]
+    inputs = [
+        torch.randn(2, n, size).requires_grad_() for n, size in zip((5, 7, 7), sizes, strict=True)
+    ]
+    if sizes == [8, 8, 8] and mask in ("padding", "floats"):
+        inputs[2] = inputs[1]  # the same tensor is projected once
+    if not options["batch_first"]:
+        inputs = [x.transpose(0, 1) for x in inputs]
+    asked = {"need_weights": bool(weights), "average_attn_weights": weights != "each"}
+    check(model, inputs, {**asked, **made})
+
+
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("first", [False, True])
+def test_attention_of_one_batchless_sequence(first: bool, mask: str) -> None:
+    model = spread(nn.MultiheadAttention(8, 2, batch_first=first))
+    x = torch.randn(6, 8).requires_grad_()
+    check(model, [x, x, x], masks(mask, None, 6, 6, 2))
+
+
+LAYERS: dict[str, Any] = {
+    "encoder layer": lambda **o: nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, **o),
+    "encoder": lambda **o: nn.TransformerEncoder(
+        nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, **o), 2, nn.LayerNorm(8)
+    ),
+    "pre-norm": lambda **o: nn.TransformerEncoder(
+        nn.TransformerEncoderLayer(8, 2, 16, 0.0, norm_first=True, **o), 2,
+        enable_nested_tensor=False,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("name", LAYERS)
+def test_encoders(name: str, causal: bool, padded: bool, training: bool) -> None:
+    model = spread(LAYERS[name](batch_first=True)).train(training)
+    options: dict[str, Any] = {}
+    if padded:
+        options["src_key_padding_mask"] = torch.arange(6) >= torch.tensor([[6], [4], [1]])
+    if causal:
+        mask = nn.Transformer.generate_square_subsequent_mask(6)
+        options |= {"src_mask" if name == "encoder layer" else "mask": mask, "is_causal": True}
+    check(model, [torch.randn(3, 6, 8)], options)
+
+
+def test_the_fast_path_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In evaluation, where nothing requires a gradient, encoders go past their modules."""
+    model = spread(LAYERS["encoder"](batch_first=True)).eval().requires_grad_(False)
+    x = torch.randn(3, 6, 8)
+    padding = torch.arange(6) >= torch.tensor([[6], [4], [1]])
+    want = model(x, src_key_padding_mask=padding)
+    calls: list[Any] = []
+    original = regard.attention
+
+    def spy(**arguments: Any) -> Any:
+        calls.append(arguments)
+        return original(**arguments)
+
+    monkeypatch.setattr(regard, "attention", spy)
+    with torch.no_grad(), adapter.patch(model):
+        got = model(x, src_key_padding_mask=padding)
+    assert len(calls) == 2
+    torch.testing.assert_close(got[~padding], want[~padding], rtol=1e-9, atol=1e-10)
+    calls.clear()
+    with torch.no_grad():
+        assert torch.equal(model(x, src_key_padding_mask=padding), want)
+    assert not calls
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_decoder(first: bool) -> None:
+    layer = nn.TransformerDecoderLayer(8, 2, 16, dropout=0.0, batch_first=first)
+    model = spread(nn.TransformerDecoder(layer, 2))
+    target, memory = torch.randn(3, 5, 8), torch.randn(3, 6, 8)
+    if not first:
+        target, memory = target.transpose(0, 1), memory.transpose(0, 1)
+    options = {
+        "tgt_mask": nn.Transformer.generate_square_subsequent_mask(5),
+        "tgt_is_causal": True,
+        "memory_key_padding_mask": torch.arange(6) >= torch.tensor([[6], [4], [1]]),
+    }
+    check(model, [target, memory], options)
+
+
+def test_the_whole_transformer() -> None:
+    model = spread(nn.Transformer(8, 2, 1, 1, 16, dropout=0.0, batch_first=True))
+    check(model, [torch.randn(3, 6, 8), torch.randn(3, 5, 8)], {})
+    assert adapter.patch(model).modules == (
+        "encoder.layers.0.self_attn",
+        "decoder.layers.0.self_attn",
+        "decoder.layers.0.multihead_attn",
+    )
+
+
+@pytest.mark.parametrize("weights", [False, True])
+def test_dropout_in_training(weights: bool) -> None:
+    """The values are 1, so that outputs are what is kept of a row, over what is in the mean."""
+    model = nn.MultiheadAttention(4, 2, dropout=0.25, batch_first=True, bias=False)
+    with torch.no_grad():
+        model.in_proj_weight[8:] = torch.eye(4)
+        model.out_proj.weight.copy_(torch.eye(4))
+    x, ones = torch.randn(8, 200, 4) * 0.1, torch.ones(8, 200, 4)
+    spreads = []
+    for patched in (False, True):
+        if patched:
+            adapter.patch(model)
+        with torch.no_grad():
+            out, seen = model(x, x, ones, need_weights=weights, average_attn_weights=False)
+        assert abs(float(out.mean()) - 1) < 0.01
+        spreads.append(float(out.std()))
+        if seen is not None:  # the weights are those that the output was made of
+            torch.testing.assert_close(
+                out.unflatten(-1, (2, 2))[..., 0], seen.sum(-1).transpose(1, 2)
+            )
+            assert abs(float((seen == 0).double().mean()) - 0.25) < 0.01
+    assert abs(spreads[1] / spreads[0] - 1) < 0.05
+    model.eval()
+    assert torch.allclose(model(x, x, ones, need_weights=weights)[0], torch.ones(8, 200, 4))
+    torch.manual_seed(3)
+    first = model.train()(x, x, ones, need_weights=weights)[0]
+    torch.manual_seed(3)
+    assert torch.equal(first, model(x, x, ones, need_weights=weights)[0])
+
+
+def test_a_query_that_sees_nothing_gives_zero() -> None:
+    model = nn.MultiheadAttention(4, 2, batch_first=True, bias=False)
+    x = torch.randn(2, 3, 4)
+    hidden = torch.tensor([[False] * 3, [True] * 3])
+    with adapter.patch(model):
+        out, weights = model(x, x, x, key_padding_mask=hidden)
+    assert torch.equal(out[1], torch.zeros(3, 4))
+    assert torch.equal(weights[1], torch.zeros(3, 3))
+
+
+def test_back_again() -> None:
+    model = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2)
+    before = {name: type(module) for name, module in model.named_modules()}
+    state = {name: x.clone() for name, x in model.state_dict().items()}
+    attributes = copy.deepcopy(model.layers[0].__dict__)
+    first, second = adapter.patch(model), adapter.patch(model)  # twice is once
+    assert first.modules == second.modules == ("layers.0.self_attn", "layers.1.self_attn")
+    assert "2 modules" in repr(first)
+    assert isinstance(model.layers[0].self_attn, nn.MultiheadAttention)
+    assert not model.layers[0].activation_relu_or_gelu
+    assert not model.use_nested_tensor
+    same = copy.deepcopy(model)
+    for one in (model, same):
+        adapter.unpatch(one)
+        adapter.unpatch(one)
+        assert {name: type(module) for name, module in one.named_modules()} == before
+        assert one.use_nested_tensor
+        assert attributes.keys() == one.layers[0].__dict__.keys()
+        assert attributes["activation_relu_or_gelu"] == one.layers[0].activation_relu_or_gelu
+        for name, x in one.state_dict().items():
+            assert torch.equal(x, state[name])
+    error = RuntimeError("inside")
+    with pytest.raises(RuntimeError, match="inside"), adapter.patch(model):
+        raise error
+    assert type(model.layers[0].self_attn) is nn.MultiheadAttention
+
+
+def test_subclasses() -> None:
+    class Plain(nn.MultiheadAttention):  # type: ignore[misc]
+        pass
+
+    class Own(nn.MultiheadAttention):  # type: ignore[misc]
+        def forward(self, *arguments: Any, **options: Any) -> Any:
+            return super().forward(*arguments, **options)
+
+    model = nn.ModuleList([Plain(8, 2), Own(8, 2)])
+    assert adapter.patch(model).modules == ("0",)
+    assert isinstance(model[0], Plain)
+    adapter.unpatch(model)
+    assert [type(module) for module in model] == [Plain, Own]
+
+
+def test_whole_graphs() -> None:
+    model = spread(LAYERS["encoder"](batch_first=True))
+    attention = spread(nn.MultiheadAttention(8, 2, batch_first=True))
+    x = torch.randn(3, 6, 8)
+    padding = torch.arange(6) >= torch.tensor([[6], [4], [1]])
+
+    def function(x: Any) -> Any:
+        out = model(x, src_key_padding_mask=padding)
+        out, weights = attention(out, x, x, key_padding_mask=padding)
+        return out.sum() + weights.square().sum()
+
+    parameters = [*model.parameters(), *attention.parameters()]
+    want = [function(x), *torch.autograd.grad(function(x), parameters)]
+    with adapter.patch(model), adapter.patch(attention), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch._dynamo.reset()
+        graph = torch.compile(function, fullgraph=True, backend="aot_eager")
+        got = [graph(x), *torch.autograd.grad(graph(x), parameters)]
+    for a, b in zip(got, want, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-10)
+
+
+def test_weights_are_an_operator() -> None:
+    query, key = torch.randn(2, 4, 5, 6).requires_grad_(), torch.randn(2, 4, 7, 6).requires_grad_()
+    mask = torch.rand(5, 7) < 0.7
+    bias = torch.randn(4, 1, 7).requires_grad_()
+    operator = torch.ops.regard.attention_weights.default
+    torch.library.opcheck(operator, (query, key, mask, bias))
+    assert torch.autograd.gradcheck(operator, (query, key, mask, bias))
+    assert torch.autograd.gradgradcheck(
+        lambda q, k: operator(q, k, mask, bias.detach()), (query, key)
+    )
+
+
+def test_autocast() -> None:
+    model = nn.MultiheadAttention(8, 2, batch_first=True).float()
+    x, bias = torch.randn(2, 5, 8, dtype=torch.float32), torch.randn(5, 5, dtype=torch.float32)
+    want, _ = model(x, x, x, attn_mask=bias)
+    with adapter.patch(model), torch.autocast("cpu", dtype=torch.bfloat16):
+        for weights in (False, True):
+            got, _ = model(x, x, x, attn_mask=bias, need_weights=weights)
+            assert got.dtype == torch.bfloat16
+            torch.testing.assert_close(got.float(), want, rtol=0.05, atol=0.05)
+
+
+def test_errors() -> None:
+    with pytest.raises(TypeError, match="model is a list"):
+        adapter.patch([])
+    with pytest.raises(ValueError, match=r"no torch\.nn\.MultiheadAttention in the model"):
+        adapter.patch(nn.Linear(2, 2))
+    model = nn.MultiheadAttention(8, 2, batch_first=True)
+    adapter.patch(model)
+    x = torch.randn(2, 5, 8)
+    bad: list[tuple[dict[str, Any], type[Exception], str]] = [
+        ({"attn_mask": torch.ones(5, 4) > 0}, RuntimeError, "attn_mask has shape"),
+        ({"attn_mask": torch.ones(3, 5, 5) > 0}, RuntimeError, "attn_mask has shape"),
+        ({"attn_mask": torch.ones(5, 5).long()}, TypeError, "attn_mask has dtype"),
+        ({"key_padding_mask": torch.ones(2, 6) > 0}, RuntimeError, "key_padding_mask has shape"),
+        ({"key_padding_mask": torch.ones(2, 5).int()}, TypeError, "key_padding_mask has dtype"),
+        ({"attn_mask": (torch.ones(5, 5) > 0).to("meta")}, TypeError, "on the device meta"),
+        ({"is_causal": True}, RuntimeError, "is_causal without attn_mask"),
+    ]
+    for options, kind, message in bad:
+        with pytest.raises(kind, match=message):
+            model(x, x, x, **options)
+    nested = torch.nested.nested_tensor([x[0], x[1, :3]])
+    with pytest.raises(TypeError, match="query is nested"):
+        model(nested, nested, nested)
