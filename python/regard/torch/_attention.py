@@ -2,9 +2,10 @@
 
 A call on plain tensors goes straight to the arrays; autograd sees one function where a gradient is
 wanted. Where tensors are traced, by ``torch.compile``, ``torch.export`` or fake tensors, it is an
-operator of `regard.torch._operators`. Through the operator a small call would take about twice as
-long: roughly 2 microseconds for `regard.attention` itself, WITHOUT here without gradients, WITH for
-a forward pass with them, OPERATOR for the operator.
+operator of `regard.torch._operators`. Roughly, in microseconds of one core of the machine of the
+committed results, for the smallest calls: 2 for `regard.attention`, 14 here, 25 for a forward pass
+that is differentiated; 22 for the operator itself, and 75 where it is differentiated. PyTorch's own
+attention takes 5.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from regard._call.core_options import check_names
 from regard._call.options import BY_NAME, names
 from regard.gradients import NAMES
 from regard.torch._compute import STARTS, Call
-from regard.torch._function import Attention, encoded, is_differentiated, transformed
+from regard.torch._function import differentiable, encoded, is_differentiated, transformed
 from regard.torch._tensors import check_tensor
 
 #: Options that are tensors and have gradients of their own.
@@ -184,7 +185,7 @@ def _routed(
             )
         result = torch.ops.regard.attention(*encoded(call, values))
     elif differentiated or transformed():
-        result = Attention.apply(call, *values)
+        result = differentiable(call, values)
     else:
         result = call.forward(values)
     return result
@@ -234,4 +235,4 @@ def _is_traced(tensors: tuple[torch.Tensor, ...]) -> bool:
     """Whether somebody has to see an operator: modes, and tensors that stand for others."""
     if torch._C._len_torch_dispatch_stack() > 0:
         return True
-    return any(type(x) not in _PLAIN for x in tensors)
+    return not all(type(x) in _PLAIN for x in tensors)

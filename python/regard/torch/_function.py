@@ -112,6 +112,17 @@ class Backward(torch.autograd.Function):
         raise second_derivative()
 
 
+def differentiable(
+    call: Call, tensors: Sequence[torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Output and LSE, as part of the graphs of autograd and of the transforms around."""
+    # Function.apply looks up the signature of forward each time, which takes longer than all else
+    # of a small call, and is only of use to torch.func.
+    function: Any = Attention if transformed() else super(torch.autograd.Function, Attention)
+    result: tuple[torch.Tensor, torch.Tensor] = function.apply(call, *tensors)
+    return result
+
+
 def second_derivative() -> NotImplementedError:
     """Say that there are none."""
     return NotImplementedError(

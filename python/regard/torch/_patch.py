@@ -120,9 +120,10 @@ def patch(model: torch.nn.Module) -> Patch:
     names = []
     for name, module in model.named_modules():
         for stock, above in _ABOVE.items():
-            own = isinstance(module, stock) and type(module).forward is stock.forward
-            if own and not isinstance(module, above):
-                module.__class__ = _in_front(above, type(module))
+            kind: Any = type(module)
+            own = issubclass(kind, stock) and kind.forward is stock.forward
+            if own and not issubclass(kind, above):
+                module.__class__ = _in_front(above, kind)
         if isinstance(module, MultiheadAttention):
             names.append(name)
     if not names:

@@ -37,7 +37,8 @@ def check_tensor(x: Any, argument: str) -> None:
 
 def array_of(x: torch.Tensor) -> NDArray[Any]:
     """View a tensor on the CPU as an array, whatever its strides."""
-    x = x.detach()
+    if x.requires_grad:
+        x = x.detach()
     if x.is_neg():  # a view that says "minus", which NumPy does not have
         x = x.resolve_neg()
     if x.dtype == torch.bfloat16:
