@@ -90,7 +90,7 @@ class Call:
                 "attention: there is no forward mode for packed pieces.\n  Use gradients, or "
                 "regard.torch.attention piece by piece."
             )
-        directions = {
+        directions: dict[str, Any] = {
             f"d{name}": array_of(move)
             for name, move in zip(INPUTS, moves, strict=True)
             if move is not None

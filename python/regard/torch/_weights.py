@@ -44,7 +44,9 @@ def attention_weights(
 def _weights(
     query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None, bias: torch.Tensor | None
 ) -> torch.Tensor:
-    options = {name: array_of(x) for name, x in (("mask", mask), ("bias", bias)) if x is not None}
+    options: dict[str, Any] = {
+        name: array_of(x) for name, x in (("mask", mask), ("bias", bias)) if x is not None
+    }
     weights = tensor_of(regard.attention_weights(array_of(query), array_of(key), **options))
     return weights.to(query.dtype)
 

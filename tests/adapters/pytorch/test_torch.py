@@ -228,3 +228,46 @@ def test_what_is_no_tensor_is_named() -> None:
         adapter.attention(q, k, np.zeros((2, 5, 8)))
     with pytest.raises(TypeError, match="key is on the device meta"):
         adapter.attention(q, k.to("meta"), k)
+
+
+def test_lse_has_gradients() -> None:
+    inputs = tensors((2, 4, 5, 6), (2, 2, 7, 6), (2, 2, 7, 3), (4,))
+
+    def call(q: Any, k: Any, v: Any, sinks: Any) -> Any:
+        return adapter.attention(q, k, v, sinks=sinks, causal=True, return_lse=True)
+
+    assert torch.autograd.gradcheck(call, inputs)
+    _, lse = call(*inputs)  # alone, too
+    assert torch.autograd.grad(lse.sum(), inputs[0])[0].abs().max() > 0
+    plain = [x.detach() for x in inputs]
+    assert torch.autograd.gradcheck(
+        lambda k: call(plain[0], k, *plain[2:]), (inputs[1],), check_forward_ad=True
+    )
+
+
+def test_a_seed_may_be_a_tensor() -> None:
+    q, k, v = tensors((2, 5, 8), (2, 5, 8), (2, 5, 8))
+    seed = torch.tensor(2**62 + 1)
+    got = adapter.attention(q, k, v, dropout=0.5, seed=seed)
+    assert torch.equal(got, adapter.attention(q, k, v, dropout=0.5, seed=2**62 + 1))
+
+
+def test_bad_input_is_named() -> None:
+    q, k, v = tensors((2, 5, 8), (2, 5, 8), (2, 5, 8))
+    mask = torch.zeros(5, 5, requires_grad=True)
+    with pytest.raises(ValueError, match="mask requires a gradient"):
+        adapter.attention(q, k, v, mask=mask)
+    with pytest.raises(TypeError, match="no option query_scales"):
+        adapter.attention(q, k, v, query_scales=mask)
+    with pytest.raises(TypeError, match="no option out"):
+        adapter.attention(q, k, v, out=q.detach())
+    with pytest.raises(TypeError, match="float64"):
+        adapter.attention(q, k.float(), v)
+    with pytest.raises(TypeError, match=r"query has dtype torch\.int64"):
+        adapter.attention(q.long(), k, v)
+    with pytest.raises(TypeError, match="mask is on the device meta"):
+        adapter.attention(q, k, v, mask=(mask > 0).to("meta"))
+    with pytest.raises(TypeError, match="key is nested or sparse"):
+        adapter.attention(q, k.detach().to_sparse(), v)
+    with pytest.raises(ValueError, match="key"):
+        adapter.attention(q, k[:, :, :4], v)
