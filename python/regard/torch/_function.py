@@ -16,7 +16,7 @@ from regard.gradients import INPUTS
 from regard.torch._compute import Call
 from regard.torch._encoding import encode
 
-_Optional: TypeAlias = torch.Tensor | None
+_Optional: TypeAlias = "torch.Tensor | None"
 
 
 class Attention(torch.autograd.Function):
