@@ -233,6 +233,6 @@ def rounded_by_autocast(tensors: dict[str, torch.Tensor]) -> None:
 
 def _is_traced(tensors: tuple[torch.Tensor, ...]) -> bool:
     """Whether somebody has to see an operator: modes, and tensors that stand for others."""
-    if torch._C._len_torch_dispatch_stack() > 0:
+    if torch._C._len_torch_dispatch_stack() > 0 or torch.jit.is_tracing():
         return True
     return not all(type(x) in _PLAIN for x in tensors)

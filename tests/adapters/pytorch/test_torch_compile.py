@@ -161,7 +161,7 @@ class Block(torch.nn.Module):  # type: ignore[misc]
         self.slopes = torch.nn.Parameter(torch.tensor([0.5, 0.25]))
 
     def forward(self, x: Any) -> Any:
-        q, k, v = self.qkv(x).unflatten(-1, (3, 2, 8)).permute(2, 0, 3, 1, 4)
+        q, k, v = self.qkv(x).unflatten(-1, (3, 2, 8)).permute(2, 0, 3, 1, 4).unbind()
         out = adapter.attention(q, k, v, causal=True, alibi_slopes=self.slopes)
         return out.transpose(1, 2).flatten(2)
 
@@ -195,6 +195,13 @@ def test_export(strict: bool) -> None:
     for length in (6, 11):
         x = torch.randn(3, length, 16)
         torch.testing.assert_close(loaded(x), block(x))
+
+
+def test_a_trace_is_no_constant() -> None:
+    block = Block().eval()
+    traced = torch.jit.trace(block, torch.randn(3, 6, 16), check_trace=False)
+    x = torch.randn(2, 9, 16)
+    torch.testing.assert_close(traced(x), block(x))
 
 
 def test_fake_tensors_have_the_shapes() -> None:

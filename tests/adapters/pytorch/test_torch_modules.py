@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 import warnings
 from typing import Any
@@ -134,6 +135,34 @@ def test_attention_of_one_batchless_sequence(first: bool, mask: str) -> None:
     model = spread(nn.MultiheadAttention(8, 2, batch_first=first))
     x = torch.randn(6, 8).requires_grad_()
     check(model, [x, x, x], masks(mask, None, 6, 6, 2))
+
+
+SAMPLED = (
+    "MultiheadAttention",
+    "TransformerEncoderLayer",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "Transformer",
+)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", SAMPLED)
+def test_samples_of_torch(name: str, training: bool) -> None:
+    """What PyTorch tries its modules with itself."""
+    pytest.importorskip("expecttest", reason="PyTorch's samples need it")
+    modules = pytest.importorskip("torch.testing._internal.common_modules")
+    (info,) = (x for x in modules.module_db if x.module_cls is getattr(nn, name))
+    samples = info.module_inputs_func(
+        info, device="cpu", dtype=torch.float64, requires_grad=True, training=training
+    )
+    count = 0
+    for sample in itertools.islice(samples, int(training), None, 4):
+        made, given = sample.constructor_input, sample.forward_input
+        model = info.module_cls(*made.args, **made.kwargs).double().train(training)
+        check(model, list(given.args), dict(given.kwargs))
+        count += 1
+    assert count >= 1
 
 
 LAYERS: dict[str, Any] = {
