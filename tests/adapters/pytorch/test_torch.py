@@ -245,6 +245,33 @@ def test_lse_has_gradients() -> None:
     )
 
 
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_checkpoints(reentrant: bool) -> None:
+    """What is computed again drops the same weights."""
+    inputs = tensors((2, 5, 8), (2, 5, 8), (2, 5, 8))
+
+    def layer(q: Any, k: Any, v: Any) -> Any:
+        out = adapter.attention(q, k, v, causal=True)
+        return adapter.scaled_dot_product_attention(out, k, v, dropout_p=0.5)
+
+    torch.manual_seed(0)
+    want = torch.autograd.grad(layer(*inputs).square().sum(), inputs)
+    torch.manual_seed(0)
+    out = torch.utils.checkpoint.checkpoint(layer, *inputs, use_reentrant=reentrant)
+    out.square().sum().backward()
+    for a, b in zip(inputs, want, strict=True):
+        torch.testing.assert_close(a.grad, b)
+
+
+def test_inference_mode() -> None:
+    q, k, v = tensors((2, 5, 8), (2, 5, 8), (2, 5, 8))
+    want = adapter.attention(q, k, v, causal=True)
+    with torch.inference_mode():
+        got = adapter.attention(q, k, v, causal=True)
+    assert got.is_inference()
+    assert torch.equal(got, want)
+
+
 def test_a_seed_may_be_a_tensor() -> None:
     q, k, v = tensors((2, 5, 8), (2, 5, 8), (2, 5, 8))
     seed = torch.tensor(2**62 + 1)
