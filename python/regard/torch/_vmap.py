@@ -128,9 +128,6 @@ def _has_place(dims: Sequence[int | None], tensors: Sequence[Tensor], options: s
     known = names_in(options)
     if any(given(options, name) for name in _ALONE):
         return False
-    slopes = "alibi_slopes"  # of (batch, Hq) have no second batch axis
-    if slopes in known and tensors[known.index(slopes)].dim() > 1:
-        return False
     mapped = [n for n, dim in enumerate(dims) if dim is not None]
     # Beyond the names are arrays of masks and position biases.
     return all(n < len(known) and _fewer(known[n]) is not None for n in mapped)
