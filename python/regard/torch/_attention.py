@@ -2,10 +2,9 @@
 
 A call on plain tensors goes straight to the arrays; autograd sees one function where a gradient is
 wanted. Where tensors are traced, by ``torch.compile``, ``torch.export`` or fake tensors, it is an
-operator of `regard.torch._operators`. Roughly, in microseconds of one core of the machine of the
-committed results, for the smallest calls: 2 for `regard.attention`, 14 here, 25 for a forward pass
-that is differentiated; 22 for the operator itself, and 75 where it is differentiated. PyTorch's own
-attention takes 5.
+operator of `regard.torch._operators`. The smallest calls take, roughly, in microseconds of
+processor time: 2 for `regard.attention`, 14 here, 25 for a forward pass that is differentiated; 22
+for the operator itself, and 75 where it is differentiated. PyTorch's own attention takes 5.
 """
 
 from __future__ import annotations
