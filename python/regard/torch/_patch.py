@@ -97,9 +97,10 @@ def patch(model: torch.nn.Module) -> Patch:
     Notes
     -----
     Weights are computed only if they are asked for (``need_weights``, which is PyTorch's default),
-    and have gradients. Dropout draws other weights than PyTorch would, by a seed from its
+    and have gradients; under dropout the output is then computed from them, as they are returned
+    with what was dropped. Dropout draws other weights than PyTorch would, by a seed from its
     generator. A query that sees no key gives 0 before the last projection, where PyTorch may give
-    NaN. A patched module cannot be pickled; its ``state_dict`` is as before.
+    NaN. A patched module can be neither pickled nor scripted; its ``state_dict`` is as before.
 
     Examples
     --------
