@@ -62,8 +62,10 @@ def attention(
     Returns
     -------
     out : Tensor, shape (..., Hq, Sq, Dv)
-        In the dtype of query. Under ``torch.autocast("cpu")`` float32 inputs, and a bias, are
-        rounded to its dtype before, as those of PyTorch's own attention are.
+        In the dtype of query. It lies in memory as query does where that is (..., Sq, Hq, D), so
+        that ``out.transpose(-3, -2)`` is contiguous again. Under ``torch.autocast("cpu")`` float32
+        inputs, and a bias, are rounded to its dtype before, as those of PyTorch's own attention
+        are.
     lse : Tensor, shape (..., Hq, Sq)
         Only with return_lse.
 

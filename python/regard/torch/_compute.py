@@ -38,13 +38,21 @@ class Call:
     def __init__(self, names: tuple[str, ...], options: dict[str, Any]) -> None:
         self.names, self.options = names, options
 
-    def forward(self, tensors: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
-        """Output and LSE."""
+    def forward(
+        self, tensors: Tensors, *, contiguous: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Output and LSE; the output in the order of query's axes in memory, or contiguous."""
         arguments = self._arguments(tensors)
+        query, key, value = tensors[:3]
         if not self._packed():
-            out, lse = regard.attention(**arguments, return_lse=True)
-            return tensor_of(out), tensor_of(lse)
-        query, value = tensors[0], tensors[2]
+            if contiguous or "layout" in self.options or not _tokens_first(query, key, value):
+                out, lse = regard.attention(**arguments, return_lse=True)
+                return tensor_of(out), tensor_of(lse)
+            *batch, heads, rows, _ = query.shape
+            empty = torch.empty((*batch, rows, heads, value.shape[-1]), dtype=query.dtype)
+            result = empty.transpose(-3, -2)
+            _, lse = regard.attention(**arguments, out=array_of(result), return_lse=True)
+            return result, tensor_of(lse)
         # Given, so that it is contiguous: compiled graphs rely on strides known beforehand.
         result = torch.empty(packed_shape(query, value), dtype=query.dtype)
         _, lse = regard.varlen_attention(**arguments, out=array_of(result), return_lse=True)
@@ -108,6 +116,16 @@ class Call:
         names = (*INPUTS, *self.names)
         arrays = {name: array_of(x) for name, x in zip(names, tensors, strict=True)}
         return call_arguments(arrays, self.options)
+
+
+def _tokens_first(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> bool:
+    """Whether query is a view of (..., tokens, heads, dim), into which modules turn outputs back.
+
+    An output that lies likewise is turned back without a copy, as that of PyTorch's own attention.
+    """
+    if query.dim() < 3 or not query.stride(-2) > query.stride(-3) > 0:
+        return False
+    return query.shape[:-3] == key.shape[:-3] == value.shape[:-3] and 1 not in query.shape[-3:-1]
 
 
 def packed_shape(query: torch.Tensor, value: torch.Tensor) -> tuple[int, ...]:

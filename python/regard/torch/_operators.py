@@ -53,7 +53,9 @@ def _attention(
     query: Tensor, key: Tensor, value: Tensor, tensors: Tensors, options: str
 ) -> tuple[Tensor, Tensor]:
     call = decode(options, tensors)
-    return call.forward((query, key, value, *tensors[: len(call.names)]))
+    inputs = (query, key, value, *tensors[: len(call.names)])
+    # Strides that do not depend on those of the inputs, which a compiler may change.
+    return call.forward(inputs, contiguous=True)
 
 
 @torch.library.register_fake("regard::attention")

@@ -153,6 +153,28 @@ def test_tensors_are_read_where_they_are(monkeypatch: pytest.MonkeyPatch) -> Non
         assert [x.ctypes.data for x in seen] == [x.data_ptr() for x in (q, k, v)]
 
 
+@pytest.mark.parametrize("grad", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_outputs_lie_as_queries_do(dtype: str, grad: bool) -> None:
+    kind = getattr(torch, dtype)
+    query, key, value = tensors((2, 9, 4, 8), (2, 7, 2, 8), (2, 7, 2, 5), dtype=kind)
+    views = [x.transpose(1, 2) for x in (query, key, value)]
+    copies = [x.detach().contiguous().requires_grad_() for x in views]
+    with torch.set_grad_enabled(grad):
+        out = adapter.attention(*views, causal=True)
+        same = adapter.attention(*copies, causal=True)
+    assert out.transpose(1, 2).is_contiguous()
+    assert same.is_contiguous()
+    assert torch.equal(out, same)
+    if grad:
+        got = torch.autograd.grad(out.float().square().sum(), [query, key, value])
+        want = torch.autograd.grad(same.float().square().sum(), copies)
+        for a, b in zip(got, want, strict=True):
+            assert torch.equal(a.transpose(1, 2), b)
+    shared = adapter.attention(views[0], views[1][:1], views[2][:1])  # broadcast
+    assert torch.equal(shared, adapter.attention(copies[0], copies[1][:1], copies[2][:1]))
+
+
 def test_inside_a_module() -> None:
     class Block(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
