@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-import regard
+from regard._bfloat16 import MARKER
 
 
 def check_tensor(x: Any, argument: str) -> None:
@@ -42,14 +42,14 @@ def array_of(x: torch.Tensor) -> NDArray[Any]:
     if x.is_neg():  # a view that says "minus", which NumPy does not have
         x = x.resolve_neg()
     if x.dtype == torch.bfloat16:
-        bits: NDArray[Any] = x.view(torch.int16).numpy().view(np.uint16)
-        return bits.view(regard.bfloat16)
+        bits: NDArray[Any] = x.view(torch.int16).numpy()
+        return bits.view(MARKER)
     array: NDArray[Any] = x.numpy()
     return array
 
 
 def tensor_of(array: NDArray[Any]) -> torch.Tensor:
     """View an array that is ours as a tensor."""
-    if array.dtype == regard.bfloat16:
+    if array.dtype.kind == "V":  # bfloat16, which NumPy does not have
         return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
     return torch.from_numpy(array)
