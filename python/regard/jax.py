@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import regard
-from regard._adapters import call_arguments, require_position_bias
+from regard._adapters import call_arguments, refuse_derivatives, require_position_bias
 from regard._bfloat16 import rounded
 from regard._call.layout import take_layout
 from regard._call.options import names
@@ -138,12 +138,11 @@ def _forward(static: _Static, traced: dict[str, jax.Array]) -> tuple[jax.Array, 
 
 def _backward(static: _Static, saved: Any, dout: jax.Array) -> tuple[dict[str, Any]]:
     traced, out, lse = saved
-    for name in _WITHOUT_DERIVATIVES:
-        if name in traced or static.options.get(name) is not None:
-            raise ValueError(
-                f"attention: there are no derivatives with {name}.\n  Give key and value as arrays "
-                "of floats."
-            )
+    refuse_derivatives(
+        name
+        for name in _WITHOUT_DERIVATIVES
+        if name in traced or static.options.get(name) is not None
+    )
     wanted = [name for name in traced if name in NAMES]  # a position bias by its table
 
     def run(arrays: dict[str, Any], out: Any, lse: Any, dout: Any) -> dict[str, NDArray[Any]]:

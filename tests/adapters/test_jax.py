@@ -86,6 +86,12 @@ def test_options_that_are_traced() -> None:
     np.testing.assert_allclose(got[1], want.alibi_slopes, rtol=1e-5)
 
 
+def test_a_seed_that_is_traced() -> None:
+    x = np.random.default_rng(0).random((2, 5, 4), np.float32)
+    got = jax.jit(lambda seed: adapter.attention(x, x, x, dropout=0.5, seed=seed))(7)
+    np.testing.assert_array_equal(got, regard.attention(x, x, x, dropout=0.5, seed=7))
+
+
 def test_vmap_and_an_array_without_batch() -> None:
     query, key, value, _ = inputs()
     each = jax.vmap(lambda *x: adapter.attention(*x, causal=True))(query, key, value)

@@ -9,21 +9,13 @@ import pytest
 
 import regard
 from regard import reference
+from torch_tensors import tensors
 
 torch: Any = pytest.importorskip("torch")
 adapter: Any = pytest.importorskip("regard.torch")
 
 # PyTorch's own, when it first goes in forward mode.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")
-
-
-def tensors(*shapes: tuple[int, ...], dtype: Any = None) -> list[Any]:
-    generator = torch.Generator().manual_seed(0)
-    dtype = torch.float64 if dtype is None else dtype
-    return [
-        torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_()
-        for shape in shapes
-    ]
 
 
 OPTIONS: list[dict[str, Any]] = [
@@ -146,19 +138,41 @@ def test_values_and_gradients_are_those_of_torch(dtype: str) -> None:
 
 def test_tensors_are_read_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    original = regard.attention_vjp
+    original = regard.attention
 
     def spy(*arguments: Any, **options: Any) -> Any:
         seen.extend(options[name] for name in ("query", "key", "value"))
         return original(*arguments, **options)
 
-    monkeypatch.setattr(regard, "attention_vjp", spy)
+    monkeypatch.setattr(regard, "attention", spy)
     for kind in (torch.float32, torch.bfloat16):
         seen.clear()
         qkv = torch.randn(2, 9, 3, 4, 8).to(kind).requires_grad_()
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
         adapter.attention(q, k, v)
         assert [x.ctypes.data for x in seen] == [x.data_ptr() for x in (q, k, v)]
+
+
+@pytest.mark.parametrize("grad", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_outputs_lie_as_queries_do(dtype: str, grad: bool) -> None:
+    kind = getattr(torch, dtype)
+    query, key, value = tensors((2, 9, 4, 8), (2, 7, 2, 8), (2, 7, 2, 5), dtype=kind)
+    views = [x.transpose(1, 2) for x in (query, key, value)]
+    copies = [x.detach().contiguous().requires_grad_() for x in views]
+    with torch.set_grad_enabled(grad):
+        out = adapter.attention(*views, causal=True)
+        same = adapter.attention(*copies, causal=True)
+    assert out.transpose(1, 2).is_contiguous()
+    assert same.is_contiguous()
+    assert torch.equal(out, same)
+    if grad:
+        got = torch.autograd.grad(out.float().square().sum(), [query, key, value])
+        want = torch.autograd.grad(same.float().square().sum(), copies)
+        for a, b in zip(got, want, strict=True):
+            assert torch.equal(a.transpose(1, 2), b)
+    shared = adapter.attention(views[0], views[1][:1], views[2][:1])  # broadcast
+    assert torch.equal(shared, adapter.attention(copies[0], copies[1][:1], copies[2][:1]))
 
 
 def test_inside_a_module() -> None:
@@ -208,8 +222,11 @@ def test_a_changed_tensor_is_noticed() -> None:
 def test_second_derivatives_are_refused() -> None:
     q, k, v = tensors((2, 5, 8), (2, 5, 8), (2, 5, 8))
     out = adapter.attention(q, k, v)
+    (gradient,) = torch.autograd.grad(out.sum(), q, create_graph=True)
     with pytest.raises(NotImplementedError, match="derivatives of derivatives"):
-        torch.autograd.grad(out.sum(), q, create_graph=True)
+        gradient.sum().backward()
+    with pytest.raises(NotImplementedError, match="derivatives of derivatives"):
+        torch.autograd.gradgradcheck(adapter.attention, (q, k, v))
 
 
 def test_what_has_no_gradient_is_named() -> None:
@@ -233,3 +250,73 @@ def test_what_is_no_tensor_is_named() -> None:
         adapter.attention(q, k, np.zeros((2, 5, 8)))
     with pytest.raises(TypeError, match="key is on the device meta"):
         adapter.attention(q, k.to("meta"), k)
+
+
+def test_lse_has_gradients() -> None:
+    inputs = tensors((2, 4, 5, 6), (2, 2, 7, 6), (2, 2, 7, 3), (4,))
+
+    def call(q: Any, k: Any, v: Any, sinks: Any) -> Any:
+        return adapter.attention(q, k, v, sinks=sinks, causal=True, return_lse=True)
+
+    assert torch.autograd.gradcheck(call, inputs)
+    _, lse = call(*inputs)  # alone, too
+    assert torch.autograd.grad(lse.sum(), inputs[0])[0].abs().max() > 0
+    plain = [x.detach() for x in inputs]
+    assert torch.autograd.gradcheck(
+        lambda k: call(plain[0], k, *plain[2:]), (inputs[1],), check_forward_ad=True
+    )
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_checkpoints(reentrant: bool) -> None:
+    """What is computed again drops the same weights."""
+    inputs = tensors((2, 5, 8), (2, 5, 8), (2, 5, 8))
+
+    def layer(q: Any, k: Any, v: Any) -> Any:
+        out = adapter.attention(q, k, v, causal=True)
+        return adapter.scaled_dot_product_attention(out, k, v, dropout_p=0.5)
+
+    torch.manual_seed(0)
+    want = torch.autograd.grad(layer(*inputs).square().sum(), inputs)
+    torch.manual_seed(0)
+    out = torch.utils.checkpoint.checkpoint(layer, *inputs, use_reentrant=reentrant)
+    out.square().sum().backward()
+    for a, b in zip(inputs, want, strict=True):
+        torch.testing.assert_close(a.grad, b)
+
+
+def test_inference_mode() -> None:
+    q, k, v = tensors((2, 5, 8), (2, 5, 8), (2, 5, 8))
+    want = adapter.attention(q, k, v, causal=True)
+    with torch.inference_mode():
+        got = adapter.attention(q, k, v, causal=True)
+    assert got.is_inference()
+    assert torch.equal(got, want)
+
+
+def test_a_seed_may_be_a_tensor() -> None:
+    q, k, v = tensors((2, 5, 8), (2, 5, 8), (2, 5, 8))
+    seed = torch.tensor(2**62 + 1)
+    got = adapter.attention(q, k, v, dropout=0.5, seed=seed)
+    assert torch.equal(got, adapter.attention(q, k, v, dropout=0.5, seed=2**62 + 1))
+
+
+def test_bad_input_is_named() -> None:
+    q, k, v = tensors((2, 5, 8), (2, 5, 8), (2, 5, 8))
+    mask = torch.zeros(5, 5, requires_grad=True)
+    with pytest.raises(ValueError, match="mask requires a gradient"):
+        adapter.attention(q, k, v, mask=mask)
+    with pytest.raises(TypeError, match="no option query_scales"):
+        adapter.attention(q, k, v, query_scales=mask)
+    with pytest.raises(TypeError, match="no option out"):
+        adapter.attention(q, k, v, out=q.detach())
+    with pytest.raises(TypeError, match="float64"):
+        adapter.attention(q, k.float(), v)
+    with pytest.raises(TypeError, match=r"query has dtype torch\.int64"):
+        adapter.attention(q.long(), k, v)
+    with pytest.raises(TypeError, match="mask is on the device meta"):
+        adapter.attention(q, k, v, mask=(mask > 0).to("meta"))
+    with pytest.raises(TypeError, match="key is nested or sparse"):
+        adapter.attention(q, k.detach().to_sparse(), v)
+    with pytest.raises(ValueError, match="key"):
+        adapter.attention(q, k[:, :, :4], v)
