@@ -150,7 +150,7 @@ def _packed_forward(base: PreTrainedModel) -> Callable[..., Any]:
         pieces = _pieces(arguments)
         with _packed_call.expected() as calls:
             output = padded(**_packed_arguments(base, arguments, pieces))
-        if not calls[0] and pieces.index.numel():
+        if not calls[0]:
             raise NotImplementedError(
                 f"packed: {type(base).__name__} did not call attention through transformers' "
                 "interface.\n  Run this model on the padded batch."
@@ -171,6 +171,11 @@ def _pieces(arguments: dict[str, Any]) -> Pieces:
         raise ValueError(
             f"packed: attention_mask has shape {tuple(mask.shape)}, the tokens "
             f"{tuple(tokens.shape[:2])}.\n  Give one number for each token: 1, or 0 for padding."
+        )
+    if not mask.any():
+        raise ValueError(
+            f"packed: attention_mask {tuple(mask.shape)} is 0 everywhere.\n  Give a batch that has "
+            "tokens."
         )
     return Pieces.of(mask)
 

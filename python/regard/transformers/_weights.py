@@ -27,7 +27,7 @@ def _weights(
 ) -> torch.Tensor:
     arrays = to_numpy(query, "query"), to_numpy(key, "key")
     given = options_to_numpy(options)
-    weights = to_tensor(regard.attention_weights(*arrays, **given))
+    weights = to_tensor(regard.attention_weights(*arrays, **given)).to(query.dtype)
     if sinks is None:
         return weights
     values = arrays[1][..., :1]  # only the LSE is of interest
