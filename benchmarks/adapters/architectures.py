@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import transformers
 from transformers import CONFIG_MAPPING, PretrainedConfig, PreTrainedModel
 from transformers.models.auto import modeling_auto
 
@@ -95,12 +96,12 @@ class Architecture:
     class_name: str
 
     def model_class(self) -> type[PreTrainedModel]:
-        import transformers
-
+        """Find the class in transformers."""
         found: type[PreTrainedModel] = getattr(transformers, self.class_name)
         return found
 
     def config(self) -> PretrainedConfig:
+        """Make a small configuration."""
         make = CONFIG_MAPPING[self.name]
         config = make(**{**small(make()), **EXTRA.get(self.name, {})})
         # As AutoModelForCausalLM does with models of text and something else.
@@ -178,7 +179,7 @@ _MISSING = object()
 
 
 def _value(config: PretrainedConfig, name: str) -> Any:
-    """An attribute, if it is one of the model as a whole."""
+    """Look up an attribute, if it is one of the model as a whole."""
     try:
         return getattr(config, name, _MISSING)
     except Exception:  # one that differs from layer to layer
@@ -191,7 +192,7 @@ def _listed(config: PretrainedConfig, name: str) -> list[Any]:
 
 
 def inputs_of(model: PreTrainedModel) -> dict[str, torch.Tensor] | None:
-    """A batch without padding for the model's main input; None if it is none that is known."""
+    """Make a batch without padding; None if the model's main input is none that is known."""
     generator = torch.Generator().manual_seed(2)
     name = model.main_input_name
     if name == "input_ids":

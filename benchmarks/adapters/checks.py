@@ -51,6 +51,7 @@ class Verdicts:
 
     @property
     def failed(self) -> dict[str, str]:
+        """What is NO, and how far off."""
         return {check: self.details[check] for check, x in self.found.items() if x == NO}
 
 
@@ -62,7 +63,8 @@ def check(architecture: Architecture) -> Verdicts:
             model = architecture.build()
             inputs = inputs_of(model)
             if inputs is not None:
-                run(model, "eager", with_decoder(model, inputs))
+                with torch.no_grad():
+                    run(model, "eager", with_decoder(model, inputs))
         except Exception as error:  # of the model's own code, on eager attention
             verdicts.skipped = f"cannot be built small: {type(error).__name__}"
             return verdicts
@@ -103,7 +105,8 @@ def _check_model(model: PreTrainedModel, inputs: Inputs, verdicts: Verdicts) -> 
         )
     for name, try_it in checks.items():
         try:
-            verdicts.found[name], verdicts.details[name] = try_it()
+            with torch.set_grad_enabled(name == "gradients"):
+                verdicts.found[name], verdicts.details[name] = try_it()
         except Exception as error:
             verdicts.found[name] = NO
             verdicts.details[name] = f"{type(error).__name__}: {error}"
@@ -115,12 +118,12 @@ def run(model: PreTrainedModel, implementation: str, inputs: Inputs) -> torch.Te
     output = model(**inputs)
     for name in ("logits", "last_hidden_state"):
         if isinstance(output.get(name), torch.Tensor):
-            return output[name]  # type: ignore[no-any-return]
+            return output[name]
     return next(x for x in output.values() if isinstance(x, torch.Tensor) and x.is_floating_point())
 
 
 def with_decoder(model: PreTrainedModel, inputs: Inputs) -> Inputs:
-    """Inputs of the decoder as well, where there is one."""
+    """Add inputs of the decoder, where there is one."""
     if not model.config.is_encoder_decoder:
         return inputs
     some = torch.arange(5, 5 + 7).expand(len(next(iter(inputs.values()))), -1)
@@ -158,7 +161,6 @@ def _verdict(error: float, own: Callable[[], float] | None = None) -> tuple[str,
     return NO, f"off by {error:.1e}"
 
 
-@torch.no_grad()
 def _forward(model: PreTrainedModel, inputs: Inputs) -> tuple[str, str]:
     inputs = with_decoder(model, inputs)
     expected = run(model, "eager", inputs)
@@ -175,7 +177,7 @@ def _gradients(model: PreTrainedModel, inputs: Inputs) -> tuple[str, str]:
         model.zero_grad(set_to_none=True)
         output = run(model, implementation, inputs)
         direction = torch.randn(output.shape, generator=torch.Generator().manual_seed(3))
-        (output * direction).mean().backward()  # type: ignore[no-untyped-call]
+        (output * direction).mean().backward()
         found = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
         return torch.cat(found) if found else torch.zeros(1)
 
@@ -186,9 +188,8 @@ def _gradients(model: PreTrainedModel, inputs: Inputs) -> tuple[str, str]:
     )
 
 
-@torch.no_grad()
 def _bfloat16(model: PreTrainedModel, inputs: Inputs) -> tuple[str, str]:
-    """Against float32: no further off than eager in bfloat16, by more than a half."""
+    """Against float32: not twice as far off as eager, which also routes experts by rounding."""
     inputs = with_decoder(model, inputs)
     expected = run(model, "eager", inputs)
     short = {name: x.bfloat16() if x.is_floating_point() else x for name, x in inputs.items()}
@@ -204,10 +205,9 @@ def _bfloat16(model: PreTrainedModel, inputs: Inputs) -> tuple[str, str]:
         model.float()
         model.load_state_dict(state)
     error, allowed = ((x - expected).square().mean().sqrt() for x in (ours, eager))
-    return (SAME, "") if error <= 1.5 * allowed + 1e-3 else (NO, f"off by {error / allowed:.1f} x")
+    return (SAME, "") if error <= 2 * allowed + 1e-3 else (NO, f"off by {error / allowed:.1f} x")
 
 
-@torch.no_grad()
 def _padding(model: PreTrainedModel, inputs: Inputs, side: str) -> tuple[str, str]:
     if "input_ids" not in inputs:
         return NONE, ""
@@ -233,7 +233,6 @@ def _padding(model: PreTrainedModel, inputs: Inputs, side: str) -> tuple[str, st
     return _verdict(difference(run(model, "regard", given)[rows], expected[rows]), alone)
 
 
-@torch.no_grad()
 def _generation(model: PreTrainedModel, inputs: Inputs, options: dict[str, Any]) -> tuple[str, str]:
     if "input_ids" not in inputs or not model.can_generate():
         return NONE, ""

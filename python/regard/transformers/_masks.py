@@ -8,7 +8,7 @@ import torch
 from transformers.masking_utils import AttentionMaskInterface, causal_mask_function
 
 from regard.transformers._lazy_mask import LazyMask
-from regard.transformers._options import Place, by_position, mask_options
+from regard.transformers._options import Place, by_position, dense_mask, mask_options
 from regard.transformers._rules import UnknownMask, parse
 from regard.transformers._stats import count, say_once
 from regard.transformers._tensors import check_device
@@ -50,8 +50,16 @@ def attention_mask(**given: Any) -> torch.Tensor | None:
         route, options = mask_options(rule, place, padding)
         if padding is None and rule.blocks is None and rule.chunk_size is None:
             within_pieces = by_position(rule, place)
+
+        def seen() -> Any:
+            return dense_mask(rule, place, padding)
     except UnknownMask as unknown:
-        route, options = "dense", {"mask": _dense_bool(given)}
+        dense = _MASKS["sdpa"](**given, allow_is_causal_skip=False).numpy()
+        route, options = "dense", {"mask": dense}
+
+        def seen() -> Any:
+            return dense
+
         say_once(
             f'attn_implementation="regard": the mask function {unknown} is not known.\n'
             "  transformers makes a mask of (batch, 1, queries, keys), which takes memory and "
@@ -61,8 +69,13 @@ def attention_mask(**given: Any) -> torch.Tensor | None:
     if not options and may_be_none:
         return None
     dtype = given.get("dtype", torch.float32)
+
+    def additive() -> torch.Tensor:
+        hidden = torch.from_numpy(~seen())
+        return torch.zeros(hidden.shape, dtype=dtype).masked_fill(hidden, torch.finfo(dtype).min)
+
     shape = (place.batch, 1, place.queries, place.keys)
-    return LazyMask(options, lambda: _MASKS["eager"](**given), shape, dtype, within_pieces)
+    return LazyMask(options, additive, shape, dtype, within_pieces)
 
 
 def _place(given: dict[str, Any]) -> Place:
@@ -81,8 +94,3 @@ def _place(given: dict[str, Any]) -> Place:
         query_start=int(start),  # a tensor, of static caches
         key_start=int(given.get("kv_offset", 0)),
     )
-
-
-def _dense_bool(given: dict[str, Any]) -> Any:
-    mask: torch.Tensor = _MASKS["sdpa"](**given, allow_is_causal_skip=False)
-    return mask.numpy()

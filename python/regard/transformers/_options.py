@@ -73,6 +73,15 @@ def mask_options(
     return "blocks", {**by_position(rule, place), "mask": mask}
 
 
+def dense_mask(rule: Rule, place: Place, padding: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+    """Evaluate rule and padding for every pair, (batch, 1, queries, keys)."""
+    element = np.arange(place.batch)[:, None, None]
+    seen = rule.sees(element, place.query_positions()[:, None], place.key_positions())
+    if padding is not None:
+        seen = seen & _of_keys(padding, place)[:, None, :]
+    return np.broadcast_to(seen, (place.batch, place.queries, place.keys))[:, None]
+
+
 def _of_keys(padding: NDArray[np.bool_], place: Place) -> NDArray[np.bool_]:
     """Cut out the padding that stands beside the keys, (batch, keys)."""
     real = padding[:, place.key_start : place.key_start + place.keys]

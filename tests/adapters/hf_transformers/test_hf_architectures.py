@@ -1,4 +1,4 @@
-"""Every architecture of transformers gives eager's numbers: a sample always, the rest with a marker.
+"""Every architecture of transformers gives eager's numbers: a sample, and all with a marker.
 
 pytest tests/adapters/hf_transformers -m sweep
 """

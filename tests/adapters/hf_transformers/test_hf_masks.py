@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ def make(name: str, function: Any, queries: int, start: int, keys: int, padding:
         "dtype": torch.float32,
     }
     positions = {"q_length": queries, "q_offset": start}
-    if "q_length" not in masking.sdpa_mask.__code__.co_varnames:
+    if "q_length" not in inspect.signature(masking.sdpa_mask).parameters:
         positions = {"cache_position": torch.arange(start, start + queries)}
     return registered[name](**given, **positions)
 

@@ -107,9 +107,11 @@ def test_heads_and_positions_of_the_user() -> None:
 def test_forward_is_given_back() -> None:
     model = built("bert")
     before = model.forward
-    with pytest.raises(RuntimeError, match="of the user"), adapter.packed(model):
-        assert model.forward != before
-        raise RuntimeError("of the user")
+    tokens, mask = batch()
+    with adapter.packed(model), pytest.raises(ValueError, match="return_dict"):
+        model(tokens, attention_mask=mask, return_dict=False)
+    with pytest.raises(IndexError), adapter.packed(model):
+        model(tokens + 1000, attention_mask=mask)
     assert model.forward == before
     assert "forward" not in vars(model)
 
@@ -126,15 +128,13 @@ def test_texts_without_tokens() -> None:
 
 
 def test_models_that_cannot_be_packed() -> None:
-    with pytest.raises(ValueError, match="no model of transformers inside"):
-        with adapter.packed(torch.nn.Linear(2, 2)):
-            pass
-    with pytest.raises(ValueError, match="architecture mpnet was not tried"):
-        config = transformers.MPNetConfig(**small(transformers.MPNetConfig()))
-        with adapter.packed(transformers.MPNetModel(config)):
-            pass
-    with pytest.raises(ValueError, match="attn_implementation is 'sdpa'"):
-        with adapter.packed(built("bert", "sdpa")):
+    config = transformers.MPNetConfig(**small(transformers.MPNetConfig()))
+    for model, message in (
+        (torch.nn.Linear(2, 2), "no model of transformers inside"),
+        (transformers.MPNetModel(config), "architecture mpnet was not tried"),
+        (built("bert", "sdpa"), "attn_implementation is 'sdpa'"),
+    ):
+        with pytest.raises(ValueError, match=message), adapter.packed(model):
             pass
 
 
@@ -170,9 +170,9 @@ def test_a_model_that_keeps_the_pieces_to_itself() -> None:
 
     layer.forward = forgetful
     tokens, mask = batch()
-    with adapter.packed(model):
-        with pytest.raises(NotImplementedError, match="does not pass cu_seq_lens_q on"):
-            model(tokens, attention_mask=mask)
+    refused = pytest.raises(NotImplementedError, match="does not pass cu_seq_lens_q on")
+    with adapter.packed(model), refused:
+        model(tokens, attention_mask=mask)
     model(tokens, attention_mask=mask)  # and nothing of it is left
 
 
