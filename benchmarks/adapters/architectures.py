@@ -127,13 +127,13 @@ class Architecture:
         config._attn_implementation = "eager"
         torch.manual_seed(seed)
         model = self.model_class()(config).float().eval()
-        _spread(model)
+        _spread(model, seed)
         return model
 
 
-def _spread(model: PreTrainedModel) -> None:
+def _spread(model: PreTrainedModel, seed: int) -> None:
     """Weights large enough that attention looks somewhere, and that tokens are no near ties."""
-    generator = torch.Generator().manual_seed(1)
+    generator = torch.Generator().manual_seed(seed + 1)
     with torch.no_grad():
         for name, p in model.named_parameters():
             if p.ndim >= 2 and p.is_floating_point() and p.std() < 0.1:
@@ -162,10 +162,12 @@ def small(config: PretrainedConfig) -> dict[str, Any]:
             arguments[name] = size if name.endswith("_id") else min(size, there) or there
         elif there is None and name.endswith(("token_id", "_heads", "head_dim")):
             arguments[name] = size
-    if "qk_rope_head_dim" in arguments and "head_dim" in arguments:  # what is rotated
-        arguments["head_dim"] = arguments["qk_rope_head_dim"]
+    if "qk_rope_head_dim" in arguments:  # latent keys
+        latent = {"head_dim": SMALL["qk_rope_head_dim"], "num_key_value_heads": 4}
+        arguments |= {name: size for name, size in latent.items() if name in arguments}
     kinds = list(dict.fromkeys(_listed(config, "layer_types")))
-    if len(kinds) > 1:  # one layer of each kind
+    derived = isinstance(getattr(type(config), "layer_types", None), property)
+    if len(kinds) > 1 and not derived:  # one layer of each kind
         arguments["layer_types"] = kinds
         arguments["num_hidden_layers"] = len(kinds)
     for name in getattr(config, "sub_configs", {}):

@@ -10,11 +10,11 @@ from regard.transformers._stats import count, say_once
 from regard.transformers._tensors import check_device
 
 #: Keywords that models pass on to attention and that say nothing which it has to heed: windows are
-#: in the mask already, indices of sparse attention too, and the rest is for other parts of a model.
+#: in the mask already, and the rest is for other parts of a model.
 HARMLESS = frozenset(
     {
-        *("sliding_window", "attention_chunk_size", "indices", "block_indices"),
-        *("position_ids", "position_embeddings", "cache_position", "seq_idx"),
+        *("sliding_window", "attention_chunk_size"),
+        *("position_embeddings", "cache_position", "seq_idx"),
         *("token_type_ids", "mm_token_type_ids", "max_length_q", "max_length_k"),
         *("cache", "past_key_values", "use_cache", "shared_kv_states"),
         *("output_hidden_states", "output_router_logits", "return_dict", "logits_to_keep"),

@@ -12,6 +12,7 @@ from regard.transformers import _packed_call, _watchers
 from regard.transformers._arguments import autocast, check_keywords, check_tensors
 from regard.transformers._differentiable import attention_with_lse
 from regard.transformers._lazy_mask import LazyMask
+from regard.transformers._selected import only_selected
 from regard.transformers._stats import count
 from regard.transformers._tensors import options_to_numpy, to_numpy
 from regard.transformers._weights import weights_of
@@ -34,6 +35,9 @@ def attention(
     sinks: torch.Tensor | None = None,
     position_bias: torch.Tensor | None = None,
     output_attentions: bool | None = False,
+    indices: torch.Tensor | None = None,
+    block_indices: torch.Tensor | None = None,
+    position_ids: torch.Tensor | None = None,
     cu_seq_lens_q: torch.Tensor | None = None,
     cu_seq_lens_k: torch.Tensor | None = None,
     **others: Any,
@@ -59,6 +63,10 @@ def attention(
         Added to the scores (T5).
     output_attentions : bool
         Also return the weights, which have no gradient.
+    indices, block_indices : Tensor, optional
+        The only keys, or blocks of keys, that each query sees (DeepSeek V3.2, MiniMax M3).
+    position_ids : Tensor, optional
+        Looked at only with block_indices.
     cu_seq_lens_q, cu_seq_lens_k : Tensor, shape (pieces + 1,), optional
         Where the pieces of a packed batch begin, as in flash attention; the batch is one row.
     **others
@@ -79,8 +87,13 @@ def attention(
     if dropout:
         dropped = {"dropout": dropout, "seed": int(torch.randint(0, 2**62, ()))}
     if cu_seq_lens_q is not None:
-        if output_attentions or position_bias is not None:
-            name = "output_attentions" if output_attentions else "position_bias"
+        apart = {
+            "output_attentions": output_attentions or None,
+            "position_bias": position_bias,
+            "indices": indices,
+            "block_indices": block_indices,
+        }
+        for name in (name for name, x in apart.items() if x is not None):
             raise ValueError(
                 f'attn_implementation="regard": {name} comes together with cu_seq_lens_q.\n'
                 "  Run the padded batch."
@@ -94,6 +107,9 @@ def attention(
             _packed_call.watch(module, query, key, {**options, **learned}, starts)
         return out, None
     _packed_call.refuse_unpacked(module)
+    attention_mask = only_selected(
+        module, query, key, attention_mask, indices, block_indices, position_ids
+    )
     options |= _options(module, query, key, attention_mask, is_causal, position_bias)
     out = _run(tensors, {**options, **dropped}, sinks)
     if _watchers.active:

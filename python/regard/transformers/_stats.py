@@ -42,6 +42,7 @@ def stats(*, reset: bool = False) -> dict[str, int]:
         ``mask: blocks``                chunks, documents, blocks of tokens: a `regard.BlockMask`
         ``mask: dense``                 a mask function that is not known: (batch, 1, Sq, Sk) bools
         ``mask: traced``                under torch.compile: the same
+        ``mask: selected keys``         the model has chosen the keys of each query
         ``mask: made dense``            the model's own code works on the mask
         ``mask: given``                 the model gave a mask of its own to attention, bool or float
         ``call: forward``               without gradients
