@@ -16,7 +16,7 @@ myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings say it with shapes
-autodoc_mock_imports = ["torch", "jax"]
+autodoc_mock_imports = ["torch", "jax", "transformers"]
 numpydoc_show_class_members = False
 
 html_theme = "furo"

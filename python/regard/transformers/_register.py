@@ -34,8 +34,8 @@ def register(name: str = "regard") -> None:
         (AttentionInterface, attention),
         (AttentionMaskInterface, attention_mask),
     ):
-        there = interface._global_mapping.get(name, function)
-        if there is not function or name == "eager":
+        known = interface()
+        if name == "eager" or (name in known and known[name] is not function):
             raise ValueError(
                 f"register: the name {name!r} is taken by transformers or another package.\n"
                 "  Choose another."
@@ -45,4 +45,5 @@ def register(name: str = "regard") -> None:
 
 def is_registered(name: str | None) -> bool:
     """Whether an ``attn_implementation`` is regard."""
-    return name is not None and AttentionInterface._global_mapping.get(name) is attention
+    known = AttentionInterface()
+    return name in known and known[name] is attention
