@@ -1,0 +1,1 @@
+"""Models of other libraries on regard: what works, and what users get of it. Not installed."""

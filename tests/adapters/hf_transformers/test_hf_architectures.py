@@ -1,0 +1,71 @@
+"""Every architecture of transformers gives eager's numbers: a sample, and all with a marker.
+
+pytest tests/adapters/hf_transformers -m sweep
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+torch: Any = pytest.importorskip("torch")
+pytest.importorskip("transformers.models")
+adapter: Any = pytest.importorskip("regard.transformers")
+from benchmarks.adapters import checks  # noqa: E402
+from benchmarks.adapters.architectures import architectures  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of models with strange sizes; ours are tested
+
+ALL = {architecture.name: architecture for architecture in architectures()}
+#: Decoders with grouped heads, windows, softcap, sinks, chunks, latent keys, ALiBi, state spaces;
+#: encoders, encoder-decoders, vision, speech.
+SAMPLE = [
+    name
+    for name in (
+        *("llama", "mistral", "gemma2", "gemma3_text", "gpt_oss", "llama4_text", "deepseek_v3"),
+        *("gpt2", "opt", "qwen3_next", "bert", "modernbert", "bart", "t5", "whisper", "vit"),
+    )
+    if name in ALL
+]
+
+#: Differences that are known, with their reason.
+KNOWN: dict[tuple[str, str], str] = {}
+
+
+def check(name: str) -> checks.Verdicts:
+    verdicts = checks.check(ALL[name])
+    failed = {which: told for which, told in verdicts.failed.items() if (name, which) not in KNOWN}
+    assert not failed, checks.describe(verdicts)
+    return verdicts
+
+
+@pytest.mark.parametrize("name", SAMPLE)
+def test_a_sample(name: str) -> None:
+    verdicts = check(name)
+    if not verdicts.skipped:  # an earlier transformers
+        assert verdicts.found["forward"] == verdicts.found["gradients"] == checks.SAME
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("name", [name for name in ALL if name not in SAMPLE])
+def test_every_architecture(name: str) -> None:
+    check(name)
+
+
+def test_a_wrong_mask_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check itself can fail: here windows are one key too long."""
+    masks = adapter._masks
+    right = masks.mask_options
+
+    def wrong(*arguments: Any) -> Any:
+        route, options = right(*arguments)
+        if "window" in options:
+            left, after = options["window"]
+            options["window"] = left + 1, after
+        return route, options
+
+    monkeypatch.setattr(masks, "mask_options", wrong)
+    verdicts = checks.check(ALL["mistral"])
+    assert {"forward", "gradients", "left"} <= set(verdicts.failed)
+    assert "forward" not in checks.check(ALL["llama"]).failed
