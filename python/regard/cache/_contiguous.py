@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from regard._call.messages import in_the_name_of
 from regard._layout import Layout as Order
 from regard.cache import _check
 from regard.cache._attending import Attending
@@ -158,6 +159,7 @@ class KVCache(Attending):
             sink_tokens,
         ).nbytes  # fmt: skip
 
+    @in_the_name_of("append")
     def append(
         self,
         key: ArrayLike,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from regard._call.messages import in_the_name_of
 from regard.cache import _check
 from regard.cache._packing import handles_of, pieces_of, token_numbers
 from regard.cache._paged_attending import PagedAttending
@@ -120,6 +121,7 @@ class PagedKVCache(PagedAttending):
         self._rotation = None
         self._used = False  # whether anything has ever been appended
 
+    @in_the_name_of("append")
     def append(
         self,
         sequences: int | Several[int],
