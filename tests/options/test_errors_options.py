@@ -206,14 +206,14 @@ def test_words_of_other_libraries_are_translated():
 def test_methods_of_caches_are_named():
     rows = np.ones((1, 2, 3, 4), np.float32)
     cache = regard.KVCache(1, 2, 4, 8)
-    with pytest.raises(TypeError, match=r"^append: key has dtype complex128"):
+    with pytest.raises(TypeError, match=r"^append: key has dtype complex64"):
         cache.append(rows * 1j, rows)
     cache.append(rows, rows)
-    with pytest.raises(TypeError, match=r"^attend: query has dtype complex128"):
+    with pytest.raises(TypeError, match=r"^attend: query has dtype complex64"):
         cache.attend(rows * 1j)
     with pytest.raises(TypeError, match=r"^attend: there is no option casual.\n  Is causal meant"):
         cache.attend(rows, casual=True)
     pages = regard.PagedKVCache(2, 4, 2, 4)
     sequence = pages.allocate()
-    with pytest.raises(TypeError, match=r"^append: value has dtype complex128"):
+    with pytest.raises(TypeError, match=r"^append: value has dtype complex64"):
         pages.append(sequence, rows[0].swapaxes(0, 1), rows[0].swapaxes(0, 1) * 1j)
