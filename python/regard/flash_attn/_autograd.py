@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 import regard
-from regard.flash_attn._tensors import to_numpy, to_torch
 from regard.gradients import INPUTS
 from regard.gradients._call import DifferentiableCall
+from regard.torch._tensors import array_of, tensor_of
 
 Tensors = tuple[torch.Tensor, ...]
 Pair = tuple[torch.Tensor, torch.Tensor]
@@ -45,7 +45,7 @@ class Call:
 
     def array(self, x: torch.Tensor) -> NDArray[Any]:
         """View a tensor as regard takes it: heads in front of the length, or packed."""
-        return to_numpy(x if self.starts is not None else x.transpose(1, 2))
+        return array_of(x if self.starts is not None else x.transpose(1, 2))
 
     def forward(self, tensors: Tensors) -> Pair:
         """Output, as flash-attn lays it out, and LSE."""
@@ -58,7 +58,7 @@ class Call:
             _, lse = regard.varlen_attention(
                 q, k, v, *self.starts, out=into, return_lse=True, **self.options
             )
-        return out, to_torch(lse)
+        return out, tensor_of(lse)
 
     def gradients(
         self,
@@ -80,8 +80,8 @@ class Call:
         q, k, v = (self.array(x) for x in self.separate(tensors))
         call = DifferentiableCall("flash_attn", q, k, v, self.options, self.starts)
         out, lse = pair
-        regard.Vjp(call, self.array(out), to_numpy(lse))(
-            self.array(dout), None if dlse is None else to_numpy(dlse),
+        regard.Vjp(call, self.array(out), array_of(lse))(
+            self.array(dout), None if dlse is None else array_of(dlse),
             wrt=list(buffers), out=buffers,
         )  # fmt: skip
         return [x if need else None for x, need in zip(into, needed, strict=True)]

@@ -12,7 +12,8 @@ from regard.flash_attn._probabilities import shown_lse
 from regard.flash_attn._rotary import check_tables, rotated
 from regard.flash_attn._settings import Settings
 from regard.flash_attn._shapes import check_rank
-from regard.flash_attn._tensors import check_floats, to_numpy, to_torch
+from regard.flash_attn._tensors import check_floats
+from regard.torch._tensors import array_of, tensor_of
 
 _NAME = "flash_attn_with_kvcache"
 
@@ -124,11 +125,11 @@ def flash_attn_with_kvcache(
             places.write((k_cache, new["k"]), (v_cache, new["v"]))
         out = torch.empty((*q.shape[:-1], v_cache.shape[-1]), dtype=q.dtype)
         _, lse = regard.attention(
-            to_numpy(q.transpose(1, 2)), to_numpy(k_cache), to_numpy(v_cache),
+            array_of(q.transpose(1, 2)), array_of(k_cache), array_of(v_cache),
             block_table=places.table, key_lengths=places.after,
-            out=to_numpy(out.transpose(1, 2)), return_lse=True, **options,
+            out=array_of(out.transpose(1, 2)), return_lse=True, **options,
         )  # fmt: skip
-        return (out, shown_lse(to_torch(lse))) if return_softmax_lse else out
+        return (out, shown_lse(tensor_of(lse))) if return_softmax_lse else out
 
 
 def _new(k: torch.Tensor | None, v: torch.Tensor | None) -> dict[str, torch.Tensor]:

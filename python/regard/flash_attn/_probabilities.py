@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 import regard
 from regard.flash_attn._autograd import Call
-from regard.flash_attn._tensors import to_torch
 from regard.reference.philox import factors
+from regard.torch._tensors import tensor_of
 
 _DROPOUT = ("dropout", "seed")
 
@@ -58,7 +58,7 @@ def _of_elements(
     call: Call, query: torch.Tensor, key: torch.Tensor, elements: NDArray[np.int64]
 ) -> torch.Tensor:
     options = {name: x for name, x in call.options.items() if name not in _DROPOUT}
-    weights = to_torch(regard.attention_weights(call.array(query), call.array(key), **options))
+    weights = tensor_of(regard.attention_weights(call.array(query), call.array(key), **options))
     dropout, seed = (call.options[name] for name in _DROPOUT)
     dropped = factors(dropout, seed, elements, tuple(weights.shape[1:])) == 0
     return torch.where(torch.from_numpy(dropped), -weights, weights)

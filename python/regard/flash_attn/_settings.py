@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from regard.flash_attn._tensors import check_tensor, to_numpy
+from regard.flash_attn._tensors import check_tensor
+from regard.torch._tensors import array_of
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Settings:
             options["softcap"] = float(self.softcap)
         if self.alibi_slopes is not None:
             self._check_slopes(function, self.alibi_slopes, batch, heads)
-            options["alibi_slopes"] = to_numpy(self.alibi_slopes).copy()  # for a backward pass
+            options["alibi_slopes"] = array_of(self.alibi_slopes).copy()  # for a backward pass
         share = float(self.dropout_p)
         if not 0 <= share < 1:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Tensors as arrays and back, and the checks that every tensor of a call goes through."""
+"""The checks that every tensor of a call goes through."""
 
 from __future__ import annotations
 
@@ -8,26 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-import regard
+from regard.torch._tensors import array_of
 
 _FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
-
-
-def to_numpy(x: torch.Tensor) -> NDArray[Any]:
-    """View a tensor on the CPU as an array, whatever its strides; bfloat16 by its bits."""
-    x = x.detach().resolve_neg()
-    if x.dtype == torch.bfloat16:
-        array: NDArray[Any] = x.view(torch.int16).numpy().view(np.uint16).view(regard.bfloat16)
-        return array
-    plain: NDArray[Any] = x.numpy()
-    return plain
-
-
-def to_torch(array: NDArray[Any]) -> torch.Tensor:
-    """View an array that is ours as a tensor."""
-    if array.dtype == regard.bfloat16:
-        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
-    return torch.from_numpy(array)
 
 
 def check_tensor(function: str, name: str, x: Any) -> None:
@@ -89,4 +72,4 @@ def integers(function: str, name: str, x: Any, shape: tuple[int | str, ...]) -> 
     if not fits:
         wanted = ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "")
         raise ValueError(f"{function}: {name} has shape {tuple(x.shape)}.\n  Give ({wanted}).")
-    return to_numpy(x).astype(np.int64)
+    return array_of(x).astype(np.int64)

@@ -16,7 +16,8 @@ from regard.flash_attn._pages import check_table
 from regard.flash_attn._pieces import pieces
 from regard.flash_attn._settings import Settings
 from regard.flash_attn._shapes import check_pair, check_rank
-from regard.flash_attn._tensors import check_floats, integers, to_numpy, to_torch
+from regard.flash_attn._tensors import check_floats, integers
+from regard.torch._tensors import array_of, tensor_of
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,11 @@ class PagedCall:
         """Output, as flash-attn lays it out, and LSE."""
         query, _, value = tensors
         out = torch.empty((*query.shape[:-1], value.shape[-1]), dtype=query.dtype)
-        q, k, v, into = (to_numpy(x) for x in (*tensors, out))
+        q, k, v, into = (array_of(x) for x in (*tensors, out))
         _, lse = regard.varlen_attention(
             q, k, v, self.starts, out=into, return_lse=True, **self.options
         )
-        return out, to_torch(lse)
+        return out, tensor_of(lse)
 
     def gradients(
         self,
