@@ -105,6 +105,19 @@ def test_the_whole_transformer() -> None:
     )
 
 
+def test_padding_under_transforms_and_fake_tensors() -> None:
+    model = spread(LAYERS["encoder"](batch_first=True)).eval()
+    x = torch.randn(3, 6, 8)
+    padding = torch.arange(6) >= torch.tensor([[6], [4], [1]])
+    want = model(x, src_key_padding_mask=padding)
+    fake = torch._subclasses.fake_tensor.FakeTensorMode(allow_non_fake_inputs=True)
+    with adapter.patch(model):
+        mapped = torch.func.vmap(lambda x, hidden: model(x, src_key_padding_mask=hidden))
+        torch.testing.assert_close(mapped(x, padding), want, rtol=1e-9, atol=1e-10)
+        with fake:
+            assert model(x, src_key_padding_mask=padding).shape == want.shape
+
+
 def test_back_again() -> None:
     model = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2)
     before = {name: type(module) for name, module in model.named_modules()}
