@@ -178,7 +178,7 @@ def _routed(
     if differentiated:
         refuse_derivatives(n for n in _REFUSED if n in tensors or options.get(n) is not None)
     result: tuple[torch.Tensor, torch.Tensor]
-    if torch.compiler.is_compiling() or (not transformed() and _is_traced(values)):
+    if torch.compiler.is_compiling() or (not transformed() and is_traced(values)):
         if forward_ad._current_level >= 0:  # which would be lost without a word
             raise NotImplementedError(
                 "attention: there is no forward mode inside of compiled graphs.\n  Compile what "
@@ -232,7 +232,7 @@ def rounded_by_autocast(tensors: dict[str, torch.Tensor]) -> None:
             tensors[name] = x.to(dtype)
 
 
-def _is_traced(tensors: tuple[torch.Tensor, ...]) -> bool:
+def is_traced(tensors: tuple[torch.Tensor, ...]) -> bool:
     """Whether somebody has to see an operator: modes, and tensors that stand for others."""
     if torch._C._len_torch_dispatch_stack() > 0 or torch.jit.is_tracing():
         return True

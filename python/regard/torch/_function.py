@@ -40,7 +40,7 @@ class Attention(torch.autograd.Function):
         ctx.set_materialize_grads(False)  # what does not move is None, and takes no time
         # By autograd, which notices when a tensor is changed before the backward pass.
         ctx.save_for_backward(*tensors, *output)
-        ctx.save_for_forward(*tensors)
+        ctx.save_for_forward(*tensors, *output)  # the same, or vmap takes the ones for the others
 
     @staticmethod
     def backward(ctx: Any, dout: _Optional, dlse: _Optional) -> tuple[_Optional, ...]:
@@ -51,7 +51,7 @@ class Attention(torch.autograd.Function):
         names = (*INPUTS, *ctx.call.names)
         # No list, which torch.func would take for arguments of their own.
         wanted = frozenset(name for name, needed in zip(names, needs, strict=True) if needed)
-        if torch.is_grad_enabled():  # with create_graph=True, and always in torch.func
+        if torch.is_grad_enabled() or transformed():  # somebody may differentiate it, or map it
             found = Backward.apply(ctx.call, wanted, dout, dlse, out, lse, *tensors)
         else:
             found = ctx.call.backward(tensors, out, lse, dout, dlse, wanted)
@@ -66,7 +66,8 @@ class Attention(torch.autograd.Function):
                     f"attention: there is no forward mode for {name}.\n  Detach it, or use "
                     "gradients."
                 )
-        tensors, directions = ctx.saved_tensors, moves[: len(INPUTS)]
+        *tensors, _, _ = ctx.saved_tensors
+        directions = moves[: len(INPUTS)]
         result: tuple[torch.Tensor, torch.Tensor]
         if transformed():
             query, key, value, rest, text = encoded(ctx.call, tensors)

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from regard.torch._attention import attention
+from regard.torch._attention import attention, is_traced
+from regard.torch._function import transformed
 from regard.torch._tensors import check_tensor
 from regard.torch._weights import attention_weights
 
@@ -66,7 +67,7 @@ class MultiheadAttention:
         dropout = self.dropout if self.training else 0.0
         weights = None
         if need_weights:
-            weights = attention_weights(q, k, masks.get("mask"), masks.get("bias"))
+            weights = attention_weights(q, k, _of_pairs(masks), masks.get("bias"))
             weights = functional.dropout(weights, dropout)
         if weights is not None and dropout > 0.0:
             out = weights @ v  # of the weights that are returned, which only they know
@@ -125,9 +126,12 @@ class MultiheadAttention:
                 "causal one: give that too."
             )
         parts = []
+        options: dict[str, Any] = {}
         more_keys = self.bias_k is not None or self.add_zero_attn
         hinted = is_causal and not need_weights and not more_keys
-        if attn_mask is not None and not hinted:
+        if hinted:
+            options["causal"] = "upper_left"
+        elif attn_mask is not None:
             every = batch * self.num_heads
             allowed = ((queries, keys), (every, queries, keys))
             _check_mask("attn_mask", attn_mask, allowed)
@@ -136,8 +140,11 @@ class MultiheadAttention:
             parts.append(attn_mask)
         if key_padding_mask is not None:
             _check_mask("key_padding_mask", key_padding_mask, ((batch, keys),))
-            parts.append(key_padding_mask[:, None, None])
-        options: dict[str, Any] = {"causal": "upper_left"} if hinted else {}
+            if _only_hides(key_padding_mask):
+                # A run of padding at the end takes no time.
+                options["key_mask"] = key_padding_mask == 0
+            else:
+                parts.append(key_padding_mask[:, None, None])
         for part in parts:
             if part.dtype == torch.bool:
                 options["mask"] = ~part if "mask" not in options else options["mask"] & ~part
@@ -160,12 +167,32 @@ class MultiheadAttention:
             return key, value, masks
         key = torch.cat([key, *(k for k, _ in added)], 2)
         value = torch.cat([value, *(v for _, v in added)], 2)
-        seen = {"mask": True, "bias": 0.0}
+        seen = {"mask": True, "key_mask": True, "bias": 0.0}
         masks = {
             name: functional.pad(x, (0, len(added)), value=seen[name]) if name in seen else x
             for name, x in masks.items()
         }
         return key, value, masks
+
+
+def _only_hides(mask: torch.Tensor) -> bool:
+    """Whether a mask is one of bools, or what PyTorch makes of it; a graph cannot look."""
+    if transformed():  # where a mask of keys would be a loop
+        return False
+    if mask.dtype == torch.bool:
+        return True
+    if mask.requires_grad or torch.compiler.is_compiling() or is_traced((mask,)):
+        return False
+    return bool(((mask == 0) | (mask == -torch.inf)).all())
+
+
+def _of_pairs(masks: dict[str, Any]) -> torch.Tensor | None:
+    """Join the bool masks of a call."""
+    mask: torch.Tensor | None = masks.get("mask")
+    if "key_mask" not in masks:
+        return mask
+    of_keys: torch.Tensor = masks["key_mask"][:, None, None]
+    return of_keys if mask is None else mask & of_keys
 
 
 def _check_mask(name: str, mask: torch.Tensor, shapes: tuple[tuple[int, ...], ...]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 import regard
+from regard.torch._function import transformed
 from regard.torch._tensors import array_of, tensor_of
 
 torch.library.define(
@@ -36,7 +37,22 @@ def attention_weights(
     Tensor, shape (N, H, L, S)
         0 where masked, also in rows that see nothing.
     """
+    if transformed():  # whose rules PyTorch has for its own operators
+        return _by_definition(query, key, mask, bias)
     weights: torch.Tensor = torch.ops.regard.attention_weights(query, key, mask, bias)
+    return weights
+
+
+def _by_definition(
+    query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None, bias: torch.Tensor | None
+) -> torch.Tensor:
+    scores = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5
+    if bias is not None:
+        scores = scores + bias
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    sees = (scores > -torch.inf).any(-1, keepdim=True)
+    weights: torch.Tensor = scores.masked_fill(~sees, 0.0).softmax(-1) * sees
     return weights
 
 

@@ -104,6 +104,11 @@ def test_whole_graphs(name: str) -> None:
     check(function, [*arguments, *(next(made) if isinstance(x, tuple) else x for x in others)])
 
 
+def test_vmap_in_a_graph() -> None:
+    arguments = tensors(*QKV)
+    check(lambda *x: torch.func.vmap(lambda *y: adapter.attention(*y, causal=True))(*x), arguments)
+
+
 def test_packed_pieces() -> None:
     (x,), starts = tensors((10, 4, 6)), torch.tensor([0, 3, 10])
     check(lambda x, s: adapter.varlen_attention(x, x, x, s, s, causal=True) * 2, [x, starts])

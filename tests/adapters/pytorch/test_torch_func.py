@@ -57,9 +57,11 @@ def test_vmap_is_a_loop(name: str) -> None:
         given = dict(zip(names, x, strict=True))
         return adapter.attention(**given, **options, return_lse=True)
 
-    def loss(*x: Any) -> Any:
-        out, lse = call(*x)
+    def loss(out: Any, lse: Any) -> Any:
         return out.square().sum() + lse.sin().sum()
+
+    def of_output(out: Any, lse: Any) -> Any:
+        return out.square().sum()
 
     def one(n: int) -> list[Any]:
         return [x if dim is None else x.select(dim, n) for x, dim in zip(arrays, dims, strict=True)]
@@ -70,11 +72,32 @@ def test_vmap_is_a_loop(name: str) -> None:
         assert got.shape == (2, *want[0].shape)
         torch.testing.assert_close(got, torch.stack(want))
     every = tuple(range(len(names)))
-    gradient = torch.func.grad(loss, every)
-    loops = zip(gradient(*one(0)), gradient(*one(1)), strict=True)
-    mapped = torch.func.vmap(gradient, dims)(*arrays)
-    for got, want in zip(mapped, loops, strict=True):
-        torch.testing.assert_close(got, torch.stack(want))
+    for of in (loss, of_output):
+        gradient = torch.func.grad(lambda *x, of=of: of(*call(*x)), every)
+        both = list(zip(gradient(*one(0)), gradient(*one(1)), strict=True))
+        for got, want in zip(torch.func.vmap(gradient, dims)(*arrays), both, strict=True):
+            torch.testing.assert_close(got, torch.stack(want))
+        # The other way round: what has been mapped is differentiated.
+        leaves = [x.clone().requires_grad_() for x in arrays]
+        total = of(*torch.func.vmap(call, dims)(*leaves))
+        for got, want, dim in zip(torch.autograd.grad(total, leaves), both, dims, strict=True):
+            torch.testing.assert_close(got, sum(want) if dim is None else torch.stack(want, dim))
+
+
+def test_vmap_of_vmap() -> None:
+    query, key, value = (x.requires_grad_() for x in detached(*[(2, 3, 4, 5, 6)] * 3))
+
+    def call(q: Any, k: Any, v: Any) -> Any:
+        return adapter.attention(q, k, v, causal=True)
+
+    got = torch.func.vmap(torch.func.vmap(call), (0, None, 0))(query, key[0], value)
+    want = call(query, key[:1], value)
+    torch.testing.assert_close(got, want)
+    inputs = [query, key, value]
+    for a, b in zip(
+        *(torch.autograd.grad(x.sin().sum(), inputs) for x in (got, want)), strict=True
+    ):
+        torch.testing.assert_close(a, b)
 
 
 @pytest.mark.parametrize("name", ["mask", "lengths"])

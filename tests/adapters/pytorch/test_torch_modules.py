@@ -173,6 +173,26 @@ def test_a_query_that_sees_nothing_gives_zero() -> None:
     assert torch.equal(weights[1], torch.zeros(3, 3))
 
 
+def test_torch_func() -> None:
+    model = spread(nn.MultiheadAttention(8, 2, batch_first=True))
+    parameters = {name: x.detach() for name, x in model.named_parameters()}
+    x = torch.randn(4, 5, 8)
+    padding = torch.arange(5) >= torch.tensor([[5], [3], [1], [2]])
+    bias = torch.randn(5, 5)
+
+    def loss(parameters: Any, x: Any, padding: Any) -> Any:
+        options = {"key_padding_mask": padding, "attn_mask": bias}
+        out, weights = torch.func.functional_call(model, parameters, (x, x, x), options)
+        return out.square().sum() + weights.square().sum()
+
+    each = torch.func.vmap(torch.func.grad(loss), (None, 0, 0))
+    want = each(parameters, x, padding)
+    with adapter.patch(model):
+        got = each(parameters, x, padding)
+    for name, gradient in want.items():
+        torch.testing.assert_close(got[name], gradient, rtol=1e-9, atol=1e-10)
+
+
 def test_weights_are_an_operator() -> None:
     query, key = torch.randn(2, 4, 5, 6).requires_grad_(), torch.randn(2, 4, 7, 6).requires_grad_()
     mask = torch.rand(5, 7) < 0.7

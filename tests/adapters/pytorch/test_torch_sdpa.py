@@ -183,6 +183,22 @@ def test_whole_graphs() -> None:
     assert not torch.equal(dropped, again)  # the seed is no part of the graph
 
 
+@pytest.mark.parametrize("backend", ["aot_eager", "aot_eager_decomp_partition"])
+def test_both_passes_of_a_graph_drop_the_same(backend: str) -> None:
+    """An output is linear in its values, so that their gradient gives it back."""
+    query, key, value = tensors(*SAME)
+    torch._dynamo.reset()
+    graph = torch.compile(
+        lambda *x: ours(*x, dropout_p=0.5).sin().asin(), fullgraph=True, backend=backend
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        small = value.detach().mul(0.1).requires_grad_()
+        out = graph(query, key, small)
+        (dvalue,) = torch.autograd.grad(out.sum(), small)
+    torch.testing.assert_close((dvalue * small).sum(), out.sum())
+
+
 X = (2, 4, 5, 6)
 # What both refuse: shapes or tensors, options, and what the message names.
 ERRORS: dict[str, tuple[list[Any], dict[str, Any], str]] = {
