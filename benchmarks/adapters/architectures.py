@@ -136,7 +136,7 @@ def _spread(model: PreTrainedModel, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed + 1)
     with torch.no_grad():
         for name, p in model.named_parameters():
-            if p.ndim >= 2 and p.is_floating_point() and p.std() < 0.1:
+            if p.ndim >= 2 and p.numel() > 1 and p.is_floating_point() and p.std() < 0.1:
                 p.normal_(0, 0.15, generator=generator)
             elif name.rsplit(".", 1)[-1] in ("sinks", "attention_sink_bias"):
                 p.normal_(0, 1, generator=generator)

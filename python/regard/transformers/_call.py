@@ -106,11 +106,14 @@ def attention(
         if _watchers.active:
             _packed_call.watch(module, query, key, {**options, **learned}, starts)
         return out, None
-    _packed_call.refuse_unpacked(module)
     attention_mask = only_selected(
         module, query, key, attention_mask, indices, block_indices, position_ids
     )
     options |= _options(module, query, key, attention_mask, is_causal, position_bias)
+    if torch.compiler.is_compiling() and sinks is None and not output_attentions:
+        out = regard.torch.attention(query, key, value, **options, **dropped)
+        return out.transpose(1, 2).contiguous(), None
+    _packed_call.refuse_unpacked(module)
     out = _run(tensors, {**options, **dropped}, sinks)
     if _watchers.active:
         _watchers.look(module, query, key, options, sinks)
@@ -160,10 +163,6 @@ def _run(
     if sinks is not None:
         return _with_row_sinks(tensors, options, sinks)
     query, key, value = tensors.values()
-    if torch.compiler.is_compiling():
-        count("call: traced")
-        out = regard.torch.attention(query, key, value, **options)
-        return out.transpose(1, 2).contiguous()
     learned = [options[name] for name in _LEARNED if name in options]
     if torch.is_grad_enabled() and any(x.requires_grad for x in (query, key, value, *learned)):
         count("call: gradient")
