@@ -162,6 +162,8 @@ def small(config: PretrainedConfig) -> dict[str, Any]:
             arguments[name] = size if name.endswith("_id") else min(size, there) or there
         elif there is None and name.endswith(("token_id", "_heads", "head_dim")):
             arguments[name] = size
+    if sizes := _listed(config, "image_size"):
+        arguments["image_size"] = [SMALL["image_size"]] * len(sizes)
     if "qk_rope_head_dim" in arguments:  # latent keys
         latent = {"head_dim": SMALL["qk_rope_head_dim"], "num_key_value_heads": 4}
         arguments |= {name: size for name, size in latent.items() if name in arguments}

@@ -122,8 +122,12 @@ def attention(
 
 
 def _is_causal(module: torch.nn.Module, is_causal: bool | None) -> bool:
-    """Take the argument, or what the module says."""
-    return bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
+    """Take the argument, or what the module says.
+
+    sdpa takes a module that says nothing for a decoder's; those that do are encoders (Splinter,
+    LayoutLM), which it does not run.
+    """
+    return bool(getattr(module, "is_causal", False) if is_causal is None else is_causal)
 
 
 def _options(
@@ -137,7 +141,7 @@ def _options(
     """Read mask and bias."""
     options: dict[str, Any] = {}
     if mask is None:
-        # As sdpa reads it: causal if the module is, from the upper left.
+        # As for sdpa: causal if the module is, from the upper left.
         if query.shape[2] > 1 and _is_causal(module, is_causal):
             options["causal"] = "upper_left"
     else:
