@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def result(found: list[Verdicts]) -> dict[str, Any]:
-    """What is written down."""
+    """Put together what is written down."""
     return {
         "schema": SCHEMA,
         "versions": {
