@@ -14,13 +14,14 @@ import platform
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
 
 import regard
 from benchmarks.adapters.architectures import architectures
-from benchmarks.adapters.checks import check, describe
+from benchmarks.adapters.checks import Verdicts, check, describe
 
 SCHEMA = 1
 
@@ -30,27 +31,30 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="architectures; all by default")
     parser.add_argument("--json", type=Path, help="write what was found")
     arguments = parser.parse_args()
-    found = []
+    found: list[Verdicts] = []
     for architecture in architectures():
         if arguments.names and architecture.name not in arguments.names:
             continue
-        verdicts = check(architecture)
-        print(describe(verdicts), flush=True)
-        found.append(verdicts)
+        found.append(check(architecture))
+        print(describe(found[-1]), flush=True)
+        if arguments.json:  # each time: a model may take the process with it
+            arguments.json.write_text(json.dumps(result(found), indent=1) + "\n", "utf-8")
     print(Counter(x for verdicts in found for x in verdicts.found.values()))
-    if arguments.json:
-        result = {
-            "schema": SCHEMA,
-            "versions": {
-                "regard": regard.__version__,
-                "torch": torch.__version__,
-                "transformers": transformers.__version__,
-                "python": platform.python_version(),
-            },
-            "isa": regard.active_isa(),
-            "architectures": [asdict(verdicts) for verdicts in found],
-        }
-        arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def result(found: list[Verdicts]) -> dict[str, Any]:
+    """Put together what is written down."""
+    return {
+        "schema": SCHEMA,
+        "versions": {
+            "regard": regard.__version__,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "python": platform.python_version(),
+        },
+        "isa": regard.active_isa(),
+        "architectures": [asdict(verdicts) for verdicts in found],
+    }
 
 
 if __name__ == "__main__":

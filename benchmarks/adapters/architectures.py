@@ -136,7 +136,7 @@ def _spread(model: PreTrainedModel, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed + 1)
     with torch.no_grad():
         for name, p in model.named_parameters():
-            if p.ndim >= 2 and p.is_floating_point() and p.std() < 0.1:
+            if p.ndim >= 2 and p.numel() > 1 and p.is_floating_point() and p.std() < 0.1:
                 p.normal_(0, 0.15, generator=generator)
             elif name.rsplit(".", 1)[-1] in ("sinks", "attention_sink_bias"):
                 p.normal_(0, 1, generator=generator)
@@ -162,6 +162,8 @@ def small(config: PretrainedConfig) -> dict[str, Any]:
             arguments[name] = size if name.endswith("_id") else min(size, there) or there
         elif there is None and name.endswith(("token_id", "_heads", "head_dim")):
             arguments[name] = size
+    if sizes := _listed(config, "image_size"):
+        arguments["image_size"] = [SMALL["image_size"]] * len(sizes)
     if "qk_rope_head_dim" in arguments:  # latent keys
         latent = {"head_dim": SMALL["qk_rope_head_dim"], "num_key_value_heads": 4}
         arguments |= {name: size for name, size in latent.items() if name in arguments}

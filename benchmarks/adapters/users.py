@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import inspect
 import json
 import random
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -73,52 +74,55 @@ def tokens(batch: int, length: int) -> torch.Tensor:
     return torch.randint(10, 40000, (batch, length), generator=torch.Generator().manual_seed(0))
 
 
-def cases_of_smollm2() -> Iterator[tuple[str, dict[str, Call]]]:
-    """Prefill, decoding at long context, a padded batch, a training step, generation."""
-    models = {name: smollm2(name) for name in IMPLEMENTATIONS}
+@cache
+def smollm2_models() -> dict[str, Any]:
+    """One model for each implementation."""
+    return {name: smollm2(name) for name in IMPLEMENTATIONS}
 
-    def each(call: Callable[[Any], Any]) -> dict[str, Call]:
-        return {name: partial(call, model) for name, model in models.items()}
+
+def cases_of_smollm2() -> Iterator[tuple[str, Callable[[], dict[str, Call]]]]:
+    """Prefill, decoding at long context, a padded batch, a training step, generation."""
+
+    def each(call: Callable[..., Any], **inputs: Any) -> Callable[[], dict[str, Call]]:
+        def calls() -> dict[str, Call]:
+            models = smollm2_models()
+            return {name: partial(call, model, **inputs) for name, model in models.items()}
+
+        return calls
 
     for length in PREFILL:
-        ids = tokens(1, length)
-        yield f"prefill {length}", each(partial(forward, input_ids=ids))
-
-    caches = {name: forward(model, input_ids=tokens(1, CONTEXT)) for name, model in models.items()}
-    calls = {}
-    for name, model in models.items():
-        cache = next(
-            x for x in (caches[name].get("cache"), caches[name].get("past_key_values")) if x
-        )
-        calls[name] = decode_step(model, cache)
-    yield f"decode at {CONTEXT}", calls
-
+        yield f"prefill {length}", each(forward, input_ids=tokens(1, length))
+    yield (
+        f"decode at {CONTEXT}",
+        lambda: {name: decode_step(model) for name, model in smollm2_models().items()},
+    )
     ids, mask = tokens(8, 512), torch.ones(8, 512, dtype=torch.long)
     for row, length in zip(mask, (512, 400, 320, 256, 192, 128, 64, 32), strict=True):
         row[: 512 - length] = 0
     yield (
         "padded batch of 8",
-        each(lambda model: forward(model, input_ids=ids, attention_mask=mask, use_cache=False)),
+        each(forward, input_ids=ids, attention_mask=mask, use_cache=False),
     )
-    text = tokens(2, 512)
-    yield "training step, 2 x 512", each(lambda model: train(model, text))
-    yield "generate 32 after 512", each(
-        lambda model: model.generate(
-            tokens(1, 512), attention_mask=torch.ones(1, 512, dtype=torch.long),
-            max_new_tokens=32, min_new_tokens=32, do_sample=False, pad_token_id=0,
-        )
+    yield "training step, 2 x 512", each(train, text=tokens(2, 512))
+    yield "generate 32 after 512", each(generate, text=tokens(1, 512))
+
+
+def generate(model: Any, text: torch.Tensor) -> Any:
+    """Greedy, 32 tokens."""
+    return model.generate(
+        text, attention_mask=torch.ones_like(text), do_sample=False, pad_token_id=0,
+        max_new_tokens=32, min_new_tokens=32,
     )  # fmt: skip
 
 
-def decode_step(model: Any, cache: Any) -> Call:
-    """One token more, which is taken back."""
-    length = cache.get_seq_length()
-    name = "cache" if "cache" in model.forward.__code__.co_varnames else "past_key_values"
-    name = "past_key_values" if transformers.__version__ < "5" else name
+def decode_step(model: Any) -> Call:
+    """One token more after a long text, which is taken back."""
+    name = "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+    cache = getattr(forward(model, input_ids=tokens(1, CONTEXT), use_cache=True), name)
 
     def step() -> None:
         forward(model, input_ids=tokens(1, 1), **{name: cache})
-        cache.crop(length)
+        cache.crop(CONTEXT)
 
     return step
 
@@ -164,34 +168,43 @@ def buckets(texts: list[list[int]], size: int = 8) -> list[dict[str, torch.Tenso
     return [padded(ordered[i : i + size]) for i in range(0, len(ordered), size)]
 
 
-def cases_of_minilm() -> Iterator[tuple[str, dict[str, Call]]]:
-    """Batches with much padding: padded, packed, in sorted buckets; sentences from end to end."""
-    where = minilm_folder()
-    models = {
-        name: AutoModel.from_pretrained(where, attn_implementation=name).eval()
+@cache
+def minilm_models() -> dict[str, Any]:
+    """One model for each implementation."""
+    return {
+        name: AutoModel.from_pretrained(minilm_folder(), attn_implementation=name).eval()
         for name in IMPLEMENTATIONS
     }
 
-    def packed(batch: dict[str, torch.Tensor]) -> Any:
-        with regard.transformers.packed(models["regard"]):
-            return forward(models["regard"], **batch)
+
+def packed(model: Any, batch: dict[str, torch.Tensor]) -> Any:
+    """Run a batch without its padding."""
+    with regard.transformers.packed(model):
+        return forward(model, **batch)
+
+
+def cases_of_minilm() -> Iterator[tuple[str, Callable[[], dict[str, Call]]]]:
+    """Batches with much padding: padded, packed, in sorted buckets; sentences from end to end."""
+
+    def batches(kind: str) -> dict[str, Call]:
+        models, texts = minilm_models(), sentences(kind)
+        calls: dict[str, Call] = {
+            name: partial(forward, model, **padded(texts)) for name, model in models.items()
+        }
+        calls["regard packed"] = partial(packed, models["regard"], padded(texts))
+        calls["sdpa, sorted buckets"] = partial(in_parts, models["sdpa"], buckets(texts))
+        return calls
 
     for kind in ("27 % real", "51 % real", "5 % real"):
-        texts = sentences(kind)
-        batch, sorted_batches = padded(texts), buckets(texts)
-        calls: dict[str, Call] = {
-            name: partial(forward, model, **batch) for name, model in models.items()
-        }
-        calls["regard packed"] = partial(packed, batch)
-        calls["sdpa, sorted buckets"] = partial(in_parts, models["sdpa"], sorted_batches)
-        yield f"MiniLM, {kind}", calls
-    yield "MiniLM, sentences from end to end", sentence_calls(where)
+        yield f"MiniLM, {kind}", partial(batches, kind)
+    yield "MiniLM, sentences from end to end", sentence_calls
 
 
-def sentence_calls(where: Path) -> dict[str, Call]:
+def sentence_calls() -> dict[str, Call]:
     """``SentenceTransformer.encode``, tokenizer and all."""
     from sentence_transformers import SentenceTransformer
 
+    where = minilm_folder()
     tokenizer = AutoTokenizer.from_pretrained(where)
     texts = [tokenizer.decode(ids[1:-1]) for ids in sentences("27 % real")]
     models = {
@@ -202,11 +215,11 @@ def sentence_calls(where: Path) -> dict[str, Call]:
     }
     calls: dict[str, Call] = {name: partial(model.encode, texts) for name, model in models.items()}
 
-    def packed() -> Any:
+    def without_padding() -> Any:
         with regard.transformers.packed(models["regard"]):
             return models["regard"].encode(texts)
 
-    return {**calls, "regard packed": packed}
+    return {**calls, "regard packed": without_padding}
 
 
 _PEAK = """
@@ -239,7 +252,7 @@ def main() -> None:
         for name, calls in cases():
             if arguments.filter not in name:
                 continue
-            timings = interleave(calls, effort)
+            timings = interleave(calls(), effort)
             result = Result(name, {who: timing.median for who, timing in timings.items()})
             results.append(result)
             ours = result.seconds["regard"]

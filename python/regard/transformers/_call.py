@@ -106,11 +106,14 @@ def attention(
         if _watchers.active:
             _packed_call.watch(module, query, key, {**options, **learned}, starts)
         return out, None
-    _packed_call.refuse_unpacked(module)
     attention_mask = only_selected(
         module, query, key, attention_mask, indices, block_indices, position_ids
     )
     options |= _options(module, query, key, attention_mask, is_causal, position_bias)
+    if torch.compiler.is_compiling() and sinks is None and not output_attentions:
+        out = regard.torch.attention(query, key, value, **options, **dropped)
+        return out.transpose(1, 2).contiguous(), None
+    _packed_call.refuse_unpacked(module)
     out = _run(tensors, {**options, **dropped}, sinks)
     if _watchers.active:
         _watchers.look(module, query, key, options, sinks)
@@ -119,8 +122,12 @@ def attention(
 
 
 def _is_causal(module: torch.nn.Module, is_causal: bool | None) -> bool:
-    """Take the argument, or what the module says."""
-    return bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
+    """Take the argument, or what the module says.
+
+    sdpa takes a module that says nothing for a decoder's; those that do are encoders (Splinter,
+    LayoutLM), which it does not run.
+    """
+    return bool(getattr(module, "is_causal", False) if is_causal is None else is_causal)
 
 
 def _options(
@@ -134,7 +141,7 @@ def _options(
     """Read mask and bias."""
     options: dict[str, Any] = {}
     if mask is None:
-        # As sdpa reads it: causal if the module is, from the upper left.
+        # As for sdpa: causal if the module is, from the upper left.
         if query.shape[2] > 1 and _is_causal(module, is_causal):
             options["causal"] = "upper_left"
     else:
@@ -160,10 +167,6 @@ def _run(
     if sinks is not None:
         return _with_row_sinks(tensors, options, sinks)
     query, key, value = tensors.values()
-    if torch.compiler.is_compiling():
-        count("call: traced")
-        out = regard.torch.attention(query, key, value, **options)
-        return out.transpose(1, 2).contiguous()
     learned = [options[name] for name in _LEARNED if name in options]
     if torch.is_grad_enabled() and any(x.requires_grad for x in (query, key, value, *learned)):
         count("call: gradient")

@@ -36,7 +36,6 @@ def attention_mask(**given: Any) -> torch.Tensor | None:
     may_be_none = given.pop("allow_is_bidirectional_skip", False)
     causal_skip = given.pop("allow_is_causal_skip", True)
     if torch.compiler.is_compiling() or torch.jit.is_tracing():  # nothing that depends on data
-        count("mask: traced")
         skips = {"allow_is_causal_skip": causal_skip, "allow_is_bidirectional_skip": may_be_none}
         traced: torch.Tensor | None = _MASKS["sdpa"](**given, **skips)
         return traced

@@ -5,13 +5,16 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 
+import torch
+
 _counts: Counter[str] = Counter()
 _said: set[str] = set()
 
 
 def count(route: str) -> None:
     """Note that a mask or a call went this way."""
-    _counts[route] += 1
+    if not torch.compiler.is_compiling():  # which would compile again for every other count
+        _counts[route] += 1
 
 
 def say_once(message: str) -> None:
@@ -34,14 +37,14 @@ def stats(*, reset: bool = False) -> dict[str, int]:
     Returns
     -------
     dict
-        How often each route was taken, since the start or the last reset:
+        How often each route was taken, since the start or the last reset; what torch.compile has
+        compiled counts nothing:
 
         ==============================  ===========================================================
         ``mask: none``                  nothing is hidden
         ``mask: options``               causal, window, lengths, a row of keys: nothing is built
         ``mask: blocks``                chunks, documents, blocks of tokens: a `regard.BlockMask`
         ``mask: dense``                 a mask function that is not known: (batch, 1, Sq, Sk) bools
-        ``mask: traced``                under torch.compile: the same
         ``mask: selected keys``         the model has chosen the keys of each query
         ``mask: made dense``            the model's own code works on the mask
         ``mask: given``                 the model gave a mask of its own to attention, bool or float
@@ -50,7 +53,6 @@ def stats(*, reset: bool = False) -> dict[str, int]:
         ``call: packed``                pieces, by ``cu_seq_lens_q``; with or without gradients
         ``call: sink a query``          a sink for each query
         ``call: weights``               the weights as well, for ``output_attentions=True``
-        ``call: traced``                under torch.compile
         ``keyword: NAME``               a keyword that is not known, and was not looked at
         ==============================  ===========================================================
 

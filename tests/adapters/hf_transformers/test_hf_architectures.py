@@ -18,12 +18,13 @@ from benchmarks.adapters.architectures import architectures  # noqa: E402
 pytestmark = pytest.mark.filterwarnings("ignore")  # of models with strange sizes; ours are tested
 
 ALL = {architecture.name: architecture for architecture in architectures()}
-#: Decoders with grouped heads, windows, softcap, sinks, chunks, latent keys, ALiBi, state spaces;
-#: encoders, encoder-decoders, vision, speech.
+#: Decoders with grouped heads, windows, softcap, sinks, chunks, latent keys, keys chosen one by one
+#: and in blocks, state spaces; encoders, encoder-decoders, vision, speech.
 SAMPLE = [
     name
     for name in (
         *("llama", "mistral", "gemma2", "gemma3_text", "gpt_oss", "llama4_text", "deepseek_v3"),
+        *("deepseek_v32", "minimax_m3_vl_text"),
         *("gpt2", "opt", "qwen3_next", "bert", "modernbert", "bart", "t5", "whisper", "vit"),
     )
     if name in ALL

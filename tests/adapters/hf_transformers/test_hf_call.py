@@ -145,7 +145,7 @@ def test_causal_by_argument_by_module_and_for_one_query() -> None:
         (encoder, None, full),
         (encoder, True, causal),
         (decoder, False, full),
-        (SimpleNamespace(), None, causal),  # as sdpa reads it
+        (SimpleNamespace(), None, full),
     ):
         out, _ = attention(*square, None, module=module, is_causal=argument)
         torch.testing.assert_close(out, expected)
