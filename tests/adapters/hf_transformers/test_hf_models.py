@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ torch: Any = pytest.importorskip("torch")
 transformers: Any = pytest.importorskip("transformers.models")
 adapter: Any = pytest.importorskip("regard.transformers")
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer  # noqa: E402
+
+from paths import ROOT  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -79,6 +82,25 @@ def test_smollm2_has_the_same_logits(smollm2: dict[str, Any]) -> None:
             packed = smollm2["regard"](**given).logits[real]
     torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-3)  # of numbers up to 36
     torch.testing.assert_close(packed, theirs, rtol=0, atol=2e-3)
+
+
+def test_example_of_the_readme(smollm2: dict[str, Any], tmp_path: Path, capsys: Any) -> None:
+    """As it stands there, but for the model's path: there is no hub to load from."""
+    readme = (ROOT / "README.md").read_text("utf-8")
+    example = re.search(r"^```py\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    assert example
+    (path,) = re.findall('^path = "(.*)"$', example[1], re.MULTILINE)
+    # What was read from GGUF counts as quantised, and cannot be saved as it is.
+    config = smollm2["sdpa"].config.to_dict()
+    config.pop("quantization_config", None)
+    plain = AutoModelForCausalLM.from_config(type(smollm2["sdpa"].config)(**config))
+    plain.load_state_dict(smollm2["sdpa"].state_dict())
+    plain.save_pretrained(tmp_path)
+    smollm2["tokenizer"].save_pretrained(tmp_path)
+    adapter.stats(reset=True)
+    exec(example[1].replace(path, str(tmp_path)), {})
+    assert "The capital of France is Paris" in capsys.readouterr().out
+    assert adapter.stats()["call: forward"] == 8 * 30
 
 
 @pytest.fixture(scope="module")
