@@ -10,11 +10,9 @@ import regard
 import regard.torch
 from regard.transformers import _packed_call, _watchers
 from regard.transformers._arguments import autocast, check_keywords, check_tensors
-from regard.transformers._differentiable import attention_with_lse
 from regard.transformers._lazy_mask import LazyMask
 from regard.transformers._selected import only_selected
 from regard.transformers._stats import count
-from regard.transformers._tensors import options_to_numpy, to_numpy
 from regard.transformers._weights import weights_of
 
 # Those of the options that may be tensors with gradients.
@@ -82,8 +80,8 @@ def attention(
     check_tensors(query, key, value)
     tensors = {"query": query, "key": key, "value": value}
     numbers = {"scale": scaling, "softcap": softcap, "sinks": s_aux}
-    options = {name: x for name, x in numbers.items() if x is not None}
-    dropped = {}
+    options: dict[str, Any] = {name: x for name, x in numbers.items() if x is not None}
+    dropped: dict[str, Any] = {}
     if dropout:
         dropped = {"dropout": dropout, "seed": int(torch.randint(0, 2**62, ()))}
     if cu_seq_lens_q is not None:
@@ -101,10 +99,9 @@ def attention(
         starts = cu_seq_lens_q, cu_seq_lens_k
         causal = _is_causal(module, is_causal)
         options |= _packed_call.options_within_pieces(attention_mask, causal)
-        learned = {name: options.pop(name) for name in _LEARNED if name in options}
-        out = _packed_call.run(tensors, learned, {**options, **dropped}, starts, sinks)
+        out = _packed_call.run(tensors, {**options, **dropped}, starts, sinks)
         if _watchers.active:
-            _packed_call.watch(module, query, key, {**options, **learned}, starts)
+            _packed_call.watch(module, query, key, options, starts)
         return out, None
     attention_mask = only_selected(
         module, query, key, attention_mask, indices, block_indices, position_ids
@@ -166,19 +163,11 @@ def _run(
     """Output (batch, Sq, Hq, Dv), by the shortest way that there is."""
     if sinks is not None:
         return _with_row_sinks(tensors, options, sinks)
-    query, key, value = tensors.values()
     learned = [options[name] for name in _LEARNED if name in options]
-    if torch.is_grad_enabled() and any(x.requires_grad for x in (query, key, value, *learned)):
-        count("call: gradient")
-        out = regard.torch.attention(query, key, value, **options)
-        return out.transpose(1, 2).contiguous()
-    count("call: forward")
-    batch = max(query.shape[0], key.shape[0])
-    out = query.new_empty((batch, query.shape[2], query.shape[1], value.shape[3]))
-    arrays = (to_numpy(x, name) for name, x in tensors.items())
-    by_head = to_numpy(out.transpose(1, 2), "out")
-    regard.attention(*arrays, out=by_head, **options_to_numpy(options))
-    return out
+    moves = any(x.requires_grad for x in (*tensors.values(), *learned))
+    count("call: gradient" if moves and torch.is_grad_enabled() else "call: forward")
+    out: torch.Tensor = regard.torch.attention(**tensors, **options)
+    return out.transpose(1, 2).contiguous()
 
 
 def _with_row_sinks(
@@ -186,7 +175,6 @@ def _with_row_sinks(
 ) -> torch.Tensor:
     """One more logit in each row's softmax: out * Z / (Z + exp(sink)), where Z is exp(LSE)."""
     count("call: sink a query")
-    learned = {name: options.pop(name) for name in _LEARNED if name in options}
-    out, lse = attention_with_lse({**tensors, **learned}, options_to_numpy(options))
+    out, lse = regard.torch.attention(**tensors, **options, return_lse=True)
     kept = torch.sigmoid(lse.unsqueeze(-1) - sinks)
     return (out * kept).to(out.dtype).transpose(1, 2).contiguous()

@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 import regard
+import regard.torch
+from regard.torch._tensors import array_of
 from regard.transformers import _watchers
-from regard.transformers._differentiable import attention_with_lse
 from regard.transformers._lazy_mask import LazyMask
 from regard.transformers._stats import count
-from regard.transformers._tensors import options_to_numpy, to_numpy
 
 # How many packed calls there were since `expected` began; None where none are expected.
 _calls: ContextVar[list[int] | None] = ContextVar("regard packed calls", default=None)
@@ -63,7 +62,6 @@ def options_within_pieces(mask: torch.Tensor | None, causal: bool) -> dict[str, 
 
 def run(
     tensors: dict[str, torch.Tensor],
-    learned: dict[str, torch.Tensor],
     options: dict[str, Any],
     starts: tuple[torch.Tensor, torch.Tensor | None],
     row_sinks: torch.Tensor | None,
@@ -80,29 +78,16 @@ def run(
                 "cu_seq_lens_q.\n  A packed batch is one row: (1, heads, total, head_dim)."
             )
     rows = {name: x[0].transpose(0, 1) for name, x in tensors.items()}
-    pieces = pieces_of(starts)
-    wants = [x for x in (*tensors.values(), *learned.values(), row_sinks) if x is not None]
-    if row_sinks is None and not (torch.is_grad_enabled() and any(x.requires_grad for x in wants)):
-        query, value = rows["query"], rows["value"]
-        out = query.new_empty((query.shape[0], query.shape[1], value.shape[2]))
-        q, k, v = (to_numpy(x, name) for name, x in rows.items())
-        given = options_to_numpy({**options, **learned})
-        regard.varlen_attention(q, k, v, *pieces, out=to_numpy(out, "out"), **given)
-        return out.unsqueeze(0)
-    out, lse = attention_with_lse({**rows, **learned}, options, pieces)
+    of_queries, of_keys = starts
+    out, lse = regard.torch.varlen_attention(
+        **rows, cu_seqlens_q=of_queries, cu_seqlens_k=of_queries if of_keys is None else of_keys,
+        return_lse=True, **options,
+    )  # fmt: skip
     if row_sinks is not None:
         kept = torch.sigmoid(lse.unsqueeze(-1) - row_sinks[0])  # (Hq, total, 1)
         out = (out * kept.transpose(0, 1)).to(out.dtype)
-    return out.contiguous().unsqueeze(0)
-
-
-def pieces_of(
-    starts: tuple[torch.Tensor, torch.Tensor | None],
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """cu_seqlens_q and cu_seqlens_k as arrays."""
-    of_queries, of_keys = starts
-    queries = to_numpy(of_queries, "cu_seq_lens_q")
-    return queries, queries if of_keys is None else to_numpy(of_keys, "cu_seq_lens_k")
+    packed: torch.Tensor = out.contiguous().unsqueeze(0)
+    return packed
 
 
 def watch(
@@ -113,6 +98,7 @@ def watch(
     starts: tuple[torch.Tensor, torch.Tensor | None],
 ) -> None:
     """Let watchers see the row as a whole, where pieces do not see each other."""
-    numbers = [np.repeat(np.arange(len(at) - 1), np.diff(at)) for at in pieces_of(starts)]
+    cuts = [array_of(starts[0] if at is None else at) for at in starts]
+    numbers = [np.repeat(np.arange(len(at) - 1), np.diff(at)) for at in cuts]
     documents = regard.masks.documents(*numbers)
     _watchers.look(module, query, key, {**options, "mask": documents}, None)

@@ -1,14 +1,12 @@
-"""Tensors as arrays and back, without copies."""
+"""Where a model's tensors are, and its options as arrays."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-import regard
+from regard.torch._tensors import array_of
 
 
 def check_device(device: torch.device, argument: str) -> None:
@@ -21,29 +19,11 @@ def check_device(device: torch.device, argument: str) -> None:
         )
 
 
-def to_numpy(tensor: torch.Tensor, argument: str) -> NDArray[Any]:
-    """View a tensor as an array."""
-    check_device(tensor.device, argument)
-    tensor = tensor.detach().resolve_neg()
-    if tensor.dtype == torch.bfloat16:
-        bits: NDArray[Any] = tensor.view(torch.int16).numpy().view(np.uint16)
-        return bits.view(regard.bfloat16)
-    array: NDArray[Any] = tensor.numpy()
-    return array
-
-
-def to_tensor(array: NDArray[Any]) -> torch.Tensor:
-    """View an array that is ours as a tensor."""
-    if array.dtype == regard.bfloat16:
-        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
-    return torch.from_numpy(array)
-
-
-def options_to_numpy(options: dict[str, Any]) -> dict[str, Any]:
+def arrays_of(options: dict[str, Any]) -> dict[str, Any]:
     """View the tensors among the options as arrays."""
     arrays = dict(options)
     for name, x in options.items():
         if isinstance(x, torch.Tensor):
             # A few numbers, which a 16-bit model has in 16 bits.
-            arrays[name] = to_numpy(x.double() if name == "sinks" else x, name)
+            arrays[name] = array_of(x.double() if name == "sinks" else x)
     return arrays

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 import regard
+from regard.torch._tensors import array_of
 from regard.transformers import _watchers
-from regard.transformers._tensors import options_to_numpy, to_numpy
+from regard.transformers._tensors import arrays_of
 
 Summaries = dict[str, list[regard.AttentionSummary]]
 
@@ -91,11 +92,7 @@ def watch(
                 f"watch: {names[module]} has a sink for each query.\n  Leave it out by layers=."
             )
         summary = regard.attention_summary(
-            to_numpy(query, "query"),
-            to_numpy(key, "key"),
-            top_k=top_k,
-            pooled=pooled,
-            **options_to_numpy(options),
+            array_of(query), array_of(key), top_k=top_k, pooled=pooled, **arrays_of(options)
         )
         seen.setdefault(names[module], []).append(summary)
 

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 
 import regard
+from regard.torch._tensors import array_of, tensor_of
 from regard.transformers._stats import count
-from regard.transformers._tensors import options_to_numpy, to_numpy, to_tensor
+from regard.transformers._tensors import arrays_of
 
 
 def weights_of(
@@ -25,9 +26,9 @@ def weights_of(
 def _weights(
     query: torch.Tensor, key: torch.Tensor, options: dict[str, Any], sinks: torch.Tensor | None
 ) -> torch.Tensor:
-    arrays = to_numpy(query, "query"), to_numpy(key, "key")
-    given = options_to_numpy(options)
-    weights = to_tensor(regard.attention_weights(*arrays, **given)).to(query.dtype)
+    arrays = array_of(query), array_of(key)
+    given = arrays_of(options)
+    weights = tensor_of(regard.attention_weights(*arrays, **given)).to(query.dtype)
     if sinks is None:
         return weights
     values = arrays[1][..., :1]  # only the LSE is of interest
