@@ -122,7 +122,7 @@ def decode_step(model: Any) -> Call:
 
     def step() -> None:
         forward(model, input_ids=tokens(1, 1), **{name: cache})
-        cache.crop(CONTEXT)
+        cache.crop(-1)
 
     return step
 

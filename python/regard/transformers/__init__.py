@@ -2,12 +2,12 @@
 
 Imported only when asked for; ``pip install "regard[transformers]"`` installs what it needs.
 
-    import regard.transformers
+    import regard.transformers  # registers "regard"
 
     model = AutoModelForCausalLM.from_pretrained(path, attn_implementation="regard")
 
-For transformers 4.57 and 5.0 to 5.24; those are the versions that were tested. With 4.57 models
-that do not use its attention interface yet, most encoders among them, are not reached.
+For transformers from 4.57 on; tested with 4.57.6, 5.0.0, 5.10.4 and 5.24.0. Models of 4.57 that do
+not use its attention interface, most encoders among them, are not reached.
 """
 
 from regard.transformers._packed import packed

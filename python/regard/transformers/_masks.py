@@ -23,7 +23,7 @@ def attention_mask(**given: Any) -> torch.Tensor | None:
     ----------
     **given
         What ``transformers.masking_utils`` gives to every such function: batch_size, q_length and
-        q_offset (cache_position before transformers 5.3), kv_length, kv_offset, mask_function,
+        q_offset (cache_position in earlier versions), kv_length, kv_offset, mask_function,
         attention_mask, dtype and others.
 
     Returns

@@ -97,10 +97,11 @@ def packed(model: torch.nn.Module) -> Iterator[None]:
 def _bases(model: torch.nn.Module) -> list[PreTrainedModel]:
     """Find the models without heads that `model` consists of, and check them."""
     found: list[PreTrainedModel] = []
+    inside: set[torch.nn.Module] = set()
     for module in model.modules():
-        inside = any(module in set(other.modules()) for other in found)
-        if isinstance(module, PreTrainedModel) and not inside:
+        if isinstance(module, PreTrainedModel) and module not in inside:
             found.append(module)
+            inside.update(module.modules())
     if not found:
         raise ValueError(
             f"packed: {type(model).__name__} has no model of transformers inside.\n  Give a "

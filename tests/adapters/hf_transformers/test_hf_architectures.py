@@ -12,7 +12,8 @@ import pytest
 torch: Any = pytest.importorskip("torch")
 pytest.importorskip("transformers.models")
 adapter: Any = pytest.importorskip("regard.transformers")
-from benchmarks.adapters import checks  # noqa: E402
+from benchmarks.adapters import __main__ as run  # noqa: E402
+from benchmarks.adapters import checks, page  # noqa: E402
 from benchmarks.adapters.architectures import architectures  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of models with strange sizes; ours are tested
@@ -70,3 +71,21 @@ def test_a_wrong_mask_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     verdicts = checks.check(ALL["mistral"])
     assert {"forward", "gradients", "left"} <= set(verdicts.failed)
     assert "forward" not in checks.check(ALL["llama"]).failed
+
+
+def test_the_page_shows_the_worst_of_each_column() -> None:
+    rows = [
+        checks.Verdicts("a", "decoder", found={"forward": "yes", "left": "own", "right": "yes"}),
+        checks.Verdicts("b", "encoder", found={"forward": "NO", "gradients": "yes"}),
+        checks.Verdicts("c", "base", skipped="cannot be built small: ValueError"),
+    ]
+    found = run.result(rows)
+    shown = page.rewrite(f"before\n{page.BEGIN}\nold\n{page.END}\nafter", found)
+    assert "| a | decoder | ✓ |  | own |" in shown
+    assert "| b | encoder | ✗ | ✓ |" in shown
+    assert "1 cannot be built small" in shown
+    assert shown.startswith("before")
+    assert shown.endswith("after")
+    assert "old" not in shown
+    with pytest.raises(ValueError, match="the page has no"):
+        page.rewrite("nothing", found)
