@@ -106,7 +106,9 @@ def _check_model(model: PreTrainedModel, inputs: Inputs, verdicts: Verdicts) -> 
     for name, try_it in checks.items():
         try:
             with torch.set_grad_enabled(name == "gradients"):
-                verdicts.found[name], verdicts.details[name] = try_it()
+                verdicts.found[name], told = try_it()
+            if told:
+                verdicts.details[name] = told
         except Exception as error:
             verdicts.found[name] = NO
             verdicts.details[name] = f"{type(error).__name__}: {error}"
