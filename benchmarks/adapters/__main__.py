@@ -38,8 +38,15 @@ def main() -> None:
         found.append(check(architecture))
         print(describe(found[-1]), flush=True)
         if arguments.json:  # each time: a model may take the process with it
-            arguments.json.write_text(json.dumps(result(found), indent=1) + "\n", "utf-8")
+            arguments.json.write_text(written(result(found)), "utf-8")
     print(Counter(x for verdicts in found for x in verdicts.found.values()))
+
+
+def written(found: dict[str, Any]) -> str:
+    """Write a line for each architecture."""
+    rows = ",\n".join(json.dumps(row, ensure_ascii=False) for row in found["architectures"])
+    head = json.dumps({**found, "architectures": []}, indent=1)
+    return head.replace('"architectures": []', f'"architectures": [\n{rows}\n]') + "\n"
 
 
 def result(found: list[Verdicts]) -> dict[str, Any]:

@@ -65,6 +65,10 @@ EXTRA: dict[str, dict[str, Any]] = {
     "deepseek_v2": {"num_experts_per_tok": 2},
     "dots1": {"n_shared_experts": 1, "n_routed_experts": 4, "num_experts_per_tok": 2},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
+    "esm": {"vocab_size": VOCABULARY},
+    "esmc": {"num_key_value_heads": 4},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
+    "luke": {"entity_vocab_size": 20},
     "granitemoehybrid": {"layer_types": ["mamba", "attention"]},
 }
 
@@ -105,7 +109,8 @@ class Architecture:
         make = CONFIG_MAPPING[self.name]
         config = make(**{**small(make()), **EXTRA.get(self.name, {})})
         # As AutoModelForCausalLM does with models of text and something else.
-        return config.get_text_config() if self.role == "decoder" else config
+        text = self.role == "decoder" and self.model_class().config_class is not type(config)
+        return config.get_text_config() if text else config
 
     def build(self, seed: int = 0) -> PreTrainedModel:
         """Make the model with random weights, in evaluation mode, on eager attention.
@@ -158,6 +163,8 @@ def small(config: PretrainedConfig) -> dict[str, Any]:
     arguments: dict[str, Any] = {}
     for name, size in SMALL.items():
         there = _value(config, name)
+        if isinstance(getattr(type(config), name, None), property):
+            continue  # what follows from something else
         if isinstance(there, int) and not isinstance(there, bool):
             arguments[name] = size if name.endswith("_id") else min(size, there) or there
         elif there is None and name.endswith(("token_id", "_heads", "head_dim")):

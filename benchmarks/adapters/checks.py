@@ -66,7 +66,7 @@ def check(architecture: Architecture) -> Verdicts:
                 with torch.no_grad():
                     run(model, "eager", with_decoder(model, inputs))
         except Exception as error:  # of the model's own code, on eager attention
-            verdicts.skipped = f"cannot be built small: {type(error).__name__}"
+            verdicts.skipped = f"too large, or in need of other settings or inputs: {error}"[:200]
             return verdicts
         if inputs is None:
             verdicts.skipped = f"its input is {model.main_input_name}"
@@ -106,7 +106,9 @@ def _check_model(model: PreTrainedModel, inputs: Inputs, verdicts: Verdicts) -> 
     for name, try_it in checks.items():
         try:
             with torch.set_grad_enabled(name == "gradients"):
-                verdicts.found[name], verdicts.details[name] = try_it()
+                verdicts.found[name], told = try_it()
+            if told:
+                verdicts.details[name] = told
         except Exception as error:
             verdicts.found[name] = NO
             verdicts.details[name] = f"{type(error).__name__}: {error}"
