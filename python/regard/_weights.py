@@ -40,7 +40,8 @@ def attention_weights(
     Returns
     -------
     ndarray, shape (..., Hq, rows, keys)
-        ``softmax(scores)``, in the dtype of query; 0 where masked. Dropout takes no part.
+        ``softmax(scores)``, float64 for float64, else float32; 0 where masked. Dropout takes no
+        part.
 
     Raises
     ------

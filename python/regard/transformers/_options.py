@@ -59,7 +59,7 @@ def mask_options(
         element = np.arange(place.batch)[:, None]
         row = rule.sees(element, np.array([[place.query_start]]), place.key_positions())
         row = np.broadcast_to(row if real is None else row & real, (place.batch, place.keys))
-        return "options", {"mask": row[:, None, None, :]}
+        return "options", {"key_mask": row}
     if rule.blocks is not None:
         return "blocks", {"mask": _evaluated(rule, place, real)}
     assert segments is not None
@@ -104,15 +104,15 @@ def by_position(rule: Rule, place: Place) -> dict[str, Any]:
 
 
 def _padding(real: NDArray[np.bool_], options: dict[str, Any], place: Place) -> dict[str, Any]:
-    """Lengths where the padding is on the right, else a row of bools for each element."""
+    """Which keys are tokens, unless that says nothing new."""
     lengths = real.sum(axis=1)
-    if not (real == (np.arange(place.keys) < lengths[:, None])).all():
-        return {"mask": real[:, None, None, :]}
-    if "causal" in options and (lengths >= place.offset + place.queries).all():
+    if (
+        "causal" in options
+        and (lengths >= place.offset + place.queries).all()
+        and (real == (np.arange(place.keys) < lengths[:, None])).all()
+    ):
         return {}  # only slots of a cache that are not filled yet, which causal hides anyway
-    if options:
-        return {"key_lengths": lengths, "query_offset": place.offset}
-    return {"key_lengths": lengths}
+    return {"key_mask": real}
 
 
 def _segments(rule: Rule, place: Place) -> tuple[NDArray[Any], NDArray[Any]] | None:
