@@ -1,8 +1,9 @@
-"""Writes the table of architectures into docs/guide/transformers.md.
+"""Writes the tables of docs/guide/transformers.md: architectures, and what users get.
 
-    python -m benchmarks.adapters.page benchmarks/results/transformers.json
+    python -m benchmarks.adapters.page benchmarks/results/transformers*.json
 
-What stands between ``<!-- architectures:begin -->`` and ``<!-- architectures:end -->`` is replaced.
+What stands between ``<!-- architectures:begin -->`` and ``<!-- architectures:end -->`` is replaced,
+and between ``<!-- users:begin -->`` and ``<!-- users:end -->``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from typing import Any
 from benchmarks.adapters.checks import NO, NONE, OWN, PADDINGS, SAME
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "guide" / "transformers.md"
-BEGIN, END = "<!-- architectures:begin -->", "<!-- architectures:end -->"
+# Who is compared with whom: what a user runs now.
+_OTHERS = ("sdpa", "sdpa, sorted buckets", "eager")
+_OURS = ("regard", "regard packed")
 COLUMNS = {
     "forward": ("forward",),
     "gradients": ("gradients",),
@@ -60,21 +63,66 @@ def cell(found: list[str]) -> str:
     return CELLS[worst]
 
 
+def users_table(result: dict[str, Any]) -> str:
+    """Milliseconds of each contender, and how many times regard's the others take."""
+    names = (*_OURS, *_OTHERS)
+    versions, peaks = result["versions"], result["peak_mib"]
+    lines = [
+        f"Measured on {result['machine']['cpu']}, {result['machine']['cores']} cores, transformers "
+        f"{versions['transformers']}, torch {versions['torch']}. Milliseconds, medians of calls in "
+        "turn; in brackets, how many times those of regard (packed where it is there).",
+        "",
+        f"| | {' | '.join(names)} |",
+        "|---|" + "--:|" * len(names),
+    ]
+    for row in result["rows"]:
+        seconds = row["seconds"]
+        own = seconds.get("regard packed", seconds["regard"])
+        cells = []
+        for name in names:
+            cell = milliseconds(seconds[name]) if name in seconds else ""
+            if cell and name in _OTHERS:
+                cell += f" ({seconds[name] / own:.2f}x)"
+            cells.append(cell)
+        lines.append(f"| {row['name']} | {' | '.join(cells)} |")
+    if peaks:
+        ours = peaks["regard"]
+        cells = [
+            f"{peaks[name]:.0f} MiB" + (f" ({peaks[name] / ours:.2f}x)" if name in _OTHERS else "")
+            if name in peaks
+            else ""
+            for name in names
+        ]
+        lines.append(f"| memory of 8,192 tokens | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def milliseconds(seconds: float) -> str:
+    """Three digits, or as many as there are before the point."""
+    return f"{seconds * 1e3:.{0 if seconds >= 1 else 3}{'f' if seconds >= 1 else 'g'}}"
+
+
 def rewrite(page: str, result: dict[str, Any]) -> str:
     """Put another table into the page."""
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
+    mark, lines = (
+        ("users", users_table(result)) if "rows" in result else ("architectures", table(result))
+    )
+    begin, end = f"<!-- {mark}:begin -->", f"<!-- {mark}:end -->"
+    before, _, rest = page.partition(begin)
+    _, _, after = rest.partition(end)
     if not rest or not after:
-        raise ValueError(f"the page has no {BEGIN} ... {END}")
-    return f"{before}{BEGIN}\n{table(result)}\n{END}{after}"
+        raise ValueError(f"the page has no {begin} ... {end}")
+    return f"{before}{begin}\n{lines}\n{end}{after}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("json", type=Path, help="what benchmarks.adapters wrote")
+    parser.add_argument("json", type=Path, nargs="+", help="what the benchmarks wrote")
     arguments = parser.parse_args()
-    result = json.loads(arguments.json.read_text("utf-8"))
-    PAGE.write_text(rewrite(PAGE.read_text("utf-8"), result), encoding="utf-8")
+    page = PAGE.read_text("utf-8")
+    for file in arguments.json:
+        page = rewrite(page, json.loads(file.read_text("utf-8")))
+    PAGE.write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -80,7 +80,9 @@ def test_the_page_shows_the_worst_of_each_column() -> None:
         checks.Verdicts("c", "base", skipped="cannot be built small: ValueError"),
     ]
     found = run.result(rows)
-    shown = page.rewrite(f"before\n{page.BEGIN}\nold\n{page.END}\nafter", found)
+    shown = page.rewrite(
+        "before\n<!-- architectures:begin -->\nold\n<!-- architectures:end -->\nafter", found
+    )
     assert "| a | decoder | ✓ |  | own |" in shown
     assert "| b | encoder | ✗ | ✓ |" in shown
     assert "1 cannot be built small" in shown
