@@ -128,6 +128,23 @@ def test_of_packed_pieces(rng):
     np.testing.assert_allclose(got, expected, atol=1e-14)
 
 
+def test_of_packed_pieces_with_tiles(rng):
+    query, key, value = rng.standard_normal((3, 10, 4, 8))
+    cuts = [0, 3, 10]
+    dense, mask = rng.random((2, 1, 7, 7)) < 0.7, rng.random((2, 7)) < 0.6
+    tiles = regard.BlockMask.from_dense(dense, 16)
+    arrays = query, key, value, cuts, cuts
+    got = regard.varlen_attention(*arrays, mask=tiles, key_mask=mask)
+    expected = reference.varlen_attention(*arrays, mask=dense, key_mask=mask)
+    np.testing.assert_allclose(got, expected, atol=1e-14)
+
+
+def test_of_packed_pieces_fits_them_whatever_it_holds(rng):
+    x = rng.standard_normal((10, 4, 8))
+    with pytest.raises(ValueError, match=r"^varlen_attention: mask does not broadcast"):
+        regard.varlen_attention(x, x, x, [0, 3, 10], [0, 3, 10], key_mask=np.ones((2, 6), bool))
+
+
 @given(st.integers(0, 2**32), st.integers(1, 40), st.integers(1, 40))
 def test_random_masks(seed, queries, keys):
     rng = np.random.default_rng(seed)

@@ -43,12 +43,14 @@ def apply_key_mask(
         It is of another type, or does not fit the keys.
     """
     seen = _checked(key_mask)
-    _check_shape(seen, query, key, core)
-    if seen.all():
-        return
+    by_core = seen.ndim > 0 and (key is None or "block_table" in core)  # checked as a mask
+    if not by_core:
+        _check_shape(seen, np.shape(query), () if key is None else np.shape(key))
+        if seen.all():
+            return
     lengths = seen.sum(axis=-1)
     is_run = bool((seen == (np.arange(seen.shape[-1]) < lengths[..., np.newaxis])).all())
-    if is_run and key is not None and not {"key_lengths", "block_table"} & core.keys():
+    if is_run and not by_core and "key_lengths" not in core:
         core["key_lengths"] = lengths
         if core.get("causal") != 2 and "query_offset" not in core:
             queries: Any = core.get("query_lengths")
@@ -56,7 +58,7 @@ def apply_key_mask(
                 queries = _count_queries(query)
             core["query_offset"] = seen.shape[-1] - np.asarray(queries)
     else:
-        _join(core, seen, _count_queries(query))
+        _join(core, seen)
 
 
 def _checked(key_mask: Any) -> Mask:
@@ -72,10 +74,7 @@ def _checked(key_mask: Any) -> Mask:
     return seen
 
 
-def _check_shape(seen: Mask, query: ArrayLike, key: ArrayLike | None, core: dict[str, Any]) -> None:
-    if seen.ndim > 0 and (key is None or "block_table" in core):
-        return  # the core checks it as a mask
-    of_query, of_key = np.shape(query), () if key is None else np.shape(key)
+def _check_shape(seen: Mask, of_query: tuple[int, ...], of_key: tuple[int, ...]) -> None:
     batch = max(of_query[:-3], of_key[:-3], key=len)
     lead = zip(reversed(seen.shape[:-1]), reversed(batch), strict=False)
     fits = 0 < seen.ndim <= len(batch) + 1 and seen.shape[-1:] == of_key[-2:-1]
@@ -91,25 +90,25 @@ def _count_queries(query: ArrayLike) -> int:
     return int(shape[-2]) if len(shape) > 1 else 1
 
 
-def _join(core: dict[str, Any], seen: Mask, queries: int) -> None:
+def _join(core: dict[str, Any], seen: Mask) -> None:
     """AND it with the mask that the core has, in whichever form that is."""
     of_pairs = seen[..., np.newaxis, np.newaxis, :]
     if "packed_mask" in core:
         bits = np.packbits(of_pairs, axis=-1, bitorder="little")
         core["packed_mask"] = coerce(core["packed_mask"], "mask", "bits") & bits
     elif "block_mask" in core:
-        core["block_mask"] = core["block_mask"] & _in_blocks(seen, queries, core["block_mask"])
+        core["block_mask"] = core["block_mask"] & _in_blocks(seen, core["block_mask"])
     elif "mask" in core:
         core["mask"] = coerce(core["mask"], "mask", "mask") & of_pairs
     else:
         core["mask"] = of_pairs if seen.ndim > 1 else seen[np.newaxis, :]
 
 
-def _in_blocks(seen: Mask, queries: int, like: BlockMask) -> BlockMask:
+def _in_blocks(seen: Mask, like: BlockMask) -> BlockMask:
     """As tiles: keys in the document of the queries, and in another one."""
     from regard.masks import documents
 
-    of_queries = np.zeros((*seen.shape[:-1], queries), np.int64)
+    of_queries = np.zeros((*seen.shape[:-1], like.shape[-2]), np.int64)
     return documents(of_queries, np.where(seen, 0, 1), block_size=like.block_size)
 
 
