@@ -277,3 +277,8 @@ except ImportError as error:
 def test_exported():
     assert regard.plot is plot
     assert plot.__all__ == ["heads", "heatmap", "save", "summary"]
+
+
+def test_what_is_no_summary_is_refused():
+    with pytest.raises(TypeError, match=r"^summary: found is a int"):
+        regard.plot.summary(3)

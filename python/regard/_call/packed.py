@@ -10,6 +10,7 @@ from regard import _core
 from regard._arrays import coerce
 from regard._call.core_options import core_options
 from regard._call.layout import kept_role
+from regard._call.padding import check_packed_key_mask
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -56,6 +57,8 @@ def packed_call(
             f"attention: layout is {options['layout']!r}.\n  Packed pieces are always (total, "
             "heads, dim), 'SHD'."
         )
+    if options.get("key_mask") is not None:
+        check_packed_key_mask(options["key_mask"], cu_seqlens_k)
     q = _by_head(query, "query", "input")
     core = cast("dict[str, Any]", core_options(q, None, options))
     if cu_seqlens_k is None and "block_table" not in core:

@@ -74,6 +74,26 @@ def _checked(key_mask: Any) -> Mask:
     return seen
 
 
+def check_packed_key_mask(key_mask: Any, cu_seqlens_k: ArrayLike | None) -> None:
+    """Refuse a mask that is not over the longest of the pieces; starts are checked elsewhere.
+
+    Raises
+    ------
+    ValueError
+        It has other axes than (pieces, longest keys).
+    """
+    cuts = np.asarray(() if cu_seqlens_k is None else coerce(cu_seqlens_k, "cu_seqlens_k", "bits"))
+    if cuts.ndim != 1 or cuts.size < 2 or cuts.dtype.kind not in "iu":
+        return
+    shape, pieces = np.shape(key_mask), cuts.size - 1
+    longest = int(np.diff(cuts.astype(np.int64)).max())
+    if shape not in ((longest,), (1, longest), (pieces, longest)):
+        raise ValueError(
+            f"attention: key_mask has shape {shape}; there are {pieces} pieces of at most "
+            f"{longest} keys.\n  Give ({pieces}, {longest}), or ({longest},) for all."
+        )
+
+
 def _check_shape(seen: Mask, of_query: tuple[int, ...], of_key: tuple[int, ...]) -> None:
     batch = max(of_query[:-3], of_key[:-3], key=len)
     lead = zip(reversed(seen.shape[:-1]), reversed(batch), strict=False)

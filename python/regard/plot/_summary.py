@@ -84,6 +84,11 @@ def summary(
     from regard.plot import _axes
     from regard.plot._fonts import Lettering
 
+    if not hasattr(found, "entropy"):
+        raise TypeError(
+            f"summary: found is a {type(found).__name__}.\n  Give what regard.attention_summary "
+            "returns."
+        )
     pooled, mass, entropy, first = _fields(found, head)
     queries, keys = entropy.shape[-1], mass.shape[-1]
     _inputs.check_labels("summary", "key_labels", key_labels, keys)

@@ -36,6 +36,15 @@ def check_keywords(others: dict[str, Any]) -> None:
         )
 
 
+def check_model(model: Any, function: str) -> None:
+    """Refuse what has no modules."""
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError(
+            f"{function}: model is a {type(model).__name__}.\n  Give a model of transformers, or a "
+            "torch.nn.Module that holds one."
+        )
+
+
 def check_tensors(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> None:
     """Refuse what is not on the CPU, has no heads, or is of dtypes that attention does not mix."""
     for name, x in (("query", query), ("key", key), ("value", value)):

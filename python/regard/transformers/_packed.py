@@ -12,6 +12,7 @@ import torch
 from transformers import PreTrainedModel
 
 from regard.transformers import _packed_call
+from regard.transformers._arguments import check_model
 from regard.transformers._pieces import Pieces
 from regard.transformers._register import is_registered
 
@@ -98,6 +99,7 @@ def _bases(model: torch.nn.Module) -> list[PreTrainedModel]:
     """Find the models without heads that `model` consists of, and check them."""
     found: list[PreTrainedModel] = []
     inside: set[torch.nn.Module] = set()
+    check_model(model, "packed")
     for module in model.modules():
         if isinstance(module, PreTrainedModel) and module not in inside:
             found.append(module)

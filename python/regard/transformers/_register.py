@@ -22,6 +22,8 @@ def register(name: str = "regard") -> None:
     ------
     ValueError
         Something else has that name.
+    TypeError
+        It is no name.
 
     Examples
     --------
@@ -30,6 +32,10 @@ def register(name: str = "regard") -> None:
     >>> regard.transformers.register("cpu_attention")
     >>> config = transformers.LlamaConfig(attn_implementation="cpu_attention")
     """
+    if not isinstance(name, str):
+        raise TypeError(
+            f"register: name is a {type(name).__name__}.\n  Give what attn_implementation is to be."
+        )
     for interface, function in (
         (AttentionInterface, attention),
         (AttentionMaskInterface, attention_mask),

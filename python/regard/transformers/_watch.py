@@ -11,6 +11,7 @@ import torch
 import regard
 from regard.torch._tensors import array_of
 from regard.transformers import _watchers
+from regard.transformers._arguments import check_model
 from regard.transformers._tensors import arrays_of
 
 Summaries = dict[str, list[regard.AttentionSummary]]
@@ -74,6 +75,7 @@ def watch(
     >>> seen["encoder.layer.0.attention.self"][0].pooled.shape
     (1, 4, 4, 4)
     """
+    check_model(model, "watch")
     names = {module: name for name, module in model.named_modules()}
     wanted = None if layers is None else _wanted(names, layers)
     seen: Summaries = {}

@@ -248,3 +248,17 @@ def test_register_is_idempotent_and_takes_no_names() -> None:
         with pytest.raises(ValueError, match=f"the name '{name}' is taken"):
             adapter.register(name)
     assert interface()["sdpa"] is not before
+
+
+@pytest.mark.parametrize("function", ["packed", "watch"])
+def test_what_is_no_model_is_refused(function: str) -> None:
+    with (
+        pytest.raises(TypeError, match=f"^{function}: model is a int"),
+        getattr(adapter, function)(3),
+    ):
+        pass
+
+
+def test_what_is_no_name_is_refused() -> None:
+    with pytest.raises(TypeError, match="^register: name is a int"):
+        adapter.register(3)
