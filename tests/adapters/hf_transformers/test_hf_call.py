@@ -260,5 +260,5 @@ def test_what_is_no_model_is_refused(function: str) -> None:
 
 
 def test_what_is_no_name_is_refused() -> None:
-    with pytest.raises(TypeError, match="^register: name is a int"):
+    with pytest.raises(TypeError, match=r"^register: name is a int"):
         adapter.register(3)
