@@ -13,6 +13,7 @@ import argparse
 import importlib.util
 import inspect
 import json
+import os
 import random
 import subprocess
 import sys
@@ -223,20 +224,29 @@ def sentence_calls() -> dict[str, Call]:
 
 
 _PEAK = """
-import resource, sys, torch
+import sys
+from pathlib import Path
 from benchmarks.adapters.users import forward, smollm2, tokens
+
+def kib(name):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name))
+
 model = smollm2(sys.argv[1])
 forward(model, input_ids=tokens(1, 16), use_cache=False, logits_to_keep=1)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+Path("/proc/self/clear_refs").write_text("5")  # loading had a peak of its own
+before = kib("VmRSS")
 forward(model, input_ids=tokens(1, int(sys.argv[2])), use_cache=False, logits_to_keep=1)
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+print((kib("VmHWM") - before) / 1024)
 """
 
 
 def peak_mib(implementation: str) -> float:
-    """By how much a forward pass raises the peak of a process of its own."""
+    """By how much a forward pass raises the memory of a process of its own, at most (Linux)."""
     command = [sys.executable, "-c", _PEAK, implementation, str(MEMORY_TOKENS)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    # Without it glibc keeps freed blocks by a threshold that moves, and peaks differ by 100 MiB.
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "131072"}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     return float(done.stdout.split()[-1])
 
 

@@ -1,12 +1,16 @@
 // Random arrays of a case, and the check of what becomes of them.
 #pragma once
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <limits>
 #include <memory>
+#include <new>
 #include <random>
 #include <vector>
 
@@ -15,6 +19,26 @@
 #include "regard/store.hpp"
 
 namespace regard::benchmark {
+
+/// Memory of huge pages where the system has them, as NumPy's large arrays are.
+template <class T>
+struct HugePages {
+  using value_type = T;
+  T* allocate(std::size_t count) {
+    const std::size_t bytes = (count * sizeof(T) + kPage - 1) / kPage * kPage;
+    void* memory = std::aligned_alloc(kPage, bytes);
+    if (memory == nullptr) throw std::bad_alloc();
+    madvise(memory, bytes, MADV_HUGEPAGE);
+    return static_cast<T*>(memory);
+  }
+  void deallocate(T* memory, std::size_t) { std::free(memory); }
+  bool operator==(const HugePages&) const { return true; }
+
+ private:
+  static constexpr std::size_t kPage = std::size_t{2} << 20;
+};
+template <class T>
+using Numbers = std::vector<T, HugePages<T>>;
 
 /// The memory of a case and the problem that points into it; T is float or double. What is stored
 /// as something else is rounded into a copy, and widened again for the check.
@@ -63,7 +87,7 @@ class Inputs {
       problem.alibi_slopes = contiguous(slopes_.data(), {c.heads});
     }
     if (c.sinks) {
-      const std::vector<T> sinks = numbers(c.heads);
+      const Numbers<T> sinks = numbers(c.heads);
       problem.sinks = PerHead<double>(std::vector<double>(sinks.begin(), sinks.end()));
     }
     if (c.dropout) {
@@ -96,8 +120,8 @@ class Inputs {
   static constexpr double kDropout = 0.1;
   static constexpr std::int64_t kReach = 128;  ///< of the table of relative positions
 
-  std::vector<T> numbers(std::int64_t count) {
-    std::vector<T> values(static_cast<std::size_t>(case_.batch * count));
+  Numbers<T> numbers(std::int64_t count) {
+    Numbers<T> values(static_cast<std::size_t>(case_.batch * count));
     std::normal_distribution<T> normal;
     std::ranges::generate(values, [&] { return normal(random_); });
     return values;
@@ -217,9 +241,9 @@ class Inputs {
 
   Case case_;
   std::mt19937_64 random_;
-  std::vector<T> query_, key_, value_, bias_, table_, out_;
+  Numbers<T> query_, key_, value_, bias_, table_, out_;
   std::array<Array, 4> wide_;  ///< query, key, value and output in T
-  std::vector<std::vector<char>> stores_;
+  std::vector<Numbers<char>> stores_;
   std::vector<std::vector<float>> scales_;
   std::vector<std::uint16_t> out_halves_;
   std::vector<double> slopes_;

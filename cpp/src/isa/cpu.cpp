@@ -50,10 +50,21 @@ bool cpu_has_avx512() {
 
 bool cpu_has_avx512_bf16() { return cpu_has_avx512() && bit(cpuid(7, 1).eax, 5); }
 
+CpuVendor cpu_vendor() {
+  switch (cpuid(0).ebx) {
+    case 0x68747541: return CpuVendor::amd;    // "Auth" of "AuthenticAMD"
+    case 0x756E6547: return CpuVendor::intel;  // "Genu" of "GenuineIntel"
+    default: return CpuVendor::unknown;
+  }
+}
+
+int cpu_family() {
+  const unsigned eax = cpuid(1).eax, base = (eax >> 8) & 0xF, extended = (eax >> 20) & 0xFF;
+  return static_cast<int>(base == 0xF ? base + extended : base);
+}
+
 bool cpu_multiplies_bf16_faster() {
-  const Registers vendor = cpuid(0);
-  const bool amd = vendor.ebx == 0x68747541 && vendor.edx == 0x69746E65 && vendor.ecx == 0x444D4163;
-  return amd && cpu_has_avx512_bf16();  // "AuthenticAMD"
+  return cpu_vendor() == CpuVendor::amd && cpu_has_avx512_bf16();
 }
 
 }  // namespace regard
@@ -62,6 +73,8 @@ bool cpu_multiplies_bf16_faster() {
 
 namespace regard {
 
+CpuVendor cpu_vendor() { return CpuVendor::unknown; }
+int cpu_family() { return 0; }
 bool cpu_has_avx2() { return false; }
 bool cpu_has_avx512() { return false; }
 bool cpu_has_avx512_bf16() { return false; }

@@ -1,7 +1,13 @@
 // What the running CPU and operating system support.
 #pragma once
 
+#include <cstdint>
+
 namespace regard {
+
+enum class CpuVendor : std::uint8_t { unknown, intel, amd };
+CpuVendor cpu_vendor();
+int cpu_family();  ///< as `lscpu` has it: 25 of AMD is Zen 3 and 4; 0 if unknown
 
 bool cpu_has_avx2();         ///< AVX2, FMA and F16C, with the operating system saving ymm registers
 bool cpu_has_avx512();       ///< AVX-512 F, BW, DQ and VL, with the operating system saving zmm

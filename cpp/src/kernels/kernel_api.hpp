@@ -131,6 +131,12 @@ inline constexpr std::int64_t kDecodeRows = 8;
 /// Keys that are scored before they are weighed. Chunks start at multiples of it.
 inline constexpr std::int64_t kDecodeChunk = 256;
 
+/// How decoding asks for the rows that it will read (isa/fetch.hpp).
+struct Fetch {
+  std::int64_t ahead;  ///< bytes of rows
+  bool into_l2;        ///< and no further, else into L1
+};
+
 /// A few rows (forward.scores.row_count <= kDecodeRows) against groups of keys: group n has the
 /// keys from first_key + n group_keys on.
 struct DecodeUnit {
@@ -140,6 +146,7 @@ struct DecodeUnit {
   std::int64_t groups;                   ///< of these rows
   std::int64_t first_group, last_group;  ///< of this unit
   void* parts;  ///< states of all groups, decode_state_bytes each; null: this unit has all groups
+  Fetch fetch;
 };
 
 /// Gradients of one block of rows. All are added to; those whose data is null are not wanted.

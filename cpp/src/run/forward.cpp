@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "base/threads.hpp"
+#include "isa/fetch.hpp"
 #include "plan/decode_plan.hpp"
 #include "plan/planned_call.hpp"
 #include "regard/attention.hpp"
@@ -57,6 +58,7 @@ void decode(const ForwardPlan& plan, const Outputs& outputs, const Parts& parts,
   unit.first_group = at.first;
   unit.last_group = at.first + at.count;
   unit.parts = nullptr;
+  unit.fetch = cpu_fetch();
   if (!plan.split || groups.count == 1) return tiling.kernel->decode(unit);
   const auto part = static_cast<std::size_t>(at.part);
   unit.parts = parts.states.get() + part * tiling.kernel->decode_state_bytes(value_dim);

@@ -138,7 +138,8 @@ class DecodeBlock {
     const std::int64_t end = after < keys ? after : keys;
     for (std::int64_t chunk = begin; chunk < end; chunk += kDecodeChunk) {
       const std::int64_t to = chunk + kDecodeChunk < end ? chunk + kDecodeChunk : end;
-      if (!scores.set_chunk(chunk, to, scratch.Q, width, scratch.S, scratch.copy)) continue;
+      if (!scores.set_chunk(chunk, to, scratch.Q, width, scratch.S, scratch.copy, d.fetch))
+        continue;
       masked |= scores.masked;
       alignas(64) T alpha[kDecodeRows];
       for (std::int64_t r = 0; r < rows; ++r) alpha[r] = weigh(r, state);
@@ -213,19 +214,18 @@ class DecodeBlock {
 
   void add_values() {
     with_rows(rows, [&]<int ROWS>() {
-      for_each_run<V>(
-          u.value, scores.begin + scores.from, scores.begin + scores.to, u.value_dim, scratch.copy,
-          [&]<class E>(const char* values, std::ptrdiff_t stride, std::int64_t a, std::int64_t b) {
-            weigh_rows<V, E, ROWS>(values, stride, b - a, u.value_dim, scratch.S + a - scores.begin,
-                                   scratch.C, columns);
-          });
+      for_each_value([&]<class E>(const char* values, std::ptrdiff_t stride, std::int64_t a,
+                                  std::int64_t b, RowFetch& fetch) {
+        weigh_rows<V, E, ROWS>(values, stride, b - a, u.value_dim, scratch.S + a - scores.begin,
+                               scratch.C, columns, fetch);
+      });
     });
   }
 
   /// The same sums without the values that are hidden.
   void add_values_carefully() {
-    const auto add = [&]<class E>(const char* values, std::ptrdiff_t stride, std::int64_t a,
-                                  std::int64_t b) {
+    for_each_value([&]<class E>(const char* values, std::ptrdiff_t stride, std::int64_t a,
+                                std::int64_t b, RowFetch&) {
       for (std::int64_t r = 0; r < rows; ++r) {
         for (std::int64_t key = a; key < b; ++key) {
           const std::int64_t j = key - scores.begin;
@@ -238,9 +238,13 @@ class DecodeBlock {
           }
         }
       }
-    };
-    for_each_run<V>(u.value, scores.begin + scores.from, scores.begin + scores.to, u.value_dim,
-                    scratch.copy, add);
+    });
+  }
+
+  template <class Body>
+  void for_each_value(const Body& body) {
+    for_each_run<V>(u.value, d.fetch, scores.begin + scores.from, scores.begin + scores.to,
+                    u.scores.key_count, u.value_dim, scratch.copy, body);
   }
 
   void merge(const DecodeState<T>& total, const DecodeState<T>& state) const {

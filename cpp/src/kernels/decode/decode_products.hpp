@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/decode/row_fetch.hpp"
 #include "kernels/kernel_api.hpp"
 #include "kernels/simd/unroll.hpp"
 #include "kernels/tiles/storage.hpp"
@@ -19,9 +20,6 @@ namespace {
 /// Sums in flight: enough to hide the latency of the additions.
 template <class V>
 constexpr int kDecodeSums = V::score_keys * V::score_vectors >= 16 ? 16 : 8;
-
-/// How far ahead rows are fetched, in bytes of their own: as far as memory is slow.
-constexpr std::ptrdiff_t kFetchAhead = 8192;
 
 /// Vectors of E in a cache line, which is fetched once.
 template <class V, class E>
@@ -46,18 +44,12 @@ inline void order_columns(typename V::scalar* Q, std::int64_t head_dim) {
   }
 }
 
-/// The distance in memory from a row of `size` bytes, which may be none, to one that is to be
-/// fetched.
-inline std::ptrdiff_t ahead_of(std::ptrdiff_t size, std::ptrdiff_t stride) {
-  return size == 0 ? 0 : (kFetchAhead + size - 1) / size * stride;
-}
-
 /// KEYS keys from K on, `stride` bytes apart, and ROWS rows of Q (padded with zeros to whole
 /// vectors); S[r][j] is at S[r * kDecodeChunk + j].
 template <class V, class E, int ROWS, int KEYS>
 REGARD_NOINLINE void dot_block(const char* K, std::ptrdiff_t stride, const typename V::scalar* Q,
                                std::int64_t ldq, std::int64_t head_dim, typename V::scalar* S,
-                               std::ptrdiff_t ahead) {
+                               RowFetch& fetch) {
   using T = typename V::scalar;
   using reg = typename V::reg;
   constexpr int together = KEYS < 8 ? KEYS : 8;
@@ -101,11 +93,7 @@ REGARD_NOINLINE void dot_block(const char* K, std::ptrdiff_t stride, const typen
     constexpr int line = kLineVectors<V, E> * V::lanes;
     std::int64_t c = 0;
     for (; c + line <= head_dim; c += line) {
-      REGARD_UNROLL
-      for (int j = 0; j < together; ++j) {
-        __builtin_prefetch(K + (first + j) * stride + c * static_cast<std::ptrdiff_t>(sizeof(E)) +
-                           ahead);
-      }
+      fetch.step<together>();
       if constexpr (line == V::lanes) {
         add(c, c, load);
       } else {
@@ -137,18 +125,17 @@ REGARD_NOINLINE void dot_block(const char* K, std::ptrdiff_t stride, const typen
 /// Scores of `keys` keys from K on. Blocks overlap at the end: a score is the same in each.
 template <class V, class E, int ROWS>
 void dot_rows(const char* K, std::ptrdiff_t stride, std::int64_t keys, const typename V::scalar* Q,
-              std::int64_t ldq, std::int64_t head_dim, typename V::scalar* S) {
+              std::int64_t ldq, std::int64_t head_dim, typename V::scalar* S, RowFetch& fetch) {
   constexpr int most = kDecodeSums<V> / ROWS;
-  const std::ptrdiff_t ahead = ahead_of(head_dim * static_cast<std::ptrdiff_t>(sizeof(E)), stride);
   if (keys < most) {
     for (std::int64_t j = 0; j < keys; ++j) {
-      dot_block<V, E, ROWS, 1>(K + j * stride, stride, Q, ldq, head_dim, S + j, ahead);
+      dot_block<V, E, ROWS, 1>(K + j * stride, stride, Q, ldq, head_dim, S + j, fetch);
     }
     return;
   }
   for (std::int64_t next = 0; next < keys; next += most) {
     const std::int64_t j = next + most <= keys ? next : keys - most;
-    dot_block<V, E, ROWS, most>(K + j * stride, stride, Q, ldq, head_dim, S + j, ahead);
+    dot_block<V, E, ROWS, most>(K + j * stride, stride, Q, ldq, head_dim, S + j, fetch);
   }
 }
 
@@ -156,8 +143,9 @@ void dot_rows(const char* K, std::ptrdiff_t stride, std::int64_t keys, const typ
 template <class V, class E, int ROWS, int VECTORS, bool PART>
 REGARD_NOINLINE void weigh_block(const char* rows, std::ptrdiff_t stride, std::int64_t keys,
                                  std::int64_t columns, const typename V::scalar* P,
-                                 typename V::scalar* C, std::int64_t ldc, std::ptrdiff_t ahead) {
+                                 typename V::scalar* C, std::int64_t ldc, RowFetch& fetch) {
   using reg = typename V::reg;
+  constexpr int line = kLineVectors<V, E>;
   constexpr bool split = !PART && VECTORS % 2 == 0 && kSplitsPairs<V, E>;
   reg c[ROWS][VECTORS];
   REGARD_UNROLL
@@ -173,14 +161,17 @@ REGARD_NOINLINE void weigh_block(const char* rows, std::ptrdiff_t stride, std::i
       }
     }
   }
+  RowFetch lines = fetch;  // a copy, which stores to C cannot change
   for (std::int64_t j = 0; j < keys; ++j) {
     const auto* row = reinterpret_cast<const E*>(rows + j * stride);
+    if constexpr (VECTORS >= line) {
+      lines.step<VECTORS / line>();
+    } else if (j % (line / VECTORS) == 0) {
+      lines.step<1>();
+    }
     reg v[VECTORS];
     REGARD_UNROLL
     for (int i = 0; i < VECTORS; ++i) {
-      if (i % kLineVectors<V, E> == 0) {
-        __builtin_prefetch(reinterpret_cast<const char*>(row + i * V::lanes) + ahead);
-      }
       if constexpr (PART) {
         v[i] = load_first<V>(row, columns);
       } else if constexpr (split) {
@@ -210,36 +201,37 @@ REGARD_NOINLINE void weigh_block(const char* rows, std::ptrdiff_t stride, std::i
     REGARD_UNROLL
     for (int i = 0; i < VECTORS; ++i) V::store(C + r * ldc + i * V::lanes, c[r][i]);
   }
+  fetch = lines;
 }
 
 /// Full vectors of columns, as many at a time as there are registers for.
 template <class V, class E, int ROWS, int VECTORS>
 inline void weigh_vectors(std::int64_t vectors, const char* rows, std::ptrdiff_t stride,
                           std::int64_t keys, const typename V::scalar* P, typename V::scalar* C,
-                          std::int64_t ldc, std::ptrdiff_t ahead) {
+                          std::int64_t ldc, RowFetch& fetch) {
   for (; vectors >= VECTORS; vectors -= VECTORS) {
-    weigh_block<V, E, ROWS, VECTORS, false>(rows, stride, keys, 0, P, C, ldc, ahead);
+    weigh_block<V, E, ROWS, VECTORS, false>(rows, stride, keys, 0, P, C, ldc, fetch);
     rows += VECTORS * V::lanes * static_cast<std::ptrdiff_t>(sizeof(E));
     C += VECTORS * V::lanes;
   }
   if constexpr (VECTORS > 1) {
-    weigh_vectors<V, E, ROWS, VECTORS / 2>(vectors, rows, stride, keys, P, C, ldc, ahead);
+    weigh_vectors<V, E, ROWS, VECTORS / 2>(vectors, rows, stride, keys, P, C, ldc, fetch);
   }
 }
 
 template <class V, class E, int ROWS>
 void weigh_rows(const char* rows, std::ptrdiff_t stride, std::int64_t keys, std::int64_t columns,
-                const typename V::scalar* P, typename V::scalar* C, std::int64_t ldc) {
+                const typename V::scalar* P, typename V::scalar* C, std::int64_t ldc,
+                RowFetch& fetch) {
   constexpr int sums = kDecodeSums<V> / ROWS, most = sums >= 8   ? 8
                                                      : sums >= 4 ? 4
                                                      : sums >= 2 ? 2
                                                                  : 1;
   const std::int64_t vectors = columns / V::lanes, whole = vectors * V::lanes;
-  const std::ptrdiff_t ahead = ahead_of(columns * static_cast<std::ptrdiff_t>(sizeof(E)), stride);
-  weigh_vectors<V, E, ROWS, most>(vectors, rows, stride, keys, P, C, ldc, ahead);
+  weigh_vectors<V, E, ROWS, most>(vectors, rows, stride, keys, P, C, ldc, fetch);
   if (whole == columns) return;
   weigh_block<V, E, ROWS, 1, true>(rows + whole * static_cast<std::ptrdiff_t>(sizeof(E)), stride,
-                                   keys, columns - whole, P, C + whole, ldc, ahead);
+                                   keys, columns - whole, P, C + whole, ldc, fetch);
 }
 
 /// Calls body.template operator()<ROWS>() with rows rounded up to what there is.
@@ -256,21 +248,29 @@ inline void with_rows(std::int64_t rows, const Body& body) {
 /// Rows that are read, or copied when their columns do not follow each other, at a time.
 constexpr std::int64_t kRunRows = 32;
 
-/// Calls body.template operator()<E>(first row, stride, begin, end) for runs of the rows [begin,
-/// end) of `width` columns that lie as E, without their scales.
+/// Calls body.template operator()<E>(first row, stride, begin, end, fetch) for runs of the rows
+/// [begin, end) of `width` columns that lie as E, without their scales; `fetch` has the rows that
+/// are read some way after these, of all `rows`.
 template <class V, class Body>
-inline void for_each_run(const StoredRows& s, std::int64_t begin, std::int64_t end,
-                         std::int64_t width, typename V::scalar* copy, const Body& body) {
+inline void for_each_run(const StoredRows& s, const Fetch& wanted, std::int64_t begin,
+                         std::int64_t end, std::int64_t rows, std::int64_t width,
+                         typename V::scalar* copy, const Body& body) {
   with_storage<V>(s.storage, [&]<class E>() {
     const bool dense = s.rows.column_stride == static_cast<std::ptrdiff_t>(sizeof(E));
+    const std::ptrdiff_t bytes = width * static_cast<std::ptrdiff_t>(sizeof(E));
+    const std::int64_t ahead = rows_ahead(wanted, bytes);
     for (std::int64_t a = begin; a < end;) {
-      std::int64_t b = a + kRunRows < end ? a + kRunRows : end;
+      std::int64_t b = smaller(a + kRunRows, end);
+      // Past the end there is no page, but where rows follow each other often the next head.
+      const bool fetches = dense && (s.pages == nullptr || a + ahead < rows);
+      const std::int64_t next = fetches ? a + ahead : a;
       if (s.pages) {
-        const std::int64_t next = (a / s.page_size + 1) * s.page_size;
-        b = next < b ? next : b;
+        b = smaller(b, page_end(s, a));
+        b = smaller(b, a + smaller(rows, page_end(s, next)) - next);
       }
+      RowFetch fetch(stored_row(s, next), s.rows.row_stride, b - a, bytes, wanted.into_l2);
       if (dense) {
-        body.template operator()<E>(stored_row(s, a), s.rows.row_stride, a, b);
+        body.template operator()<E>(stored_row(s, a), s.rows.row_stride, a, b, fetch);
       } else {
         E* to = reinterpret_cast<E*>(copy);
         for (std::int64_t j = a; j < b; ++j) {
@@ -279,9 +279,9 @@ inline void for_each_run(const StoredRows& s, std::int64_t begin, std::int64_t e
             __builtin_memcpy(to, from, sizeof(E));
           }
         }
-        const auto stride = width * static_cast<std::ptrdiff_t>(sizeof(E));
-        body.template operator()<E>(reinterpret_cast<const char*>(copy), stride, a, b);
+        body.template operator()<E>(reinterpret_cast<const char*>(copy), bytes, a, b, fetch);
       }
+      fetch.rest();
       a = b;
     }
   });

@@ -57,8 +57,8 @@ class DecodeScores {
   }
 
   /// S[r][j] of the keys [chunk, end); false if no row can reach any of them.
-  bool set_chunk(std::int64_t chunk, std::int64_t end, const T* Q, std::int64_t ldq, T* S,
-                 T* copy) {
+  bool set_chunk(std::int64_t chunk, std::int64_t end, const T* Q, std::int64_t ldq, T* S, T* copy,
+                 const Fetch& wanted) {
     begin = chunk;
     from = clamp(first, chunk, end) - chunk;
     to = clamp(last, chunk, end) - chunk;
@@ -66,11 +66,12 @@ class DecodeScores {
     low = from / V::lanes * V::lanes;
     high = round_up(to, V::lanes);
     with_rows(u.row_count, [&]<int ROWS>() {
-      for_each_run<V>(
-          u.key, begin + from, begin + to, u.head_dim, copy,
-          [&]<class E>(const char* K, std::ptrdiff_t stride, std::int64_t a, std::int64_t b) {
-            dot_rows<V, E, ROWS>(K, stride, b - a, Q, ldq, u.head_dim, S + a - begin);
-          });
+      for_each_run<V>(u.key, wanted, begin + from, begin + to, u.key_count, u.head_dim, copy,
+                      [&]<class E>(const char* K, std::ptrdiff_t stride, std::int64_t a,
+                                   std::int64_t b, RowFetch& fetch) {
+                        dot_rows<V, E, ROWS>(K, stride, b - a, Q, ldq, u.head_dim, S + a - begin,
+                                             fetch);
+                      });
     });
     const bool factors = RowOptions<V>::has_key_factors(u) || u.key.storage == Storage::int8;
     if (factors) set_factors(copy);

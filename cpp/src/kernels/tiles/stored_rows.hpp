@@ -29,6 +29,13 @@ inline char* stored_row(const StoredRows& s, std::int64_t j) {
          j % s.page_size * s.rows.row_stride;
 }
 
+inline std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
+
+/// First row after j of another page, of rows in pages.
+inline std::int64_t page_end(const StoredRows& s, std::int64_t j) {
+  return (j / s.page_size + 1) * s.page_size;
+}
+
 /// What the elements of row j are multiplied by.
 inline float stored_scale(const StoredRows& s, std::int64_t j) {
   if (s.scales == nullptr) return 1;
@@ -48,9 +55,9 @@ inline void read_scales(const StoredRows& s, std::int64_t begin, std::int64_t en
     const char* at = s.scales + j * s.scale_stride;
     std::int64_t run = end;
     if (s.pages) {
-      const std::int64_t page = j / s.page_size, next = (page + 1) * s.page_size;
+      const std::int64_t page = j / s.page_size;
       at = s.scales + s.pages[page] * s.scale_page_stride + j % s.page_size * s.scale_stride;
-      run = next < end ? next : end;
+      run = smaller(page_end(s, j), end);
     }
     if (s.scale_stride == static_cast<std::ptrdiff_t>(sizeof(float))) {  // vectors, if it is told
       for (; j < run; ++j, at += sizeof(float)) *to++ = static_cast<T>(read<float>(at));
