@@ -10,8 +10,8 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "regard/attention.hpp"
 #include "regard/error.hpp"
-#include "regard/threads.hpp"
 
 namespace regard {
 namespace {

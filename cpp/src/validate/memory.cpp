@@ -41,7 +41,7 @@ void check_memory(const Problem& p, const CheckedProblem& checked) {
   }
   const double bytes =
       std::max(output_size(checked) * static_cast<double>(size(checked.out_dtype)), 8 * pairs);
-  if (bytes > address_space) throw MemoryError(memory_message(p, checked));
+  if (bytes >= address_space) throw MemoryError(memory_message(p, checked));
 }
 
 std::string memory_message(const Problem& p, const CheckedProblem& checked) {
