@@ -28,7 +28,8 @@ int default_thread_count();
 void set_num_threads(std::optional<std::int64_t> threads);
 
 /// The smallest CPU quota of the Linux control groups that the process is in and of those around
-/// them: 1.5 is 150 ms of every 100. None: there is no quota, or no Linux. `root` is in place of "/".
+/// them: 1.5 is 150 ms of every 100. None: there is no quota, or no Linux. `root` is in place of
+/// "/".
 std::optional<double> cgroup_quota(const std::string& root = "");
 
 }  // namespace regard

@@ -116,4 +116,5 @@ def _within(
     if limits.shape != (heads,) or limits.dtype.kind not in "iu" or (limits < -1).any():
         raise ValueError(f"window has a side of {limits!r}; give integers >= -1, one for each head")
     limits = limits[:, np.newaxis, np.newaxis]
-    return (limits == -1) | (limits >= UNLIMITED) | (distance <= limits)
+    near: NDArray[np.bool_] = (limits == -1) | (limits >= UNLIMITED) | (distance <= limits)
+    return near
