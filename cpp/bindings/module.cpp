@@ -190,6 +190,19 @@ double read_bandwidth(std::int64_t bytes, int threads) {
   return regard::read_bandwidth(bytes, threads) / 1e9;
 }
 
+py::dict thread_choice() {
+  const ThreadChoice found = regard::thread_choice();
+  py::dict fields;
+  fields["number"] = found.threads;
+  fields["reason"] = found.reason;
+  fields["set"] = found.set;
+  fields["openmp"] = found.openmp;
+  fields["thread_limit"] = found.limit;
+  fields["cgroup_quota"] = found.quota;
+  fields["processors"] = found.processors;
+  return fields;
+}
+
 py::dict build() {
   py::dict fields;
   fields["version"] = version();
@@ -236,6 +249,9 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used(),
   m.def("read_bandwidth", &read_bandwidth, py::arg("bytes"), py::arg("threads"));
   m.def("build", &build);
   m.def("default_threads", [] { return core::default_thread_count(); });
+  m.def("set_num_threads", [](std::optional<std::int64_t> n) { core::set_num_threads(n); });
+  m.def("thread_choice", &thread_choice);
+  m.def("cgroup_quota", &core::cgroup_quota, py::arg("root"));
   // The floor under any call that takes three arrays; benchmarks subtract it.
   m.def("noop", [](const py::array&, const py::array&, const py::array&) {});
 }

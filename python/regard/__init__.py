@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from regard._merge import merge_states
     from regard._quantize import quantize_kv
     from regard._summary import AttentionSummary, attention_summary
+    from regard._threads import get_num_threads, set_num_threads
     from regard._varlen import varlen_attention
     from regard._weights import attention_weights
     from regard.cache import KVCache, OutOfPages, PagedKVCache
@@ -83,6 +84,7 @@ __all__ = [  # without bfloat16, which needs ml_dtypes: `from regard import *` n
     "available_isas",
     "bias",
     "explain",
+    "get_num_threads",
     "masks",
     "merge_states",
     "plot",
@@ -90,6 +92,7 @@ __all__ = [  # without bfloat16, which needs ml_dtypes: `from regard import *` n
     "quantize_kv",
     "reference",
     "set_isa",
+    "set_num_threads",
     "show_config",
     "to_bfloat16",
     "to_float32",
@@ -120,6 +123,7 @@ _LAZY = {
     "bfloat16": "_bfloat16",
     "bias": "bias",
     "explain": "_explain",
+    "get_num_threads": "_threads",
     "masks": "masks",
     "merge_states": "_merge",
     "plot": "plot",
@@ -127,6 +131,7 @@ _LAZY = {
     "quantize_kv": "_quantize",
     "reference": "reference",
     "set_isa": "_isa",
+    "set_num_threads": "_threads",
     "show_config": "_config",
     "to_bfloat16": "_casts",
     "to_float32": "_casts",

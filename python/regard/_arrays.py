@@ -48,6 +48,8 @@ def coerce(value: Any, argument: str, role: str) -> NDArray[Any]:
     if role == "lengths":
         if kind not in "iu":
             raise TypeError(f"attention: {argument} has dtype {array.dtype}.\n  Give integers.")
+        if array.dtype == np.uint64:
+            array = np.minimum(array, np.uint64(2**63 - 1))  # as int64 does, not around its end
         return array.astype(np.int64)
     if role == "mask":
         if kind != "b":

@@ -201,7 +201,7 @@ def attention(
         For dropout, 0 to 2**64 - 1. The same seed drops the same weights, whatever the number of
         threads: each is decided by (seed, batch element, head, query, key) alone.
     num_threads : int, optional
-        Default: OpenMP's own number; small calls stay on one thread. The result is bitwise the
+        Default: `get_num_threads`; small calls stay on one thread. The result is bitwise the
         same for every number.
     layout : str, optional
         What the axes of query, key, value, out, and of the output are, as a permutation of "BHSD"

@@ -58,6 +58,7 @@ def _config() -> dict[str, Any]:
             "version": build["openmp_version"],
             "threads": _core.default_threads(),
         },
+        "threads": {**_core.thread_choice()},
         "cpu": {"model": _cpu_model(), "cores": _usable_cpus(), "caches": _caches()},
     }
 
@@ -79,7 +80,11 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, Any] |
     Returns
     -------
     dict or None
-        With "dicts": ``version``, ``compiler``, ``isas``, ``openmp`` and ``cpu``.
+        With "dicts": ``version``, ``compiler``, ``isas``, ``openmp``, ``threads`` and ``cpu``.
+        Of the threads that a call uses when it is not told: their ``number``, the ``reason`` for
+        it, and what was found: ``set`` by `set_num_threads`, OpenMP's own number ``openmp``,
+        ``thread_limit`` (``OMP_THREAD_LIMIT``), ``cgroup_quota`` in CPUs, and ``processors`` that
+        this process may run on; None where there is none.
 
     Raises
     ------
@@ -90,7 +95,7 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, Any] |
     --------
     >>> import regard
     >>> sorted(regard.show_config(mode="dicts"))
-    ['compiler', 'cpu', 'isas', 'openmp', 'version']
+    ['compiler', 'cpu', 'isas', 'openmp', 'threads', 'version']
     """
     config = _config()
     if mode == "dicts":
@@ -98,6 +103,7 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, Any] |
     if mode != "stdout":
         raise ValueError(f"show_config: mode is {mode!r}.\n  Give 'stdout' or 'dicts'.")
     isas, openmp, cpu = config["isas"], config["openmp"], config["cpu"]
+    threads = config["threads"]
     rows = {
         "regard": config["version"],
         "compiler": config["compiler"],
@@ -105,7 +111,7 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, Any] |
         "ISAs supported": ", ".join(isas["supported"]),
         "ISA active": isas["active"],
         "OpenMP": f"{openmp['runtime']} ({openmp['version']})" if openmp["runtime"] else "none",
-        "threads": openmp["threads"],
+        "threads": f"{threads['number']} ({threads['reason']})",
         "CPU": cpu["model"],
         "cores": cpu["cores"],
         "caches": ", ".join(f"{name} {size}" for name, size in cpu["caches"].items()),

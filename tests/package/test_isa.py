@@ -111,7 +111,7 @@ def test_bad_regard_isa_in_the_environment():
 
 def test_show_config_as_a_dict():
     config = regard.show_config(mode="dicts")
-    assert set(config) == {"version", "compiler", "isas", "openmp", "cpu"}
+    assert set(config) == {"version", "compiler", "isas", "openmp", "threads", "cpu"}
     assert config["version"] == regard.__version__
     assert config["isas"]["active"] == regard.active_isa()
     assert tuple(config["isas"]["supported"]) == regard.available_isas()

@@ -21,6 +21,7 @@
 #include "regard/gradients.hpp"
 #include "regard/isa.hpp"
 #include "regard/options.hpp"
+#include "regard/threads.hpp"
 
 namespace regard {
 
@@ -148,8 +149,5 @@ const char* version();
 const char* compiler();
 std::string openmp_runtime();  ///< e.g. "libgomp"
 std::string openmp_version();  ///< date of the specification, e.g. "201511"
-
-/// Threads that a call uses when it is not told.
-int default_thread_count();
 
 }  // namespace regard

@@ -1,5 +1,4 @@
 // What the library was built from and with.
-#include "base/threads.hpp"
 #include "regard/attention.hpp"
 
 namespace regard {
@@ -13,7 +12,5 @@ const char* compiler() {
   return "GCC " __VERSION__;
 #endif
 }
-
-int default_thread_count() { return default_threads(); }
 
 }  // namespace regard

@@ -9,9 +9,16 @@
 
 namespace regard {
 
-/// Threads a call would use by default: OpenMP's own number (OMP_NUM_THREADS, omp_set_num_threads),
-/// 1 inside another parallel region.
+/// More than any machine has cores; OpenMP would try them all.
+inline constexpr std::int64_t kMostThreads = 1024;
+
+/// Threads a call uses when it is not told: those of set_num_threads; or else OpenMP's own number
+/// (affinity, OMP_NUM_THREADS, omp_set_num_threads), no more than the cgroups' quota without
+/// OMP_NUM_THREADS. 1 inside another parallel region.
 int default_threads();
+
+/// OMP_THREAD_LIMIT, which OpenMP keeps whatever is asked for.
+int thread_limit();
 
 /// True when a parallel region would not be safe: libgomp's pool does not survive fork, and a child
 /// that enters a region hangs. Children of a process that loaded the library run serially.

@@ -1,10 +1,12 @@
 // How fast memory can be read: the ceiling of decode.
+#ifdef __linux__
 #include <sys/mman.h>
+#endif
 
 #include <chrono>
-#include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <new>
 
 #include "base/threads.hpp"
 #include "isa/dispatch.hpp"
@@ -18,6 +20,10 @@ constexpr std::int64_t kKilo = 1024, kPage = std::int64_t{2} << 20;
 // Bytes ahead that are asked for. What is best differs from CPU to CPU; the fastest counts.
 constexpr std::int64_t kAhead[] = {0, 1024, 4096};
 
+struct Free {
+  void operator()(char* memory) const { ::operator delete(memory, std::align_val_t{kPage}); }
+};
+
 }  // namespace
 
 double read_bandwidth(std::int64_t bytes, int threads) {
@@ -25,10 +31,12 @@ double read_bandwidth(std::int64_t bytes, int threads) {
     throw ValueError("read_bandwidth: give at least 1 thread, and 1 KiB for each.");
   }
   const std::int64_t whole = (bytes + kPage - 1) / kPage * kPage;
-  const std::unique_ptr<char, decltype(&std::free)> store(
-      static_cast<char*>(std::aligned_alloc(kPage, static_cast<std::size_t>(whole))), &std::free);
+  const std::unique_ptr<char, Free> store(static_cast<char*>(
+      ::operator new(static_cast<std::size_t>(whole), std::align_val_t{kPage}, std::nothrow)));
   if (!store) throw ValueError("read_bandwidth: no memory for so many bytes.");
+#ifdef __linux__
   madvise(store.get(), static_cast<std::size_t>(whole), MADV_HUGEPAGE);  // as arrays of NumPy have
+#endif
   std::memset(store.get(), 1, static_cast<std::size_t>(whole));
   const auto read = active_kernels().floats->f32.read;
   const std::int64_t part = bytes / threads / kKilo * kKilo;

@@ -39,9 +39,6 @@ struct StoredRows {
   std::ptrdiff_t page_stride, scale_page_stride;
 };
 
-/// Reach of a position to one side that no array can exceed; sums of three stay in range.
-inline constexpr std::int64_t kUnbounded = INT64_MAX / 4;
-
 /// How a mask lies in memory.
 enum class MaskKind : std::uint8_t {
   none,
@@ -101,10 +98,10 @@ struct ScoreUnit {
   std::int64_t key_count;  ///< keys of this batch element that count
   std::int64_t head_dim;
   std::int64_t key_tile;
-  /// Query i sits at p = i + offset and sees the keys p - left <= j <= p + right.
+  /// Query i sits at p = i + offset and sees the keys i + reach_begin <= j < i + reach_end.
   std::int64_t offset;
-  std::int64_t left;
-  std::int64_t right;
+  std::int64_t reach_begin;
+  std::int64_t reach_end;
   bool cosine;  ///< scores are cosines of the angles between queries and keys
   /// One entry a head of the group; null: off.
   const double* scale;      ///< never null

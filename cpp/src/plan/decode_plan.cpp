@@ -20,10 +20,10 @@ bool decodes(const Tiling& tiling, std::int64_t element) {
 }
 
 KeyGroups key_groups(const CheckedProblem& problem, std::int64_t element) {
-  const std::int64_t keys = problem.keys_of(element), p = problem.offset_of(element);
-  const std::int64_t last = p + problem.queries_of(element) - 1;
-  const std::int64_t begin = std::clamp<std::int64_t>(p - problem.left.most(), 0, keys);
-  const std::int64_t end = std::clamp<std::int64_t>(last + problem.right.most() + 1, begin, keys);
+  const std::int64_t keys = problem.keys_of(element), last = problem.queries_of(element) - 1;
+  const Reach reach = problem.widest_reach(element);
+  const std::int64_t begin = std::clamp<std::int64_t>(reach.begin, 0, keys);
+  const std::int64_t end = std::clamp<std::int64_t>(last + reach.end, begin, keys);
   const std::int64_t first = begin / kernels::kDecodeChunk * kernels::kDecodeChunk;
   const std::int64_t chunks = ceil_div(end - first, kernels::kDecodeChunk);
   const std::int64_t each = std::max<std::int64_t>(ceil_div(chunks, kMostGroups), 1);

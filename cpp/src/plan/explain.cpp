@@ -145,9 +145,9 @@ namespace {
 /// Keys [begin, end) that query i of a head can reach by its position.
 std::pair<std::int64_t, std::int64_t> reach(const CheckedProblem& problem, std::int64_t element,
                                             std::int64_t head, std::int64_t i) {
-  const std::int64_t keys = problem.keys_of(element), p = i + problem.offset_of(element);
-  return {std::clamp<std::int64_t>(p - problem.left.of(head), 0, keys),
-          std::clamp<std::int64_t>(p + problem.right.of(head) + 1, 0, keys)};
+  const std::int64_t keys = problem.keys_of(element);
+  const auto [begin, end] = problem.reach_of(element, head);
+  return {std::clamp<std::int64_t>(i + begin, 0, keys), std::clamp<std::int64_t>(i + end, 0, keys)};
 }
 
 /// Keys of [begin, end) that lie in tiles that a block mask holds.

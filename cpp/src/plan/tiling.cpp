@@ -96,8 +96,8 @@ Unit Tiling::block_at(std::int64_t element, std::int64_t head_set, std::int64_t 
 double multiply_adds(const CheckedProblem& problem, std::int64_t element) {
   const std::int64_t left = problem.left.of(0), right = problem.right.of(0);
   const std::int64_t keys = problem.keys_of(element);
-  const auto reach = static_cast<double>(
-      std::min(keys, std::min(left, kernels::kUnbounded / 4) + std::min(right, keys) + 1));
+  const auto reach =
+      static_cast<double>(std::min(keys, std::min(left, keys) + std::min(right, keys) + 1));
   return static_cast<double>(problem.query_heads * problem.queries_of(element)) *
          std::max(reach, 1.0) * static_cast<double>(problem.head_dim + problem.value_dim);
 }

@@ -1,5 +1,7 @@
 #include "run/kernel_units.hpp"
 
+#include <algorithm>
+
 namespace regard {
 namespace {
 
@@ -74,9 +76,10 @@ kernels::ScoreUnit score_unit(const Tiling& tiling, const Unit& at) {
   unit.key_count = problem.keys_of(element);
   unit.head_dim = problem.head_dim;
   unit.key_tile = tiling.key_tile;
-  unit.offset = problem.offset_of(element);
-  unit.left = problem.left.of(head);
-  unit.right = problem.right.of(head);
+  const Reach reach = problem.reach_of(element, head);
+  unit.offset = std::clamp(problem.offset_of(element), -kFarthest, kFarthest);
+  unit.reach_begin = reach.begin;
+  unit.reach_end = reach.end;
   unit.cosine = problem.cosine;
   unit.scale = problem.scale.differ() ? problem.scale.each.data() + head : &problem.scale.one;
   unit.scale_step = problem.scale.differ() ? 1 : 0;

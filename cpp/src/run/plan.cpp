@@ -1,5 +1,7 @@
 // A Plan from a problem, and what its outputs look like.
 #include <memory>
+#include <new>
+#include <stdexcept>
 #include <utility>
 
 #include "plan/planned_call.hpp"
@@ -10,8 +12,16 @@ namespace regard {
 
 Plan::Plan(const Problem& problem) {
   auto call = std::make_unique_for_overwrite<PlannedCall>();
-  validate(problem, call->problem);
-  call->forward = plan_forward(call->problem);
+  try {
+    validate(problem, call->problem);
+    call->forward = plan_forward(call->problem);
+  } catch (const MemoryError&) {
+    throw;
+  } catch (const std::bad_alloc&) {  // lists of numbers for each head or batch element
+    throw MemoryError(memory_message(problem, call->problem));
+  } catch (const std::length_error&) {
+    throw MemoryError(memory_message(problem, call->problem));
+  }
   call_ = std::move(call);
 }
 Plan::Plan(Plan&&) noexcept = default;

@@ -41,6 +41,23 @@ struct HeadNumbers {
   T most() const { return differ() ? *std::max_element(each.begin(), each.end()) : one; }
 };
 
+/// Query i sees the keys [begin + i, end + i) as far as positions go.
+struct Reach {
+  std::int64_t begin, end;
+};
+
+/// A side of a window that has no limit.
+inline constexpr std::int64_t kUnbounded = INT64_MAX;
+/// No array is as long; sums of two stay in range.
+inline constexpr std::int64_t kFarthest = INT64_MAX / 4;
+
+/// a + b, or the end of what can matter.
+inline std::int64_t far_sum(std::int64_t a, std::int64_t b) {
+  std::int64_t sum = 0;
+  if (__builtin_add_overflow(a, b, &sum)) sum = b < 0 ? -kFarthest : kFarthest;
+  return std::clamp(sum, -kFarthest, kFarthest);
+}
+
 /// Made by validate and not changed after. Holds pointers into the caller's arrays.
 struct CheckedProblem {
   DType dtype;      ///< of the computation and the LSE
@@ -102,6 +119,15 @@ struct CheckedProblem {
     return upper_left ? 0 : keys_of(element) - queries_of(element);
   }
 
+  /// What queries of a head see by causal and window.
+  Reach reach_of(std::int64_t element, std::int64_t head) const {
+    return reach(element, left.of(head), right.of(head));
+  }
+  /// What they see in some head.
+  Reach widest_reach(std::int64_t element) const {
+    return reach(element, left.most(), right.most());
+  }
+
   /// Sum of strides over the batch axes of element number `element`, counted in C order.
   std::int64_t batch_offset(std::int64_t element,
                             const std::array<std::int64_t, kMaxRank>& strides) const {
@@ -134,6 +160,12 @@ struct CheckedProblem {
   }
 
  private:
+  Reach reach(std::int64_t element, std::int64_t to_left, std::int64_t to_right) const {
+    const std::int64_t offset = offset_of(element);
+    const bool bounded_left = to_left != kUnbounded, bounded_right = to_right != kUnbounded;
+    return {bounded_left ? far_sum(offset, -to_left) : -kFarthest,
+            bounded_right ? far_sum(far_sum(offset, to_right), 1) : kFarthest};
+  }
   static std::int64_t length_of(const std::vector<std::int64_t>& starts, std::int64_t element) {
     const auto at = static_cast<std::size_t>(element);
     return starts[at + 1] - starts[at];

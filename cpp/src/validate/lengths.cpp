@@ -143,9 +143,6 @@ void check_lengths(const Problem& p, CheckedProblem& checked) {
   }
   if (p.query_offset) {
     checked.query_offsets = read_batch("query_offset", *p.query_offset, p, checked);
-    for (auto& offset : checked.query_offsets) {
-      offset = std::clamp(offset, -kernels::kUnbounded, kernels::kUnbounded);
-    }
   }
 }
 

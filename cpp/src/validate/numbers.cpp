@@ -42,17 +42,16 @@ HeadNumbers<T> of_heads(const PerHead<T>& numbers) {
 
 HeadNumbers<std::int64_t> reach(const char* side, const std::optional<PerHead<std::int64_t>>& given,
                                 const Problem& p, const CheckedProblem& checked) {
-  if (!given) return {kernels::kUnbounded, {}};
+  if (!given) return {kUnbounded, {}};
   check_heads("window", *given, p, checked);
   HeadNumbers<std::int64_t> reach = of_heads(*given);
   const auto check = [&](std::int64_t& keys) {
-    if (keys == -1 && !given->is_one()) keys = kernels::kUnbounded;  // no limit for this head
+    if (keys == -1 && !given->is_one()) keys = kUnbounded;  // no limit for this head
     if (keys < 0) {
       throw ValueError(
           message(std::string("window is ") + std::to_string(keys) + " to the " + side + ".", {},
                   "Give a number of keys of at least 0, or None for no limit (-1 in an array)."));
     }
-    keys = std::min(keys, kernels::kUnbounded);
   };
   check(reach.one);
   for (auto& keys : reach.each) check(keys);

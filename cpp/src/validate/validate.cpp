@@ -87,17 +87,18 @@ void broadcast_batch(const Problem& p, CheckedProblem& checked) {
       size = own;
     }
     checked.batch_shape[static_cast<std::size_t>(checked.batch_rank - 1 - i)] = size;
-    checked.batch *= size;
+    __builtin_mul_overflow(checked.batch, size, &checked.batch);  // check_memory sees it
   }
 }
 
 void check_threads(const Problem& p, CheckedProblem& checked) {
   if (p.threads && *p.threads < 1) {
     throw ValueError(message("num_threads is " + std::to_string(*p.threads) + ".", {},
-                             "Give at least 1, or None for OpenMP's own number."));
+                             "Give at least 1, or None for get_num_threads()."));
   }
-  constexpr std::int64_t most = 1024;  // more than any machine has cores; OpenMP would try them all
-  checked.threads = p.threads ? static_cast<int>(std::min(*p.threads, most)) : default_threads();
+  checked.threads =
+      p.threads ? std::min(static_cast<int>(std::min(*p.threads, kMostThreads)), thread_limit())
+                : default_threads();
 }
 
 /// The output's shape: NumPy's matmul rule. A query without a length axis gives an output without.
@@ -121,6 +122,7 @@ void check(const Problem& p, CheckedProblem& checked) {
   check_shapes(p, p.query.rank == 1, checked);
   broadcast_batch(p, checked);
   set_out_shape(p, checked);
+  check_memory(p, checked);
   const auto align_stored = [&](Operand& operand, const Array& array) {
     const Operand as_kept = operand;  // check_dtypes and without_pages know how
     operand = align(array, checked, 2);
@@ -135,6 +137,7 @@ void check(const Problem& p, CheckedProblem& checked) {
   check_lengths(p, checked);
   if (p.block_table) check_block_table(p, checked);
   check_numbers(p, checked);
+  check_ranges(p, checked);
   check_masks(p, checked);
   check_biases(p, checked);  // after the positions, which a grid depends on
   check_threads(p, checked);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <span>
+#include <string>
 
 #include "regard/attention.hpp"
 #include "validate/checked_problem.hpp"
@@ -12,6 +13,9 @@ namespace regard {
 /// array but the lengths and other small ones.
 /// @throws ValueError, TypeError
 void validate(const Problem& problem, CheckedProblem& checked);
+
+/// For a MemoryError: which shapes ask for how much. Once the output's shape is known.
+std::string memory_message(const Problem& problem, const CheckedProblem& checked);
 
 /// Checks an output against the shape wanted of it and aligns it with the problem's axes.
 /// `trailing` is how many of its axes follow the heads: 2 for out, 1 for the LSE.

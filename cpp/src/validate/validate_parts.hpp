@@ -50,6 +50,12 @@ void check_biases(const Problem& p, CheckedProblem& checked);
 /// Causal, windows, and options that are numbers: scale, softcap, slopes, sinks, dropout.
 void check_numbers(const Problem& p, CheckedProblem& checked);
 
+/// What of those numbers the compute type does not hold; once the lengths are known.
+void check_ranges(const Problem& p, CheckedProblem& checked);
+
+/// Refuses outputs and lists of numbers a head that no address space has room for.
+void check_memory(const Problem& p, const CheckedProblem& checked);
+
 /// Aligns an array that broadcasts to (batch..., query heads, queries, keys).
 Operand broadcast_scores(const char* argument, const Array& array, const Problem& p,
                          const CheckedProblem& checked);

@@ -172,6 +172,6 @@ def threads(core: dict[str, Any], name: str, value: Any, query: ArrayLike) -> No
     if isinstance(value, bool) or not isinstance(value, (numbers.Integral, np.integer)):
         raise TypeError(
             f"attention: {name} is {value!r}.\n  Give a whole number of at least 1, or None for "
-            "OpenMP's own."
+            "get_num_threads()."
         )
     core[name] = int64(value)

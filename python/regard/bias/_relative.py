@@ -174,4 +174,5 @@ class T5(PositionBias):
 
 
 def _distances(queries: int, keys: int, offset: int) -> NDArray[np.int64]:
+    offset = max(-(2**62), min(2**62, offset))  # beyond, distances are all the same
     return np.arange(keys) - np.arange(queries)[:, np.newaxis] - offset

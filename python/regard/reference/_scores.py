@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from regard.reference._shapes import (
     Array,
     PositionBias,
+    exact,
     per_head,
     per_query,
     per_query_head,
@@ -97,8 +98,9 @@ def scores(
             s = _capped(s, per_head("softcap", softcap, heads))
         if alibi_slopes is not None:
             slopes = np.broadcast_to(np.asarray(alibi_slopes, np.float64), (*batch, heads))
-            p = np.arange(queries)[:, np.newaxis] + offset
-            s += -slopes[..., np.newaxis, np.newaxis] * np.abs(p - np.arange(keys))
+            p = np.arange(queries)[:, np.newaxis] + exact(offset)
+            distance = np.abs(p - np.arange(keys)).astype(np.float64)
+            s += -slopes[..., np.newaxis, np.newaxis] * distance
         if position_bias is not None:
             s += _dense_bias(position_bias, heads, queries, keys, offset)
         if bias is not None:

@@ -65,6 +65,11 @@ def per_element(x: ArrayLike, batch: Sequence[int]) -> NDArray[np.int64]:
     return np.broadcast_to(a, batch)[..., np.newaxis, np.newaxis, np.newaxis]
 
 
+def exact(offset: NDArray[np.int64]) -> NDArray[Any]:
+    """As Python's integers, if positions could leave int64."""
+    return offset.astype(object) if ((offset > 2**62) | (offset < -(2**62))).any() else offset
+
+
 def lengths(name: str, x: ArrayLike | None, batch: Sequence[int], whole: int) -> NDArray[np.int64]:
     """How many leading rows of each batch element count: all, if not given."""
     a = per_element(whole if x is None else x, batch)

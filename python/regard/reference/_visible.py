@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from regard.reference._shapes import Causal, DenseMask, Window, lengths, offsets
+from regard.reference._shapes import Causal, DenseMask, Window, exact, lengths, offsets
 from regard.reference._stored import values
 
-# Further than any two positions are apart, and far enough from the end of int64 to be added.
-UNLIMITED = 2**62
+# A side of a window from here on has no limit: callers have no larger number.
+UNLIMITED = 2**63 - 1
 
 
 def visible(
@@ -37,8 +37,9 @@ def visible(
         Key j is seen from position p if j <= p. The position of query i is p = i + Sk - Sq, so
         that the last query sees the last key; with ``"upper_left"`` it is p = i.
     window : int, (left, right) or None
-        p - left <= j <= p + right. None on a side leaves that side open; w means (w, w). A side
-        may be an integer array of shape (Hq,), a limit for each head, -1 for none.
+        p - left <= j <= p + right. None on a side leaves that side open, as 2**63 - 1 and more
+        do; w means (w, w). A side may be an integer array of shape (Hq,), a limit for each head,
+        -1 for none.
     mask : array_like of bool, broadcast to `shape`
         True where the query may look; or an object whose ``to_dense()`` is such an array.
     key_mask : array_like of bool, or 0 and 1, broadcast to the batch axes of `shape` and Sk
@@ -69,20 +70,21 @@ def visible(
         raise ValueError(f"causal must be a bool, 'lower_right' or 'upper_left', not {causal!r}")
     *batch, heads, queries, keys = shape
     i, j = np.arange(queries)[:, np.newaxis], np.arange(keys)
-    p = i + offsets(
+    offset = offsets(
         shape, causal=causal, key_lengths=key_lengths, query_lengths=query_lengths,
         query_offset=query_offset,
     )  # fmt: skip
+    distance = i + exact(offset) - j  # p - j
 
     sees: NDArray[np.bool_] = j < lengths("key_lengths", key_lengths, batch, keys)
     sees = sees & (i < lengths("query_lengths", query_lengths, batch, queries))
     if causal:
-        sees = sees & (j <= p)
+        sees = sees & (distance >= 0)
     left, right = window if isinstance(window, (tuple, list)) else (window, window)
     if left is not None:
-        sees = sees & (p - _limit(left, heads) <= j)
+        sees = sees & _within(distance, left, heads)
     if right is not None:
-        sees = sees & (j <= p + _limit(right, heads))
+        sees = sees & _within(-distance, right, heads)
     if mask is not None:
         sees = sees & np.broadcast_to(dense_mask(mask), shape)
     if key_mask is not None:
@@ -102,13 +104,17 @@ def dense_mask(mask: ArrayLike | DenseMask) -> NDArray[np.bool_]:
     return dense
 
 
-def _limit(side: int | NDArray[Any], heads: int) -> Any:
-    """One side of a window: a number, or an array of one for each head, -1 being no limit."""
+def _within(
+    distance: NDArray[Any], side: int | NDArray[Any], heads: int
+) -> NDArray[np.bool_] | np.bool_:
+    """Which keys one side of a window leaves: a limit, or one for each head, -1 being none."""
     if np.ndim(side) == 0:
         if int(side) < 0:
             raise ValueError(f"window is {side} to one side; give None for no limit")
-        return min(int(side), UNLIMITED)
+        return np.bool_(True) if int(side) >= UNLIMITED else distance <= int(side)
     limits = np.asarray(side)
     if limits.shape != (heads,) or limits.dtype.kind not in "iu" or (limits < -1).any():
         raise ValueError(f"window has a side of {limits!r}; give integers >= -1, one for each head")
-    return np.where(limits == -1, UNLIMITED, limits)[:, np.newaxis, np.newaxis]
+    limits = limits[:, np.newaxis, np.newaxis]
+    near: NDArray[np.bool_] = (limits == -1) | (limits >= UNLIMITED) | (distance <= limits)
+    return near

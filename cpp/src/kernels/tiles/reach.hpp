@@ -26,8 +26,8 @@ struct KeyRange {
 
 /// The keys that a row may see as far as causal, window and lengths go.
 inline KeyRange reachable(const ScoreUnit& u, std::int64_t row) {
-  const std::int64_t p = query_of(u, row) + u.offset;
-  return {clamp(p - u.left, 0, u.key_count), clamp(p + u.right + 1, 0, u.key_count)};
+  const std::int64_t i = query_of(u, row);
+  return {clamp(i + u.reach_begin, 0, u.key_count), clamp(i + u.reach_end, 0, u.key_count)};
 }
 
 /// The part of a tile's keys that each row of a panel sees, as offsets from the tile's first key.
