@@ -4,7 +4,7 @@
     python -m benchmarks.adapters.jax_times --filter gradients
 
 All are compiled by ``jit`` and timed in turn. The table of docs/guide/jax.md is made from the file
-by ``benchmarks.adapters.page``.
+by ``benchmarks.adapters.jax_page``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Attention = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Case:
-    """A call: (batch, queries, keys, heads, kv heads, head_dim), and whether gradients are taken."""
+    """A call: (batch, queries, keys, heads, kv heads, head_dim), forward or gradients."""
 
     name: str
     shape: tuple[int, int, int, int, int, int]
@@ -149,7 +149,7 @@ def main() -> None:
             "machine": machine.describe(),
             "isa": regard.active_isa(),
             "versions": {"regard": regard.__version__, "jax": jax.__version__},
-            "times": [asdict(result) for result in results],
+            "rows": [asdict(result) for result in results],
         }
         arguments.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 

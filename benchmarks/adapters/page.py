@@ -1,10 +1,9 @@
-"""Writes the tables of docs/guide/transformers.md and docs/guide/jax.md.
+"""Writes the tables of docs/guide/transformers.md: architectures, and what users get.
 
     python -m benchmarks.adapters.page benchmarks/results/transformers*.json
-    python -m benchmarks.adapters.page benchmarks/results/jax.json
 
 What stands between ``<!-- architectures:begin -->`` and ``<!-- architectures:end -->`` is replaced,
-and likewise what users get ("users"), and times with JAX ("jax").
+and between ``<!-- users:begin -->`` and ``<!-- users:end -->``.
 """
 
 from __future__ import annotations
@@ -16,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.adapters.checks import NO, NONE, OWN, PADDINGS, SAME
+from benchmarks.adapters.tables import between_marks, milliseconds
 
-GUIDE = Path(__file__).resolve().parents[2] / "docs" / "guide"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "guide" / "transformers.md"
 # Who is compared with whom: what a user runs now.
 _OTHERS = ("sdpa", "sdpa, sorted buckets", "eager")
 _OURS = ("regard", "regard packed")
@@ -98,61 +98,22 @@ def users_table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def milliseconds(seconds: float) -> str:
-    """Three digits, or as many as there are before the point."""
-    return f"{seconds * 1e3:.{0 if seconds >= 1 else 3}{'f' if seconds >= 1 else 'g'}}"
-
-
-def jax_table(result: dict[str, Any]) -> str:
-    """Milliseconds of each contender, and how many times regard's the others take."""
-    machine, versions = result["machine"], result["versions"]
-    names = tuple(result["times"][0]["seconds"])
-    lines = [
-        f"Measured on {machine['cpu']}, {machine['cores']} cores, {result['isa']}, JAX "
-        f"{versions['jax']}. Milliseconds, medians of calls in turn; in brackets, how many times "
-        "those of regard. 8 heads of dimension 64 but for the single query (4 batch elements, "
-        "dimension 128); float32 unless named; gradients by all three.",
-        "",
-        f"| | {' | '.join(names)} |",
-        "|---|" + "--:|" * len(names),
-    ]
-    for row in result["times"]:
-        seconds, own = row["seconds"], row["seconds"]["regard"]
-        cells = [
-            milliseconds(seconds[name]) + (f" ({seconds[name] / own:.2f}x)" if index else "")
-            for index, name in enumerate(names)
-        ]
-        lines.append(f"| {row['name']} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-#: By what a result holds: the page, the mark there, and what makes the table.
-TABLES = {
-    "architectures": ("transformers.md", "architectures", table),
-    "rows": ("transformers.md", "users", users_table),
-    "times": ("jax.md", "jax", jax_table),
-}
-
-
-def rewrite(page: str, mark: str, lines: str) -> str:
+def rewrite(page: str, result: dict[str, Any]) -> str:
     """Put another table into the page."""
-    begin, end = f"<!-- {mark}:begin -->", f"<!-- {mark}:end -->"
-    before, _, rest = page.partition(begin)
-    _, _, after = rest.partition(end)
-    if not rest or not after:
-        raise ValueError(f"the page has no {begin} ... {end}")
-    return f"{before}{begin}\n{lines}\n{end}{after}"
+    mark, lines = (
+        ("users", users_table(result)) if "rows" in result else ("architectures", table(result))
+    )
+    return between_marks(page, mark, lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("json", type=Path, nargs="+", help="what the benchmarks wrote")
     arguments = parser.parse_args()
+    page = PAGE.read_text("utf-8")
     for file in arguments.json:
-        result = json.loads(file.read_text("utf-8"))
-        name, mark, table_of = next(TABLES[key] for key in TABLES if key in result)
-        page = GUIDE / name
-        page.write_text(rewrite(page.read_text("utf-8"), mark, table_of(result)), encoding="utf-8")
+        page = rewrite(page, json.loads(file.read_text("utf-8")))
+    PAGE.write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":

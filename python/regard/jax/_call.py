@@ -9,7 +9,6 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
 
 from regard import _core
 from regard._call.core_options import check_names, core_options
@@ -196,7 +195,7 @@ def _tiles(mask: Any, attributes: dict[str, Attribute]) -> dict[str, jax.Array]:
 
 
 def _lowered(bias: Any, table: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Look up in a table what the bias looks up in its own: found by lowering the places' numbers."""
+    """Look up in a table what the bias looks up in its own, by lowering numbers of places."""
     places = np.arange(table.size, dtype=np.float64).reshape(table.shape)
     lowered = bias.with_table(places).lower(shape[0], np.float64)["table"]
     found: jax.Array = table.reshape(-1)[lowered.astype(np.int32)]

@@ -127,7 +127,10 @@ def dot_product_attention(
     """
     shape = jnp.shape(query)
     q, k, v = (_of_rank_4(x) for x in (query, key, value))
-    lengths = {"query_seq_lengths": query_seq_lengths, "key_value_seq_lengths": key_value_seq_lengths}
+    lengths = {
+        "query_seq_lengths": query_seq_lengths,
+        "key_value_seq_lengths": key_value_seq_lengths,
+    }
     _check(q, k, v, implementation)
     pairs = {
         name: None if x is None else _of_rank_4(x) for name, x in (("bias", bias), ("mask", mask))
@@ -174,7 +177,7 @@ def _of_rank_4(x: Any) -> jax.Array:
 def _window_options(
     window: tuple[int, int] | None, queries: int, keys: int, options: dict[str, Any]
 ) -> dict[str, Any]:
-    """A window with a side below 0, which ours does not have, as a mask."""
+    """Make a mask of a window with a side below 0, which ours does not have."""
     if window is None:
         return {}
     left, right = (int(side) for side in window)

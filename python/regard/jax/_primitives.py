@@ -86,9 +86,7 @@ def _tangent_avals(*arrays: Any, call: Call, moved: tuple[str, ...]) -> list[Any
     return _attention_avals(*arrays[: len(call.operands)], call=call)
 
 
-def _backward_avals(
-    *arrays: Any, call: Call, wanted: tuple[str, ...], of_lse: bool
-) -> list[Any]:
+def _backward_avals(*arrays: Any, call: Call, wanted: tuple[str, ...], of_lse: bool) -> list[Any]:
     operands = dict(zip(call.operands, arrays, strict=False))
     return list(_shapes.gradients(operands, call, wanted).values())
 
@@ -134,9 +132,7 @@ def _tangent_transpose(
     dout, dlse = cotangents
     of_lse = not isinstance(dlse, ad.Zero)
     given = [ad.instantiate_zeros(dout), *((dlse,) if of_lse else ())]
-    gradients = backward_p.bind(
-        *arrays[:fixed], *given, call=call, wanted=moved, of_lse=of_lse
-    )
+    gradients = backward_p.bind(*arrays[:fixed], *given, call=call, wanted=moved, of_lse=of_lse)
     return [None] * fixed + [
         _shapes.sum_to(x, aval.shape).astype(aval.dtype)
         for x, aval in zip(gradients, inputs, strict=True)
@@ -161,17 +157,13 @@ def _compiled(primitive: Primitive, params: tuple[tuple[str, Any], ...]) -> Call
     return compiled
 
 
-def _define(
-    primitive: Primitive, lower: Callable[..., Any], avals: Callable[..., Any]
-) -> None:
+def _define(primitive: Primitive, lower: Callable[..., Any], avals: Callable[..., Any]) -> None:
     primitive.multiple_results = True
     primitive.def_impl(
         lambda *arrays, **params: _compiled(primitive, tuple(params.items()))(*arrays)
     )
     primitive.def_abstract_eval(avals)
-    mlir.register_lowering(
-        primitive, mlir.lower_fun(lower, multiple_results=True), platform="cpu"
-    )
+    mlir.register_lowering(primitive, mlir.lower_fun(lower, multiple_results=True), platform="cpu")
 
 
 register()

@@ -28,9 +28,7 @@ def outputs(operands: Mapping[str, Any], call: Call) -> dict[str, jax.core.Shape
     rows = query.shape[-3:-1]
     of_lse = rows[::-1] if call.tokens_first else rows
     return {
-        "out": jax.core.ShapedArray(
-            (*batch, *rows, operands["value"].shape[-1]), query.dtype
-        ),
+        "out": jax.core.ShapedArray((*batch, *rows, operands["value"].shape[-1]), query.dtype),
         "lse": jax.core.ShapedArray((*batch, *of_lse), computed_dtype(query)),
     }
 
@@ -65,8 +63,6 @@ def as_the_core_has(name: str, gradient: Any) -> Any:
 def sum_to(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Sum over the axes that ``shape`` was broadcast along."""
     extra = x.ndim - len(shape)
-    ones = tuple(
-        axis for axis, n in enumerate(shape, extra) if n == 1 and x.shape[axis] != 1
-    )
+    ones = tuple(axis for axis, n in enumerate(shape, extra) if n == 1 and x.shape[axis] != 1)
     axes = (*range(extra), *ones)
     return jnp.sum(x, axis=axes).reshape(shape) if axes else x

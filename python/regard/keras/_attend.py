@@ -1,4 +1,4 @@
-"""Attention of projected tensors, (batch, tokens, heads, dim), by the backend that Keras runs on."""
+"""Attention of projected tensors, (batch, tokens, heads, dim), by the backend of Keras."""
 
 from __future__ import annotations
 

@@ -51,8 +51,8 @@ class GroupedQueryAttention(StructuredMasks, keras.layers.GroupQueryAttention):
         **kwargs: Any,
     ) -> None:
         super().__init__(head_dim, num_query_heads, num_key_value_heads, *args, **kwargs)
-        self._groups = self.num_repeats
-        self.num_repeats = 1  # what `call` does to keys and values
+        self._groups = num_query_heads // num_key_value_heads
+        self.num_repeats: int = 1  # what `call` does to keys and values
         # XLA compiles no NumPy.
         self.supports_jit = keras.backend.backend() != "tensorflow"
 

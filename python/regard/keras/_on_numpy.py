@@ -39,4 +39,5 @@ def attention(
 ) -> tuple[Any, Any]:
     """Output and LSE; the arguments are those of `regard.keras._attend.attend`."""
     options = options_of(mask, causal, window, scale, dropout, seed)
-    return regard.attention(query, key, value, return_lse=True, **options)
+    out, lse = regard.attention(query, key, value, return_lse=True, **options)
+    return out, lse

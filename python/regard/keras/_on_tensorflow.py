@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 import regard
@@ -39,10 +38,8 @@ def attention(
     def forward(query: Any, key: Any, value: Any, *rest: Any) -> Any:
         return regard.attention(query, key, value, return_lse=True, **options(*rest))
 
-    def backward(dout: Any, query: Any, key: Any, value: Any, out: Any, lse: Any, *rest: Any) -> Any:
-        found = regard.attention_backward(
-            dout, query, key, value, np.asarray(out), np.asarray(lse), **options(*rest)
-        )
+    def backward(dout: Any, *saved: Any) -> Any:
+        found = regard.attention_backward(dout, *saved[:5], **options(*saved[5:]))
         return found.query, found.key, found.value
 
     @tf.custom_gradient  # type: ignore[untyped-decorator, unused-ignore]

@@ -47,9 +47,9 @@ def test_tokens_first_is_not_transposed() -> None:
 def test_what_runs_may_find_errors() -> None:
     x = jnp.ones((2, 5, 4), jnp.float32)
     call = jax.jit(lambda n: adapter.attention(x, x, x, key_lengths=n))
-    with pytest.raises(Exception, match="key_lengths holds 6, outside 0 .. 5"):
+    with pytest.raises(Exception, match=r"key_lengths holds 6, outside 0 \.\. 5"):
         call(jnp.asarray(6)).block_until_ready()
-    with pytest.raises(ValueError, match="key_lengths holds 6, outside 0 .. 5"):
+    with pytest.raises(ValueError, match=r"key_lengths holds 6, outside 0 \.\. 5"):
         adapter.attention(x, x, x, key_lengths=jnp.asarray(6))
 
 

@@ -46,7 +46,9 @@ GRID: dict[str, dict[str, Any]] = {
     "window": {"local_window_size": (2, 1)},
     "window, one number": {"local_window_size": 2, "is_causal": True},
     "window on one side": {"local_window_size": (-1, 3)},
-    "window that sees nothing": {"local_window_size": (0, -2), "key_value_seq_lengths": lengths(4, 9)},
+    "window that sees nothing": {
+        "local_window_size": (0, -2), "key_value_seq_lengths": lengths(4, 9),
+    },
 }  # fmt: skip
 
 

@@ -135,7 +135,7 @@ def test_vmap_does_not_repeat_what_is_the_same() -> None:
 def test_forward_mode(options: dict[str, Any], layout: str | None) -> None:
     shapes = (2, 4, 5, 8), (1, 2, 7, 8), (2, 2, 7, 6)
     arrays, moves = ([array(s, n + seed) for n, s in enumerate(shapes)] for seed in (0, 5))
-    want_out, want = regard.attention_jvp(*map(np.asarray, arrays), *map(np.asarray, moves), **options)
+    want_out, want = regard.attention_jvp(*map(np.asarray, [*arrays, *moves]), **options)
     if layout:
         arrays, moves = ([x.swapaxes(1, 2) for x in xs] for xs in (arrays, moves))
         want_out, want = (x.swapaxes(1, 2) for x in (want_out, want))

@@ -1,4 +1,4 @@
-"""Our layers against the stock ones, on the backend that ``KERAS_BACKEND`` names, or an installed one.
+"""Our layers against the stock ones, on the backend of ``KERAS_BACKEND``, or an installed one.
 
 KERAS_BACKEND=tensorflow pytest tests/adapters/keras_layers    # and torch, jax, numpy
 """
@@ -14,6 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+from page_blocks import run_blocks
+from paths import ROOT
 
 if importlib.util.find_spec("keras") is None:
     pytest.skip("Keras is not installed", allow_module_level=True)
@@ -181,7 +184,8 @@ def test_training_takes_the_same_way(kind: str) -> None:
     models[0].set_weights(models[1].get_weights())
     for each in models:
         each.compile(
-            keras.optimizers.Adam(1e-2), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+            keras.optimizers.Adam(1e-2),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         )
         history = each.fit(
             tokens[:, :-1], tokens[:, 1:], epochs=15, batch_size=2, shuffle=False, verbose=0
@@ -251,3 +255,7 @@ def test_what_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keras.backend, "backend", lambda: "openvino")
     with pytest.raises(NotImplementedError, match="Keras runs on openvino"):
         _attend.backend_attention()
+
+
+def test_what_the_guide_shows() -> None:
+    assert run_blocks(ROOT / "docs" / "guide" / "keras.md") > 1
