@@ -3,7 +3,7 @@
 Imported only when asked for; JAX is installed by ``pip install "regard[jax]"``.
 """
 
-from regard.jax import _primitives  # noqa: F401  # registers what XLA calls, and how it batches
+from regard.jax import _primitives  # noqa: F401  # defines them
 from regard.jax._attention import attention
 from regard.jax._dot_product import dot_product_attention
 

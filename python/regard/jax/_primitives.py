@@ -27,7 +27,7 @@ from regard._call.options import names
 from regard.gradients import INPUTS, NAMES
 from regard.jax import _shapes, _vmap
 from regard.jax._call import Call, computed_dtype
-from regard.jax._targets import call_target, register
+from regard.jax._targets import call_target
 
 _WITHOUT_DERIVATIVES = names(lambda option: option.gradient == "refused")
 
@@ -166,24 +166,20 @@ def _define(primitive: Primitive, lower: Callable[..., Any], avals: Callable[...
     mlir.register_lowering(primitive, mlir.lower_fun(lower, multiple_results=True), platform="cpu")
 
 
-register()
 _define(attention_p, _lower_attention, _attention_avals)
 _define(tangent_p, _lower_tangent, _tangent_avals)
 _define(backward_p, _lower_backward, _backward_avals)
-ad.primitive_jvps[attention_p] = _attention_jvp
-ad.primitive_jvps[tangent_p] = _tangent_jvp
-ad.primitive_transposes[tangent_p] = _tangent_transpose
-ad.primitive_jvps[backward_p] = _backward_jvp
-batching.primitive_batchers[attention_p] = partial(
-    _vmap.batched, attention_p, lambda call: call.operands
+ad.primitive_jvps.update(
+    {attention_p: _attention_jvp, tangent_p: _tangent_jvp, backward_p: _backward_jvp}
 )
-batching.primitive_batchers[tangent_p] = partial(
-    _vmap.batched,
-    tangent_p,
-    lambda call, moved: (*call.operands, "out", "lse", *(f"d{name}" for name in moved)),
-)
-batching.primitive_batchers[backward_p] = partial(
-    _vmap.batched,
-    backward_p,
-    lambda call, wanted, of_lse: backward_operands(call, of_lse),
-)
+ad.primitive_transposes.update({tangent_p: _tangent_transpose})
+_NAMES: dict[Primitive, Callable[..., tuple[str, ...]]] = {
+    attention_p: lambda call: call.operands,
+    tangent_p: lambda call, moved: (*call.operands, "out", "lse", *(f"d{x}" for x in moved)),
+    backward_p: lambda call, wanted, of_lse: backward_operands(call, of_lse),
+}
+for _primitive, _names_of in _NAMES.items():
+    # By its name: the stand-in for JAX that documentation is made with takes no items.
+    batching.primitive_batchers.__setitem__(
+        _primitive, partial(_vmap.batched, _primitive, _names_of)
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from regard.jax._call import Call
 _NAME = "regard_{}"
 
 
+@cache
 def register() -> None:
-    """Tell XLA of them, in the version of its interface that the installed JAX speaks."""
+    """Tell XLA of them once, in the version of its interface that the installed JAX speaks."""
     header = Path(jax.ffi.include_dir(), "xla", "ffi", "api", "c_api.h").read_text("utf-8")
     found = dict(re.findall(r"#define XLA_FFI_API_(MAJOR|MINOR) (\d+)", header))
     version = int(found["MAJOR"]), int(found["MINOR"])
@@ -52,6 +54,7 @@ def call_target(
     dict of str to Array
         The results.
     """
+    register()
     types = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in results.values()]
     # How a batch of calls becomes one is said of our own primitives, which lie above.
     target = jax.ffi.ffi_call(_NAME.format(name), types, vmap_method="sequential")
