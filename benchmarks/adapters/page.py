@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.adapters.checks import NO, NONE, OWN, PADDINGS, SAME
+from benchmarks.adapters.tables import between_marks, milliseconds
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "guide" / "transformers.md"
 # Who is compared with whom: what a user runs now.
@@ -97,22 +98,12 @@ def users_table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def milliseconds(seconds: float) -> str:
-    """Three digits, or as many as there are before the point."""
-    return f"{seconds * 1e3:.{0 if seconds >= 1 else 3}{'f' if seconds >= 1 else 'g'}}"
-
-
 def rewrite(page: str, result: dict[str, Any]) -> str:
     """Put another table into the page."""
     mark, lines = (
         ("users", users_table(result)) if "rows" in result else ("architectures", table(result))
     )
-    begin, end = f"<!-- {mark}:begin -->", f"<!-- {mark}:end -->"
-    before, _, rest = page.partition(begin)
-    _, _, after = rest.partition(end)
-    if not rest or not after:
-        raise ValueError(f"the page has no {begin} ... {end}")
-    return f"{before}{begin}\n{lines}\n{end}{after}"
+    return between_marks(page, mark, lines)
 
 
 def main() -> None:

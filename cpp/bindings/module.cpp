@@ -11,6 +11,7 @@
 #include "options.hpp"
 #include "regard/attention.hpp"
 #include "regard/store.hpp"
+#include "xla/handlers.hpp"
 
 namespace regard::bindings {
 namespace {
@@ -203,6 +204,19 @@ py::dict thread_choice() {
   return fields;
 }
 
+/// The handlers that JAX registers, by name; they answer in this version of XLA's interface.
+py::dict ffi_targets(int major_version, int minor_version) {
+  xla::follow_version(major_version, minor_version);
+  const auto capsule = [](xla::Error* (*handler)(xla::CallFrame*)) {
+    return py::capsule(reinterpret_cast<void*>(handler), "xla._CUSTOM_CALL_TARGET");
+  };
+  py::dict targets;
+  targets["attention"] = capsule(&xla::attention);
+  targets["backward"] = capsule(&xla::backward);
+  targets["tangent"] = capsule(&xla::tangent);
+  return targets;
+}
+
 py::dict build() {
   py::dict fields;
   fields["version"] = version();
@@ -247,6 +261,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used(),
       "set_isa", [](const std::string& name) { core::set_isa(name); }, py::arg("name"));
   m.def("ceiling", &ceiling, py::arg("isa"), py::arg("dtype"), py::arg("threads"));
   m.def("read_bandwidth", &read_bandwidth, py::arg("bytes"), py::arg("threads"));
+  m.def("ffi_targets", &ffi_targets);
   m.def("build", &build);
   m.def("default_threads", [] { return core::default_thread_count(); });
   m.def("set_num_threads", [](std::optional<std::int64_t> n) { core::set_num_threads(n); });

@@ -4,12 +4,36 @@
 
 #include <vector>
 
+#include "option_list.hpp"
+
 namespace regard::bindings {
 namespace {
 
 void keep_view(Call& call, py::handle object, const char* argument, const char* role, Array& seen) {
   call.arrays.emplace_back(argument, as_array(object, argument, role));
   view(call.arrays.back().second, seen);
+}
+
+/// The numbers of an array made by regard.BlockMask; kept alive by the call.
+template <class T>
+std::span<const T> numbers(Call& call, py::handle object) {
+  const auto array = py::cast<py::array_t<T, py::array::c_style>>(object);
+  call.arrays.emplace_back("mask", array);
+  return {array.data(), static_cast<std::size_t>(array.size())};
+}
+
+BlockMask tiles_of(Call& call, py::handle mask) {
+  BlockMask tiles;
+  const auto shape = py::cast<std::vector<std::int64_t>>(mask.attr("shape"));
+  tiles.leading.assign(shape.begin(), shape.end() - 2);
+  tiles.queries = shape[shape.size() - 2];
+  tiles.keys = shape.back();
+  tiles.block_size = py::cast<std::int64_t>(mask.attr("block_size"));
+  tiles.row_begin = numbers<std::int64_t>(call, mask.attr("indptr"));
+  tiles.columns = numbers<std::int32_t>(call, mask.attr("indices"));
+  tiles.partial = numbers<std::int32_t>(call, mask.attr("partial"));
+  tiles.tiles = numbers<std::uint8_t>(call, mask.attr("tiles"));
+  return tiles;
 }
 
 /// Reads the entries of the dict one by one.
@@ -40,32 +64,31 @@ class Reader {
     }
   }
 
+  void packed_mask(Problem& p) {
+    PyObject* bits = find("packed_mask");
+    if (bits == nullptr) return;
+    keep_view(call_, bits, "mask", "bits", p.mask.emplace());
+    number<std::int64_t>("packed_keys", p.packed_mask_keys);
+  }
+
+  void block_mask(Problem& p) {
+    if (PyObject* mask = find("block_mask")) p.block_mask = tiles_of(call_, mask);
+  }
+
+  void position_bias(Problem& p) {
+    PyObject* bias = find("position_bias");
+    if (bias == nullptr) return;
+    const auto parts = py::cast<py::tuple>(py::handle(bias));
+    PositionBias& table = p.position_bias.emplace();
+    keep_view(call_, parts[0], "position_bias", "numbers", table.table);
+    table.height = py::cast<std::int64_t>(parts[1]);
+    table.width = py::cast<std::int64_t>(parts[2]);
+  }
+
  private:
   py::handle options_;
   Call& call_;
 };
-
-/// The numbers of an array made by regard.BlockMask; kept alive by the call.
-template <class T>
-std::span<const T> numbers(Call& call, py::handle object) {
-  const auto array = py::cast<py::array_t<T, py::array::c_style>>(object);
-  call.arrays.emplace_back("mask", array);
-  return {array.data(), static_cast<std::size_t>(array.size())};
-}
-
-BlockMask block_mask(Call& call, py::handle mask) {
-  BlockMask tiles;
-  const auto shape = py::cast<std::vector<std::int64_t>>(mask.attr("shape"));
-  tiles.leading.assign(shape.begin(), shape.end() - 2);
-  tiles.queries = shape[shape.size() - 2];
-  tiles.keys = shape.back();
-  tiles.block_size = py::cast<std::int64_t>(mask.attr("block_size"));
-  tiles.row_begin = numbers<std::int64_t>(call, mask.attr("indptr"));
-  tiles.columns = numbers<std::int32_t>(call, mask.attr("indices"));
-  tiles.partial = numbers<std::int32_t>(call, mask.attr("partial"));
-  tiles.tiles = numbers<std::uint8_t>(call, mask.attr("tiles"));
-  return tiles;
-}
 
 }  // namespace
 
@@ -80,42 +103,7 @@ void read_call(py::handle query, py::handle key, py::handle value, py::handle op
   keep_view(call, value, "value", stored("value_scales"), p.value);
   if (options.is_none()) return;
   Reader read(options, call);
-  read.array("key_scales", "scales", p.key_scales);
-  read.array("value_scales", "scales", p.value_scales);
-  read.array("block_table", "lengths", p.block_table);
-  int causal = 0;
-  read.number<int>("causal", causal);
-  p.causal = static_cast<Causal>(causal);
-  read.per_head("window_left", p.window_left);
-  read.per_head("window_right", p.window_right);
-  read.array("mask", "mask", p.mask);
-  if (PyObject* bits = read.find("packed_mask")) {
-    keep_view(call, bits, "mask", "bits", p.mask.emplace());
-    read.number<std::int64_t>("packed_keys", p.packed_mask_keys);
-  }
-  if (PyObject* mask = read.find("block_mask")) p.block_mask = block_mask(call, mask);
-  read.array("key_lengths", "lengths", p.key_lengths);
-  read.array("query_lengths", "lengths", p.query_lengths);
-  read.array("query_offset", "lengths", p.query_offset);
-  read.array("cu_seqlens_q", "lengths", p.query_starts);
-  read.array("cu_seqlens_k", "lengths", p.key_starts);
-  read.per_head("scale", p.scale);
-  read.array("query_scale", "numbers", p.query_scale);
-  read.number<bool>("cosine", p.cosine);
-  read.per_head("softcap", p.softcap);
-  read.array("alibi_slopes", "numbers", p.alibi_slopes);
-  if (PyObject* bias = read.find("position_bias")) {
-    const auto parts = py::cast<py::tuple>(py::handle(bias));
-    PositionBias& table = p.position_bias.emplace();
-    keep_view(call, parts[0], "position_bias", "numbers", table.table);
-    table.height = py::cast<std::int64_t>(parts[1]);
-    table.width = py::cast<std::int64_t>(parts[2]);
-  }
-  read.array("bias", "bias", p.bias);
-  read.per_head("sinks", p.sinks);
-  read.number<double>("dropout", p.dropout);
-  read.number<std::uint64_t>("seed", p.seed);
-  read.number<std::int64_t>("num_threads", p.threads);
+  read_options(read, p);
 }
 
 }  // namespace regard::bindings

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from regard import bias, masks, plot, positions, reference
     from regard import flash_attn as flash_attn
     from regard import jax as jax
+    from regard import keras as keras
     from regard import torch as torch
     from regard import transformers as transformers
     from regard._alibi import alibi_slopes
@@ -140,7 +141,7 @@ _LAZY = {
 }
 
 # Not in `dir`, since what looks at all of that need not have the libraries they are for.
-_ADAPTERS = frozenset({"bench", "flash_attn", "jax", "torch", "transformers"})
+_ADAPTERS = frozenset({"bench", "flash_attn", "jax", "keras", "torch", "transformers"})
 
 
 def __getattr__(name: str) -> object:

@@ -68,7 +68,8 @@ def test_every_name_of_the_reference_exists():
     for name in reference() - {"regard"}:
         value: object = regard
         adapter = name.split(".")[1]
-        if adapter in ("torch", "jax", "flash_attn", "transformers"):  # which may be missing
+        # Which may be missing.
+        if adapter in ("torch", "jax", "keras", "flash_attn", "transformers"):
             files = [*(ROOT / "python/regard").glob(f"{adapter}*")]
             assert files, name
             continue
