@@ -1,8 +1,8 @@
 """Training: optimisers, losses, schedules, checkpoints, and gradients of batches in pieces.
 
 Parameters, gradients and states are plain dicts of arrays, which no function changes. So an
-optimiser from elsewhere fits, and a training that goes on from a checkpoint takes the same steps, bit
-for bit.
+optimiser from elsewhere fits, and a training that goes on from a checkpoint takes the same steps,
+bit for bit.
 """
 
 from regard._tqdm import progress

@@ -5,7 +5,6 @@ The order of the sum is that of the pieces, whoever computes them.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any, TypeAlias
@@ -77,14 +76,14 @@ def accumulate_gradients(
     """
     shares = _shares(len(pieces), weights)
     at_once = map if executor is None else executor.map
-    results = at_once(loss_and_gradients, itertools.repeat(parameters), pieces)
+    results = at_once(loss_and_gradients, [parameters] * len(pieces), pieces)
     total = 0.0
     summed: dict[str, Array] = {}
     for share, (loss, gradients) in zip(shares, results, strict=True):
         check_same_shapes("accumulate_gradients", parameters, gradients, "gradients")
         total += share * loss
         for name, gradient in gradients.items():
-            scaled = gradient * gradient.dtype.type(share)
+            scaled = np.multiply(gradient, share, out=np.empty_like(gradient))
             if name in summed:
                 summed[name] += scaled
             else:
@@ -93,7 +92,7 @@ def accumulate_gradients(
 
 
 def _shares(pieces: int, weights: Sequence[float] | None) -> list[float]:
-    """What each piece is multiplied by."""
+    """Tell what each piece is multiplied by."""
     if not pieces:
         raise ValueError("accumulate_gradients: pieces is empty; give at least one")
     if weights is None:

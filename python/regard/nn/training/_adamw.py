@@ -66,7 +66,7 @@ class AdamW:
 
     def __post_init__(self) -> None:
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"AdamW: betas have to be two numbers of 0 to below 1, not {self.betas}")
+            raise ValueError(f"AdamW: betas have to be two of 0 to below 1, not {self.betas}")
         if not self.eps >= 0:
             raise ValueError(f"AdamW: eps has to be at least 0, not {self.eps}")
         check_decay("AdamW", self.weight_decay)
@@ -127,10 +127,11 @@ class AdamW:
         moved, means, squares = {}, {}, {}
         for name, x in parameters.items():
             gradient = gradients[name]
-            mean = np.multiply(state["mean"][name], first, dtype=x.dtype)
-            work = np.multiply(gradient, 1 - first, dtype=x.dtype)
+            mean, square, work = (np.empty_like(x) for _ in range(3))
+            np.multiply(state["mean"][name], first, out=mean)
+            np.multiply(gradient, 1 - first, out=work)
             mean += work
-            square = np.multiply(state["square"][name], second, dtype=x.dtype)
+            np.multiply(state["square"][name], second, out=square)
             np.multiply(gradient, gradient, out=work)
             work *= 1 - second
             square += work
@@ -140,7 +141,9 @@ class AdamW:
             work += self.eps
             np.divide(mean, work, out=work)
             work *= -scale
-            keep = 1 - learning_rate * self.weight_decay if self.decays(name, x) else 1.0
-            moved[name] = x * keep + work if keep != 1 else x + work
-            means[name], squares[name] = mean, square
+            if self.weight_decay and self.decays(name, x):
+                work += x * (1 - learning_rate * self.weight_decay)
+            else:
+                work += x
+            moved[name], means[name], squares[name] = work, mean, square
         return moved, {"step": step, "mean": means, "square": squares}

@@ -81,7 +81,7 @@ class Batches:
         return self.examples // self.batch
 
     def __call__(self, step: int) -> NDArray[np.int64]:
-        """Indices of the examples of a step, shape (batch,)."""
+        """Return the indices of the examples of a step, shape (batch,)."""
         epoch, at = divmod(step, self.steps_per_epoch)
         order = _order(self.examples, self.seed, epoch)
         return order[at * self.batch : (at + 1) * self.batch]

@@ -33,8 +33,8 @@ def save_checkpoint(path: str | os.PathLike[str], tree: Mapping[str, Any]) -> No
         or the new one.
     tree : mapping
         Dicts of dicts, with arrays, and whatever JSON has: numbers, strings, True, False, None,
-        and lists of these. The state of an optimiser or of `EarlyStopping` is such a dict, and so is
-        that of a random generator, ``rng.bit_generator.state``, if it has no arrays in lists.
+        and lists of these. The state of an optimiser or of `EarlyStopping` is such a dict, and so
+        is that of a random generator, ``rng.bit_generator.state``.
 
     Raises
     ------
@@ -111,13 +111,15 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     return tree
 
 
-def _split(tree: Mapping[str, Any], keys: tuple[str, ...], into: dict[str, Array]) -> dict[str, Any]:
+def _split(
+    tree: Mapping[str, Any], keys: tuple[str, ...], into: dict[str, Array]
+) -> dict[str, Any]:
     """Put arrays into a flat dict, and return the rest."""
     rest: dict[str, Any] = {}
     for key, value in tree.items():
         if not isinstance(key, str) or "/" in key:
             raise ValueError(
-                f'save_checkpoint: the key {key!r} of {"/".join(keys) or "the tree"} is no string '
+                f"save_checkpoint: the key {key!r} of {'/'.join(keys) or 'the tree'} is no string "
                 'without "/"'
             )
         place = (*keys, key)

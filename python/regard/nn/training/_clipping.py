@@ -31,9 +31,7 @@ def global_norm(gradients: Tree) -> float:
     5.0
     """
     # Not by a dot product, whose last bits depend on the threads of the library.
-    return math.sqrt(
-        sum(float(np.sum(np.square(g, dtype=np.float64))) for g in gradients.values())
-    )
+    return math.sqrt(sum(float(np.sum(np.square(g, dtype=np.float64))) for g in gradients.values()))
 
 
 def clip_by_global_norm(gradients: Tree, maximum: float) -> tuple[dict[str, Array], float]:
@@ -83,7 +81,9 @@ def clip_by_global_norm(gradients: Tree, maximum: float) -> tuple[dict[str, Arra
     factor = maximum / (norm + _EPSILON)
     if factor >= 1:
         return dict(gradients), norm
-    return {name: g * g.dtype.type(factor) for name, g in gradients.items()}, norm
+    return {
+        name: np.multiply(g, factor, out=np.empty_like(g)) for name, g in gradients.items()
+    }, norm
 
 
 def clip_by_value(gradients: Tree, maximum: float) -> dict[str, Array]:
@@ -112,7 +112,9 @@ def clip_by_value(gradients: Tree, maximum: float) -> dict[str, Array]:
     {'x': array([-1. ,  0.5])}
     """
     _check_maximum("clip_by_value", maximum)
-    return {name: np.clip(g, -maximum, maximum) for name, g in gradients.items()}
+    return {
+        name: np.clip(g, -maximum, maximum, out=np.empty_like(g)) for name, g in gradients.items()
+    }
 
 
 def _check_maximum(call: str, maximum: float) -> None:

@@ -128,6 +128,7 @@ def _forward(
     z, classes = np.asarray(logits), np.asarray(targets)
     counted = _check(call, z, classes, smoothing, ignored, reduction)
     rows, chosen = z.reshape(-1, z.shape[-1]), classes.reshape(-1)
+    rows = rows.astype(np.result_type(z, np.float32), copy=False)  # float16 sums nothing well
     kept = None if counted.all() else np.flatnonzero(counted.reshape(-1))
     if kept is not None:
         rows, chosen = rows[kept], chosen[kept]
@@ -143,16 +144,16 @@ def _forward(
     share = 1 / len(rows) if reduction == "mean" else 1.0
 
     def back(dloss: float = 1.0) -> Array:
-        dlogits = powers / sums
+        dlogits: Array = powers / sums
         dlogits[places] -= 1 - smoothing
         if smoothing:
             dlogits -= smoothing / rows.shape[-1]
         dlogits *= dloss * share
         if kept is None:
-            return dlogits.reshape(z.shape)
-        spread = np.zeros_like(z)
-        spread.reshape(-1, z.shape[-1])[kept] = dlogits
-        return spread
+            return dlogits.reshape(z.shape).astype(z.dtype, copy=False)
+        spread = np.zeros((classes.size, z.shape[-1]), z.dtype)
+        spread[kept] = dlogits
+        return spread.reshape(z.shape)
 
     return loss * share, back
 
@@ -163,8 +164,8 @@ def _check(
     """Return which targets count."""
     if logits.dtype.kind != "f" or targets.dtype.kind not in "iu":
         raise TypeError(
-            f"{call}: logits are {logits.dtype} and targets {targets.dtype}.\n  Give floating-point "
-            "logits, and the numbers of the classes as integers."
+            f"{call}: logits are {logits.dtype} and targets {targets.dtype}.\n"
+            "  Give floating-point logits, and the numbers of the classes as integers."
         )
     if not logits.ndim or logits.shape[:-1] != targets.shape or logits.shape[-1] == 0:
         raise ValueError(

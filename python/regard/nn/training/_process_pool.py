@@ -43,10 +43,10 @@ def process_pool(workers: int, *, threads: int = 1) -> ProcessPoolExecutor:
     Notes
     -----
     Processes import the program's main module again, so a script starts its work under
-    ``if __name__ == "__main__":``. Parameters go to the processes with every piece; where that takes
-    long, or for a function that is defined on the spot, a `concurrent.futures.ThreadPoolExecutor`
-    does as well, as NumPy and regard release the GIL; OPENBLAS_NUM_THREADS=1 then has to be set
-    before NumPy is loaded.
+    ``if __name__ == "__main__":``. Parameters go to the processes with every piece. Where that
+    takes long, or for a function that is defined on the spot, threads do as well, by a
+    `concurrent.futures.ThreadPoolExecutor`: NumPy and regard release the GIL. Then set
+    OPENBLAS_NUM_THREADS=1 before NumPy is loaded.
 
     Examples
     --------

@@ -12,6 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from regard.nn.training._decay import Decays, check_decay, everything
 from regard.nn.training._trees import Array, Tree, check_parameters, check_same_shapes
 
@@ -123,9 +125,9 @@ class SGD:
             check_same_shapes("SGD.update", parameters, state["velocity"], "state")
         moved, velocities = {}, {}
         for name, x in parameters.items():
-            change = gradients[name].astype(x.dtype, copy=False)
+            change = gradients[name].astype(x.dtype)  # a copy
             if self.weight_decay and self.decays(name, x):
-                change = change + self.weight_decay * x
+                change += self.weight_decay * x
             if self.momentum:
                 velocity = change.copy()
                 if state["velocity"]:
@@ -133,5 +135,5 @@ class SGD:
                     velocity += self.momentum * state["velocity"][name]
                 velocities[name] = velocity
                 change = change + self.momentum * velocity if self.nesterov else velocity
-            moved[name] = x - learning_rate * change
+            moved[name] = np.subtract(x, learning_rate * change, out=np.empty_like(x))
         return moved, {"step": state["step"] + 1, "velocity": velocities}

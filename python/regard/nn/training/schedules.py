@@ -245,7 +245,7 @@ def _rise(step: int, warmup: int) -> float:
 
 
 def _done(step: int, warmup: int, steps: int) -> float:
-    """What part of the steps after the warm-up are taken, 0 to 1."""
+    """Tell what part of the steps after the warm-up is taken, 0 to 1."""
     return min(1.0, max(0, step - warmup) / (steps - warmup))
 
 
