@@ -72,23 +72,6 @@ def swiglu(x: Array) -> tuple[Array, Callable[[Array], Array]]:
     return silu * b, pull
 
 
-def cross_entropy(logits: Array, targets: Array) -> tuple[float, Callable[[], Array]]:
-    """Mean of -log softmax(logits)[target], in nats."""
-    rows = logits.reshape(-1, logits.shape[-1])
-    places = np.arange(len(rows)), targets.ravel()
-    shifted = rows - rows.max(axis=-1, keepdims=True)
-    weights = np.exp(shifted)
-    sums = weights.sum(axis=-1, keepdims=True)
-    loss = float(np.mean(np.log(sums[:, 0]) - shifted[places], dtype=np.float64))
-
-    def pull() -> Array:
-        dlogits = weights / sums
-        dlogits[places] -= 1
-        return (dlogits / logits.dtype.type(len(rows))).reshape(logits.shape)
-
-    return loss, pull
-
-
 Attention = Callable[[Array, Array, Array, Array], tuple[Array, Callable[[Array, Array], None]]]
 
 

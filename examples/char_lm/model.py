@@ -10,16 +10,9 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 import regard
+from regard.nn.training import cross_entropy, cross_entropy_vjp
 
-from .layers import (
-    ATTENTIONS,
-    cross_entropy,
-    embedding,
-    linear,
-    rms_norm,
-    split_heads,
-    swiglu,
-)
+from .layers import ATTENTIONS, embedding, linear, rms_norm, split_heads, swiglu
 
 Array = NDArray[Any]
 Parameters = dict[str, Array]
@@ -101,12 +94,12 @@ class Model:
     def loss(self, parameters: Parameters, tokens: Array) -> float:
         """Mean loss over texts (batch, length + 1): each character from those before it."""
         logits, _ = self.forward(parameters, tokens[:, :-1])
-        return cross_entropy(logits, tokens[:, 1:])[0]
+        return cross_entropy(logits, tokens[:, 1:])
 
     def loss_and_gradients(self, parameters: Parameters, tokens: Array) -> tuple[float, Parameters]:
         """Loss, and its derivative by each parameter."""
         logits, pull = self.forward(parameters, tokens[:, :-1])
-        loss, pull_loss = cross_entropy(logits, tokens[:, 1:])
+        loss, pull_loss = cross_entropy_vjp(logits, tokens[:, 1:])
         return loss, pull(pull_loss())
 
     def _attention(

@@ -85,30 +85,34 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         There is no such file.
     """
     data = Path(path).read_bytes()
+    read = _safetensors().load
     try:
-        tensors: dict[str, Array] = _safetensors().load(data)
         size = int.from_bytes(data[:8], "little")
         described = json.loads(json.loads(data[8 : 8 + size])["__metadata__"][_METADATA])
-    except ImportError:
-        raise
+        version, tree = described["version"], described["tree"]
+        if version == _VERSION:
+            _join(tree, read(data))
     except Exception as error:
         raise ValueError(
             f"load_checkpoint: {os.fspath(path)!r} is no checkpoint, or is damaged: {error!r}.\n"
             "  Give a file that save_checkpoint wrote."
         ) from error
-    if described["version"] > _VERSION:
+    if version != _VERSION:
         raise ValueError(
-            f"load_checkpoint: {os.fspath(path)!r} is of version {described['version']}, and this "
-            f"release reads {_VERSION}.\n  Use the release that wrote it, or a later one."
+            f"load_checkpoint: {os.fspath(path)!r} is of version {version}, and this release reads "
+            f"{_VERSION}.\n  Use the release that wrote it, or a later one."
         )
-    tree: dict[str, Any] = described["tree"]
+    return dict(tree)
+
+
+def _join(tree: dict[str, Any], tensors: dict[str, Array]) -> None:
+    """Put arrays back where they were."""
     for name, array in tensors.items():
         *keys, last = name.split("/")
         inner = tree
         for key in keys:
             inner = inner[key]
         inner[last] = array
-    return tree
 
 
 def _split(
