@@ -44,14 +44,17 @@ def linear(x: Array, weight: Array) -> tuple[Array, Callable[[Array], tuple[Arra
 
 def rms_norm(x: Array, gain: Array) -> tuple[Array, Callable[[Array], tuple[Array, Array]]]:
     """X / sqrt(mean of squares) * gain (Zhang and Sennrich 2019)."""
-    inverse = 1 / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + x.dtype.type(EPSILON))
+    channels = len(gain)
+    squares = np.einsum("...i,...i->...", x, x)[..., None]
+    inverse = 1 / np.sqrt(squares / channels + x.dtype.type(EPSILON))
     unit = x * inverse
 
     def pull(dout: Array) -> tuple[Array, Array]:
-        dunit = dout * gain
-        along = np.mean(dunit * unit, axis=-1, keepdims=True)
-        dgain = (dout * unit).reshape(-1, len(gain)).sum(axis=0)
-        return (dunit - unit * along) * inverse, dgain
+        dgain = np.einsum("ni,ni->i", dout.reshape(-1, channels), unit.reshape(-1, channels))
+        dx = dout * gain
+        dx -= unit * (np.einsum("...i,...i->...", dx, unit)[..., None] / channels)
+        dx *= inverse
+        return dx, dgain
 
     return unit * gain, pull
 
@@ -59,14 +62,20 @@ def rms_norm(x: Array, gain: Array) -> tuple[Array, Callable[[Array], tuple[Arra
 def swiglu(x: Array) -> tuple[Array, Callable[[Array], Array]]:
     """silu(a) * b for x = (a, b) side by side (Shazeer 2020)."""
     a, b = np.split(x, 2, axis=-1)
-    sigmoid = a.dtype.type(0.5) * (1 + np.tanh(a / 2))  # which cannot overflow
+    sigmoid = np.tanh(0.5 * a)  # which cannot overflow
+    sigmoid += 1
+    sigmoid *= 0.5
     silu = a * sigmoid
 
     def pull(dout: Array) -> Array:
         dx = np.empty_like(x)
         da, db = np.split(dx, 2, axis=-1)
-        da[...] = dout * b * (sigmoid + silu * (1 - sigmoid))
-        db[...] = dout * silu
+        np.multiply(dout, silu, out=db)
+        slope = 1 - sigmoid
+        slope *= silu
+        slope += sigmoid
+        slope *= b
+        np.multiply(slope, dout, out=da)
         return dx
 
     return silu * b, pull
