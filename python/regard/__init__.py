@@ -30,7 +30,7 @@ from regard._attention import attention
 
 if TYPE_CHECKING:
     from regard import bench as bench
-    from regard import bias, masks, plot, positions, reference
+    from regard import bias, masks, nn, plot, positions, reference
     from regard import flash_attn as flash_attn
     from regard import jax as jax
     from regard import torch as torch
@@ -85,6 +85,7 @@ __all__ = [  # without bfloat16, which needs ml_dtypes: `from regard import *` n
     "explain",
     "masks",
     "merge_states",
+    "nn",
     "plot",
     "positions",
     "quantize_kv",
@@ -122,6 +123,7 @@ _LAZY = {
     "explain": "_explain",
     "masks": "masks",
     "merge_states": "_merge",
+    "nn": "nn",
     "plot": "plot",
     "positions": "positions",
     "quantize_kv": "_quantize",
