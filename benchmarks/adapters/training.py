@@ -52,8 +52,8 @@ class Block(torch.nn.Module):
         self.attention_norm, self.mlp_norm = (torch.nn.RMSNorm(c, eps=1e-5) for _ in range(2))
         self.qkv = torch.nn.Linear(c, 3 * c, bias=False)
         self.out = torch.nn.Linear(c, c, bias=False)
-        self.mlp_in = torch.nn.Linear(c, 2 * h, bias=False)
-        self.mlp_out = torch.nn.Linear(h, c, bias=False)
+        self.gate, self.linear1 = (torch.nn.Linear(c, h, bias=False) for _ in range(2))
+        self.linear2 = torch.nn.Linear(h, c, bias=False)
 
     def forward(self, x: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         """Add both branches."""
@@ -61,8 +61,8 @@ class Block(torch.nn.Module):
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
         by_head = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         x = x + self.out(by_head.transpose(1, 2).flatten(2))
-        a, b = self.mlp_in(self.mlp_norm(x)).chunk(2, -1)
-        return x + self.mlp_out(functional.silu(a) * b)
+        unit = self.mlp_norm(x)
+        return x + self.linear2(functional.silu(self.gate(unit)) * self.linear1(unit))
 
 
 class TorchModel(torch.nn.Module):
@@ -87,23 +87,19 @@ class TorchModel(torch.nn.Module):
         return self.norm(x) @ self.embedding.weight.T
 
     def named(self) -> dict[str, torch.Tensor]:
-        """Parameters by the names of the example, which has matrices the other way round."""
-        found = {"embedding": self.embedding.weight, "norm": self.norm.weight}
+        """Parameters by the names of the example."""
+        found = {"embedding": self.embedding.weight, "norm.weight": self.norm.weight}
         for i, block in enumerate(self.blocks):
             found |= {
-                f"{i}.attention.norm": block.attention_norm.weight,
-                f"{i}.attention.qkv": block.qkv.weight,
-                f"{i}.attention.out": block.out.weight,
-                f"{i}.mlp.norm": block.mlp_norm.weight,
-                f"{i}.mlp.in": block.mlp_in.weight,
-                f"{i}.mlp.out": block.mlp_out.weight,
+                f"layers.{i}.norm1.weight": block.attention_norm.weight,
+                f"layers.{i}.self_attn.in_proj_weight": block.qkv.weight,
+                f"layers.{i}.self_attn.out_proj.weight": block.out.weight,
+                f"layers.{i}.norm2.weight": block.mlp_norm.weight,
+                f"layers.{i}.gate.weight": block.gate.weight,
+                f"layers.{i}.linear1.weight": block.linear1.weight,
+                f"layers.{i}.linear2.weight": block.linear2.weight,
             }
         return found
-
-
-def as_torch(name: str, x: Any) -> Any:
-    """Turn matrices round."""
-    return x.T if x.ndim == 2 and name != "embedding" else x
 
 
 def loss_of(model: TorchModel, tokens: torch.Tensor) -> torch.Tensor:
@@ -134,7 +130,7 @@ def disagreement(model: TorchModel, tokens: Any, ours: Any) -> float:
     worst = abs(found - loss.item()) / found
     for name, parameter in model.named().items():
         assert parameter.grad is not None
-        theirs = as_torch(name, parameter.grad.numpy())
+        theirs = parameter.grad.numpy()
         worst = max(worst, float(np.abs(gradients[name] - theirs).max() / np.abs(theirs).max()))
     return float(worst)
 
@@ -158,7 +154,7 @@ def main() -> None:
         model = TorchModel(shape, arguments.length)
         with torch.no_grad():
             for name, parameter in model.named().items():
-                parameter.copy_(torch.from_numpy(as_torch(name, run.parameters[name])))
+                parameter.copy_(torch.from_numpy(run.parameters[name]))
         ours = run.model.loss_and_gradients(run.parameters, tokens)
         apart = disagreement(model, tokens, ours)
         timings = interleave(

@@ -1,1 +1,1 @@
-"""A small transformer in NumPy that is trained: its layers, its course, its texts."""
+"""A small transformer in NumPy that is trained: the model, its course, its texts."""

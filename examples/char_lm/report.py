@@ -59,7 +59,7 @@ def sample(run: Run, prompt: str, characters: int, temperature: float = 0.8) -> 
     tokens = list(run.text.encode("\n" + prompt))
     for _ in range(characters):
         window = np.array([tokens[-run.settings.length :]])
-        logits, _ = run.model.forward(run.best, window)
+        logits = run.model.logits(run.best, window)
         weights = np.exp((logits[0, -1] - logits[0, -1].max()).astype(np.float64) / temperature)
         tokens.append(int(rng.choice(len(weights), p=weights / weights.sum())))
     return run.text.decode(tokens).strip()

@@ -79,7 +79,7 @@ def test_a_short_run_learns_and_both_attentions_agree(text: Any) -> None:
     ours, theirs = (run.curve for run in runs)
     assert ours.training[0] == pytest.approx(np.log(len(text.alphabet)), abs=0.1)  # knows nothing
     assert list(ours.validation) == [50, 100]
-    assert ours.validation[100] < 2.7  # the frequencies of characters alone give 3.02
+    assert ours.validation[100] < 2.8  # the frequencies of characters alone give 3.02
     assert ours.validation[100] < ours.validation[50]
     np.testing.assert_allclose(ours.training, theirs.training, atol=1e-4)
     np.testing.assert_allclose(list(ours.validation.values()), list(theirs.validation.values()),

@@ -102,6 +102,6 @@ def test_without_safetensors_a_checkpoint_says_what_to_install(
     for name in ("safetensors", "safetensors.numpy"):
         monkeypatch.setitem(sys.modules, name, None)
     for call in (lambda: save_checkpoint(file, {}), lambda: load_checkpoint(file)):
-        with pytest.raises(ImportError, match=r'pip install "regard\[examples\]"'):
+        with pytest.raises(ImportError, match=r'pip install "regard\[nn\]"'):
             call()
     assert file.read_bytes() == b""

@@ -167,5 +167,5 @@ def _safetensors() -> Any:
         return importlib.import_module("safetensors.numpy")
     except ImportError as error:
         raise ImportError(
-            'checkpoints need safetensors: install it with  pip install "regard[examples]"'
+            'checkpoints need safetensors: install it with  pip install "regard[nn]"'
         ) from error
