@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from regard._call.messages import in_the_name_of
@@ -69,8 +68,7 @@ class MultiHeadAttention(Layer):
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from regard import nn
+    >>>     >>> from regard import nn
     >>> rng = np.random.default_rng(0)
     >>> arrays = {"in_proj_weight": rng.standard_normal((24, 8)),
     ...           "out_proj.weight": rng.standard_normal((8, 8))}
@@ -412,7 +410,7 @@ def _cuts(
 def _by_argument(
     dinputs: list[Array | None], memory: bool, value: bool
 ) -> tuple[Array, Array | None, Array | None]:
-    """Derivatives by query, key and value's inputs, each added to the argument it came from."""
+    """Add derivatives by what query, key and value are made of to the arguments they came from."""
 
     def add(*parts: Array | None) -> Array | None:
         there = [p for p in parts if p is not None]
