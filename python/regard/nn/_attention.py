@@ -133,14 +133,15 @@ class MultiHeadAttention(Layer):
                 position_bias = position_bias.with_table(table)
             given["position_bias.table"] = position_bias.table
         together = optional(given, "in_proj_weight")
-        apart = [
-            needed(given, f"{n}_proj_weight", cls.__name__) if together is None else None
-            for n in "qkv"
-        ]
+        apart = {
+            name: needed(given, name, cls.__name__) if together is None else None
+            for name in ("q_proj_weight", "k_proj_weight", "v_proj_weight")
+        }
         layer = cls(
             num_heads, together, optional(given, "in_proj_bias"),
-            Linear.from_state_dict(part(given, "out_proj.")), *apart, dropout, rope, position_bias,
-            optional(given, "sinks"), dict(options or {}),
+            Linear.from_state_dict(part(given, "out_proj.")), **apart, dropout=dropout, rope=rope,
+            position_bias=position_bias, sinks=optional(given, "sinks"),
+            options=dict(options or {}),
         )  # fmt: skip
         check_names(cls.__name__, layer.state_dict(), given)
         return layer

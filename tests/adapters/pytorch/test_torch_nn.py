@@ -12,6 +12,8 @@ torch = pytest.importorskip("torch")
 
 from regard import nn  # noqa: E402
 
+pytestmark = pytest.mark.filterwarnings("ignore:enable_nested_tensor:UserWarning")
+
 HEADS, FEATURES, HIDDEN = 4, 16, 24
 BATCH, TOKENS, KEYS = 3, 6, 5
 LENGTHS = np.array([6, 2, 4])
@@ -156,9 +158,7 @@ def test_transformer(dtype, norm_first, kind, padded):
             del options["src_key_lengths"]
             options["src_key_mask"] = np.arange(KEYS) < MEMORY_LENGTHS[:, None]
     theirs = module(to_encode, to_decode, **theirs_options)
-    ours = nn.Transformer.from_state_dict(
-        arrays_of(module), num_heads=HEADS, norm_first=norm_first
-    )
+    ours = nn.Transformer.from_state_dict(arrays_of(module), num_heads=HEADS, norm_first=norm_first)
     out, back = ours.vjp(source, target, **options)
     np.testing.assert_array_equal(ours(source, target, **options), out)
     check(module, theirs, [to_decode, to_encode], out, None, back, DTYPES[dtype])
@@ -175,9 +175,7 @@ def test_activations(activation, dtype):
     out, back = nn.ACTIVATIONS[activation].vjp(x)
     bound = DTYPES[dtype]
     np.testing.assert_allclose(out, theirs.detach().numpy(), atol=bound, rtol=bound)
-    np.testing.assert_allclose(
-        back(np.ones_like(x)).x, given.grad.numpy(), atol=bound, rtol=bound
-    )
+    np.testing.assert_allclose(back(np.ones_like(x)).x, given.grad.numpy(), atol=bound, rtol=bound)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -222,7 +220,9 @@ def test_small_layers(dtype):
 
 def test_layers_without_biases_and_weights_of_16_bits():
     module = made(
-        torch.nn.TransformerDecoderLayer(FEATURES, HEADS, HIDDEN, 0.0, batch_first=True, bias=False),
+        torch.nn.TransformerDecoderLayer(
+            FEATURES, HEADS, HIDDEN, 0.0, batch_first=True, bias=False
+        ),
         "float32",
     ).to(torch.bfloat16)
     ours = nn.TransformerDecoderLayer.from_state_dict(module.state_dict(), num_heads=HEADS)
