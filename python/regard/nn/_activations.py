@@ -80,7 +80,8 @@ def _sigmoid(x: Array) -> Array:
     out = np.tanh(x * x.dtype.type(0.5))  # which cannot overflow
     out += 1
     out *= x.dtype.type(0.5)
-    return out
+    result: Array = out
+    return result
 
 
 def _gelu(x: Array) -> Array:

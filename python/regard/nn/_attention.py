@@ -133,7 +133,7 @@ class MultiHeadAttention(Layer):
                 position_bias = position_bias.with_table(table)
             given["position_bias.table"] = position_bias.table
         together = optional(given, "in_proj_weight")
-        apart = {
+        apart: dict[str, Any] = {
             name: needed(given, name, cls.__name__) if together is None else None
             for name in ("q_proj_weight", "k_proj_weight", "v_proj_weight")
         }

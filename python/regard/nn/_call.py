@@ -52,7 +52,8 @@ def places(x: Array, offsets: Array | None, positions: ArrayLike | None) -> Arra
     if offsets is None:
         return np.arange(x.shape[-3])
     starts = np.repeat(offsets[:-1], np.diff(offsets))
-    return np.arange(offsets[-1]) - starts
+    result: Array = np.arange(offsets[-1]) - starts
+    return result
 
 
 def attend(
