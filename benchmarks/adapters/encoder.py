@@ -55,8 +55,12 @@ def onnx_session(model: Any) -> onnxruntime.InferenceSession:
     example = torch.ones(2, 5, dtype=torch.long)
 
     class Rows(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
         def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-            found: torch.Tensor = model(input_ids, attention_mask).last_hidden_state
+            found: torch.Tensor = self.model(input_ids, attention_mask).last_hidden_state
             return found
 
     names = ["input_ids", "attention_mask"]
