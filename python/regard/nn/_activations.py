@@ -80,18 +80,21 @@ def _sigmoid(x: Array) -> Array:
     out = np.tanh(x * x.dtype.type(0.5))  # which cannot overflow
     out += 1
     out *= x.dtype.type(0.5)
-    return out
+    result: Array = out
+    return result
 
 
 def _gelu(x: Array) -> Array:
     q, _ = tail(x)
     q *= np.abs(x)
-    return np.maximum(x, 0) - q
+    result: Array = np.maximum(x, 0) - q
+    return result
 
 
 def _dgelu(x: Array) -> Array:
     q, density = tail(x)
-    return np.where(x < 0, q, 1 - q) + x * density * x.dtype.type((2 * np.pi) ** -0.5)
+    result: Array = np.where(x < 0, q, 1 - q) + x * density * x.dtype.type((2 * np.pi) ** -0.5)
+    return result
 
 
 _CUBIC = 0.044715
@@ -99,7 +102,8 @@ _CUBIC = 0.044715
 
 def _gelu_tanh(x: Array) -> Array:
     inner = x.dtype.type((2 / np.pi) ** 0.5) * (x + x.dtype.type(_CUBIC) * x * x * x)
-    return x.dtype.type(0.5) * x * (1 + np.tanh(inner))
+    result: Array = x.dtype.type(0.5) * x * (1 + np.tanh(inner))
+    return result
 
 
 def _dgelu_tanh(x: Array) -> Array:
@@ -107,25 +111,30 @@ def _dgelu_tanh(x: Array) -> Array:
     root = real((2 / np.pi) ** 0.5)
     t = np.tanh(root * (x + real(_CUBIC) * x * x * x))
     dinner = root * (1 + real(3 * _CUBIC) * x * x)
-    return real(0.5) * (1 + t) + real(0.5) * x * (1 - t * t) * dinner
+    result: Array = real(0.5) * (1 + t) + real(0.5) * x * (1 - t * t) * dinner
+    return result
 
 
 def _dsilu(x: Array) -> Array:
     s = _sigmoid(x)
-    return s * (1 + x * (1 - s))
+    result: Array = s * (1 + x * (1 - s))
+    return result
 
 
 def _dsigmoid(x: Array) -> Array:
     s = _sigmoid(x)
-    return s * (1 - s)
+    result: Array = s * (1 - s)
+    return result
 
 
 def _quick(x: Array) -> Array:
-    return x * x.dtype.type(1.702)
+    result: Array = x * x.dtype.type(1.702)
+    return result
 
 
 def _positive(x: Array) -> Array:
-    return (x > 0).astype(x.dtype)
+    result: Array = (x > 0).astype(x.dtype)
+    return result
 
 
 #: max(x, 0)

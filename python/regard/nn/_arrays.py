@@ -66,7 +66,7 @@ def counted(arrays: Mapping[str, Any], prefix: str, layer: str) -> list[dict[str
     ValueError
         There is none.
     """
-    parts = []
+    parts: list[dict[str, Any]] = []
     while found := part(arrays, f"{prefix}{len(parts)}."):
         parts.append(found)
     if not parts:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from regard._call.messages import in_the_name_of
@@ -69,8 +68,7 @@ class MultiHeadAttention(Layer):
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from regard import nn
+    >>>     >>> from regard import nn
     >>> rng = np.random.default_rng(0)
     >>> arrays = {"in_proj_weight": rng.standard_normal((24, 8)),
     ...           "out_proj.weight": rng.standard_normal((8, 8))}
@@ -135,14 +133,15 @@ class MultiHeadAttention(Layer):
                 position_bias = position_bias.with_table(table)
             given["position_bias.table"] = position_bias.table
         together = optional(given, "in_proj_weight")
-        apart = [
-            needed(given, f"{n}_proj_weight", cls.__name__) if together is None else None
-            for n in "qkv"
-        ]
+        apart: dict[str, Any] = {
+            name: needed(given, name, cls.__name__) if together is None else None
+            for name in ("q_proj_weight", "k_proj_weight", "v_proj_weight")
+        }
         layer = cls(
             num_heads, together, optional(given, "in_proj_bias"),
-            Linear.from_state_dict(part(given, "out_proj.")), *apart, dropout, rope, position_bias,
-            optional(given, "sinks"), dict(options or {}),
+            Linear.from_state_dict(part(given, "out_proj.")), **apart, dropout=dropout, rope=rope,
+            position_bias=position_bias, sinks=optional(given, "sinks"),
+            options=dict(options or {}),
         )  # fmt: skip
         check_names(cls.__name__, layer.state_dict(), given)
         return layer
@@ -412,7 +411,7 @@ def _cuts(
 def _by_argument(
     dinputs: list[Array | None], memory: bool, value: bool
 ) -> tuple[Array, Array | None, Array | None]:
-    """Derivatives by query, key and value's inputs, each added to the argument it came from."""
+    """Add derivatives by what query, key and value are made of to the arguments they came from."""
 
     def add(*parts: Array | None) -> Array | None:
         there = [p for p in parts if p is not None]

@@ -54,9 +54,11 @@ def attend_to_cache(
 ) -> Array:
     """Attend with queries (..., tokens, heads, head_dim)."""
     if isinstance(cache, PagedKVCache):
-        return cache.attend(_named(sequences), query, offsets, **options)
+        packed: Array = cache.attend(_named(sequences), query, offsets, **options)
+        return packed
     _contiguous(offsets, sequences)
-    return cache.attend(query, layout=layout_of(query), **options)
+    out: Array = cache.attend(query, layout=layout_of(query), **options)
+    return out
 
 
 def _named(sequences: int | list[int] | None) -> int | list[int]:

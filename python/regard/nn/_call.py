@@ -52,7 +52,8 @@ def places(x: Array, offsets: Array | None, positions: ArrayLike | None) -> Arra
     if offsets is None:
         return np.arange(x.shape[-3])
     starts = np.repeat(offsets[:-1], np.diff(offsets))
-    return np.arange(offsets[-1]) - starts
+    result: Array = np.arange(offsets[-1]) - starts
+    return result
 
 
 def attend(
@@ -64,8 +65,10 @@ def attend(
     query, _, value = heads
     if offsets is None:
         out = np.empty((*query.shape[:-1], value.shape[-1]), query.dtype)
-        return attention(*heads, layout=layout_of(query), out=out, **options)
-    return varlen_attention(*heads, *offsets, **options)
+        attention(*heads, layout=layout_of(query), out=out, **options)
+        return out
+    packed: Array = varlen_attention(*heads, *offsets, **options)
+    return packed
 
 
 def attend_vjp(
@@ -85,6 +88,6 @@ def turn(rope: Rope | None, x: Array, positions: Array) -> Array:
 
 
 def turn_back(rope: Rope | None, dx: Array, positions: Array) -> None:
-    """Derivative by what was turned, in place: the rotation is orthogonal, up to its factor."""
+    """Turn derivatives back, in place: the rotation is orthogonal, up to its factor."""
     if rope is not None:
         dx[...] = rope(dx, -positions, layout_of(dx))

@@ -102,7 +102,9 @@ class TransformerDecoderLayer(Layer):
                 dropout=settings.get("dropout", 0.0),
             ),
             feed_forward(arrays, settings),
-            *(norm_of(arrays, f"norm{n}.", settings) for n in (1, 2, 3)),
+            norm_of(arrays, "norm1.", settings),
+            norm_of(arrays, "norm2.", settings),
+            norm_of(arrays, "norm3.", settings),
             settings.get("norm_first", False),
             settings.get("dropout", 0.0),
         )

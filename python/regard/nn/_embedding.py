@@ -51,7 +51,8 @@ class Embedding(Layer):
 
     def __call__(self, tokens: ArrayLike) -> Array:
         """Look up tokens (...) of integers: (..., features)."""
-        return self.weight[self._tokens(tokens)]
+        out: Array = self.weight[self._tokens(tokens)]
+        return out
 
     def vjp(self, tokens: ArrayLike) -> tuple[Array, Back]:
         """Look up the same, and return the way back: a token's derivatives are summed."""

@@ -76,10 +76,10 @@ class FeedForward(Layer):
         activation : str or Activation, default "relu"
         dropout : float, default 0
         """
-        linears = [Linear.from_state_dict(part(arrays, f"{n}.")) for n in ("linear1", "linear2")]
         gate = part(arrays, "gate.")
         layer = cls(
-            *linears,
+            Linear.from_state_dict(part(arrays, "linear1.")),
+            Linear.from_state_dict(part(arrays, "linear2.")),
             Linear.from_state_dict(gate) if gate else None,
             activation_of(activation),
             dropout,

@@ -171,7 +171,8 @@ class RMSNorm(Layer):
 def _mean_of_products(a: Array, b: Array) -> Array:
     """Mean of a * b over the last axis, which stays with length 1; no array of the products."""
     products: Array = np.einsum("...i,...i->...", a, b)
-    return products[..., np.newaxis] / a.dtype.type(a.shape[-1])
+    mean: Array = products[..., np.newaxis] / a.dtype.type(a.shape[-1])
+    return mean
 
 
 def _sum_of_rows(x: Array) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -92,7 +93,7 @@ def unpack(rows: ArrayLike, offsets: ArrayLike) -> list[Array]:
     """
     array = np.asarray(rows)
     cuts = as_offsets(offsets, "offsets", array, "unpack")
-    return [array[a:b] for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+    return [array[a:b] for a, b in pairwise(cuts)]
 
 
 def as_offsets(

@@ -23,7 +23,8 @@ _BLOCK = 16
 def product(rows: Array, weight: Array, batch_invariant: bool) -> Array:
     """Rows W^T, for rows (n, inputs) and W (outputs, inputs)."""
     if not batch_invariant:
-        return rows @ weight.T
+        plain: Array = rows @ weight.T
+        return plain
     count, inputs = rows.shape
     outputs = len(weight)
     if outputs == 1:  # a matrix by a vector is another function of BLAS
@@ -51,7 +52,7 @@ def affine(x: Array, weight: Array, bias: Array | None, batch_invariant: bool) -
 def affine_back(
     dout: Array, x: Array, weight: Array, batch_invariant: bool
 ) -> tuple[Array, Array, Array]:
-    """Derivatives by x, W and b."""
+    """Compute the derivatives by x, W and b."""
     rows, drows = x.reshape(-1, x.shape[-1]), dout.reshape(-1, len(weight))
     dx = product(drows, weight.T, batch_invariant).reshape(x.shape)
     return dx, drows.T @ rows, drows.sum(axis=0)

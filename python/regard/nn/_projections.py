@@ -8,6 +8,7 @@ value where both come from a memory.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -49,7 +50,7 @@ class Weights:
             same = [inputs[n - 1] is inputs[n] for n in (1, 2)]
             cuts = [0, *(n for n in (1, 2) if not same[n - 1]), 3]
         found = []
-        for first, end in zip(cuts[:-1], cuts[1:], strict=True):
+        for first, end in pairwise(cuts):
             rows = slice(ends[first], ends[end])
             if self.together is not None:
                 name, weight, own = "in_proj_weight", self.together[rows], rows
@@ -85,7 +86,7 @@ class Weights:
     def backward(
         self, inputs: tuple[Array, Array, Array], whole: list[Array]
     ) -> tuple[list[Array | None], dict[str, Array]]:
-        """Derivatives by the input that each product begins with, and by the weights."""
+        """Compute derivatives by the input that each product begins with, and by the weights."""
         dinputs: list[Array | None] = [None, None, None]
         parameters: dict[str, Array] = {}
         if self.together is not None:
