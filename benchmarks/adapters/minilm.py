@@ -29,7 +29,8 @@ def encoder_arrays(weights: Mapping[str, Array], layers: int) -> dict[str, Array
     for number in range(layers):
         theirs, ours = f"encoder.layer.{number}.", f"layers.{number}."
         for kind in ("weight", "bias"):
-            parts = [weights[f"{theirs}attention.self.{n}.{kind}"] for n in ("query", "key", "value")]
+            own = f"{theirs}attention.self."
+            parts = [weights[f"{own}{n}.{kind}"] for n in ("query", "key", "value")]
             arrays[f"{ours}self_attn.in_proj_{kind}"] = np.concatenate(parts)
             for old, new in NAMES.items():
                 arrays[f"{ours}{new}.{kind}"] = weights[f"{theirs}{old}.{kind}"]

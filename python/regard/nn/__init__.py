@@ -26,10 +26,12 @@ from regard.nn._activations import (
     tanh,
 )
 from regard.nn._attention import MultiHeadAttention
-from regard.nn._decoder import TransformerDecoder, TransformerDecoderLayer
+from regard.nn._decoder import TransformerDecoder
+from regard.nn._decoder_layer import TransformerDecoderLayer
 from regard.nn._dropout import Dropout
 from regard.nn._embedding import Embedding
-from regard.nn._encoder import TransformerEncoder, TransformerEncoderLayer
+from regard.nn._encoder import TransformerEncoder
+from regard.nn._encoder_layer import TransformerEncoderLayer
 from regard.nn._feed_forward import FeedForward
 from regard.nn._gradients import LayerGradients
 from regard.nn._invariant import batch_invariant

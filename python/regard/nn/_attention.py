@@ -68,7 +68,8 @@ class MultiHeadAttention(Layer):
 
     Examples
     --------
-    >>>     >>> from regard import nn
+    >>> import numpy as np
+    >>> from regard import nn
     >>> rng = np.random.default_rng(0)
     >>> arrays = {"in_proj_weight": rng.standard_normal((24, 8)),
     ...           "out_proj.weight": rng.standard_normal((8, 8))}

@@ -69,8 +69,8 @@ class BackWithOptions(Protocol):
         dout : array_like
             Of the shape of the output.
         wrt : iterable of str
-            Options of the call whose gradients are wanted too: bias, sinks, alibi_slopes,
-            query_scale, position_bias.
+            Options of the call whose gradients are wanted too, of those that `regard.Vjp` has:
+            bias, sinks, position_bias ...
         """
 
 
