@@ -1,1 +1,1 @@
-"""A small transformer in NumPy that is trained: layers with their gradients, model, optimizer."""
+"""A small transformer in NumPy that is trained: the model, its course, its texts."""

@@ -26,6 +26,18 @@ def packaged_file() -> Path | None:
     return None
 
 
+def bible() -> str:
+    """Verses one a line, with an empty line in front of a chapter."""
+    file = packaged_file()
+    if file is None:
+        raise SystemExit(f"The text is not installed:\n{INSTALL}")
+    lines = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        verse = json.loads(line)
+        lines.append("\n" * (verse["verse"] == 1) + verse["text"] + "\n")
+    return "".join(lines)
+
+
 @dataclass(frozen=True)
 class Text:
     """A text that is cut in two: what a model learns from, and what it is judged by."""
@@ -35,9 +47,12 @@ class Text:
     validation: Tokens
 
     @classmethod
-    def of(cls, text: str, held_out: float = 0.05) -> Text:
-        """Give each character of a text its number, and hold out the end."""
-        alphabet = "".join(sorted(set(text)))
+    def of(cls, text: str, alphabet: str | None = None, held_out: float = 0.05) -> Text:
+        """Give each character of a text its number, and hold out the end.
+
+        The alphabet is that of the text, or a larger one that another text is in as well.
+        """
+        alphabet = "".join(sorted(set(text))) if alphabet is None else alphabet
         numbers = {character: number for number, character in enumerate(alphabet)}
         tokens = np.array([numbers[character] for character in text])
         cut = round(len(tokens) * (1 - held_out))
@@ -45,15 +60,8 @@ class Text:
 
     @classmethod
     def packaged(cls) -> Text:
-        """Verses one a line, with an empty line in front of a chapter."""
-        file = packaged_file()
-        if file is None:
-            raise SystemExit(f"The text is not installed:\n{INSTALL}")
-        lines = []
-        for line in file.read_text(encoding="utf-8").splitlines():
-            verse = json.loads(line)
-            lines.append("\n" * (verse["verse"] == 1) + verse["text"] + "\n")
-        return cls.of("".join(lines))
+        """Take the Bible."""
+        return cls.of(bible())
 
     def encode(self, text: str) -> Tokens:
         """Numbers of characters; those that the text never has are left out."""

@@ -30,7 +30,7 @@ from regard._attention import attention
 
 if TYPE_CHECKING:
     from regard import bench as bench
-    from regard import bias, masks, plot, positions, reference
+    from regard import bias, masks, nn, plot, positions, reference
     from regard import flash_attn as flash_attn
     from regard import jax as jax
     from regard import keras as keras
@@ -88,6 +88,7 @@ __all__ = [  # without bfloat16, which needs ml_dtypes: `from regard import *` n
     "get_num_threads",
     "masks",
     "merge_states",
+    "nn",
     "plot",
     "positions",
     "quantize_kv",
@@ -127,6 +128,7 @@ _LAZY = {
     "get_num_threads": "_threads",
     "masks": "masks",
     "merge_states": "_merge",
+    "nn": "nn",
     "plot": "plot",
     "positions": "positions",
     "quantize_kv": "_quantize",

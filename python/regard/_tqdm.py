@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 
-def progress(items: Iterable[T], label: str) -> Iterable[T]:
+def progress(items: Iterable[T], label: str, note: Callable[[], str] | None = None) -> Iterable[T]:
     """Go through items behind a bar, on a terminal only: logs and pipes stay clean.
 
     Parameters
@@ -17,6 +17,8 @@ def progress(items: Iterable[T], label: str) -> Iterable[T]:
     items : iterable
     label : str
         Words in front of the bar.
+    note : callable, optional
+        Called after each item; what it returns is written behind the bar.
 
     Returns
     -------
@@ -33,5 +35,11 @@ def progress(items: Iterable[T], label: str) -> Iterable[T]:
     except ImportError:
         return items
     # disable=None is tqdm's word for "unless standard error is a terminal".
-    bar: Iterable[T] = tqdm.tqdm(items, desc=label, leave=False, disable=None)
-    return bar
+    bar = tqdm.tqdm(items, desc=label, leave=False, disable=None)
+    return bar if note is None else _noted(bar, note)
+
+
+def _noted(bar: Any, note: Callable[[], str]) -> Iterator[Any]:
+    for item in bar:
+        yield item
+        bar.set_postfix_str(note(), refresh=False)

