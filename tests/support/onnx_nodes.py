@@ -63,3 +63,30 @@ def theirs(model: onnx.ModelProto, inputs: dict[str, np.ndarray | None]) -> list
 
 def feeds(inputs: dict[str, np.ndarray | None]) -> dict[str, np.ndarray]:
     return {name: x for name, x in inputs.items() if x is not None}
+
+
+def assert_close(got, expected, blind=None) -> None:
+    """The same in float32, but for rows (batch, queries) of an output that see masked keys alone.
+
+    -10000 was added to each of their scores, and what that leaves of them is rounded to 2 ** -10.
+    """
+    assert got.dtype == expected.dtype
+    if blind is not None:
+        np.testing.assert_allclose(got[blind], expected[blind], rtol=0, atol=4e-3)
+        got, expected = got[~blind], expected[~blind]
+    np.testing.assert_allclose(got, expected, rtol=2e-5, atol=1e-5)
+
+
+def blind_rows(mask, queries: int, keys: int, causal: bool = False) -> np.ndarray:
+    """Which rows (batch, queries) a mask of com.microsoft leaves no key, all queries at the end."""
+    j = np.arange(keys)
+    if mask.ndim == 1:
+        batch = {2: 2, 4: 2, 8: 2}[len(mask)]
+        sees = j < mask[:batch, np.newaxis]
+        if len(mask) == 4:
+            sees &= j >= mask[2:, np.newaxis]
+        sees = sees[:, np.newaxis]
+    else:
+        sees = mask > 0 if mask.ndim == 3 else (mask > 0)[:, np.newaxis]
+    near = j <= np.arange(queries)[:, np.newaxis] + keys - queries
+    return ~(sees & (near if causal else np.ones_like(near))).any(axis=-1)
