@@ -26,6 +26,8 @@ def node(
 ) -> onnx.ModelProto:
     """A model of one node, whose inputs are those that are not None."""
     names = ["" if x is None else name for name, x in inputs.items()]
+    while not names[-1]:
+        names.pop()
     made = helper.make_node(op, names, outputs, domain=domain, **attributes)
     types = {
         name: helper.np_dtype_to_tensor_dtype(x.dtype)

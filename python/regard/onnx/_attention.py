@@ -111,9 +111,10 @@ class Attention(Operator):
         if attn_mask is not None:
             options |= _mask(attn_mask, q, k)
         out = attend(q, k, v, options).astype(Q.dtype, copy=False)
-        outputs = [merged_heads(out) if Q.ndim == 3 else np.ascontiguousarray(out), key, value]
+        y = merged_heads(out) if Q.ndim == 3 else out
+        outputs = [np.ascontiguousarray(x) for x in (y, key, value)]
         if not self.wants(3):
-            return tuple(np.ascontiguousarray(x) for x in outputs)
+            return tuple(outputs)
         if qk_matmul_output_mode < 2:
             options.pop("key_lengths", None)  # of padding there are products too
         scores = regard.attention_weights(q, k, stage=_STAGES[qk_matmul_output_mode], **options)

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-import onnx
+import onnx.inliner
 from onnx.reference import ReferenceEvaluator
 from onnx_nodes import assert_close, feeds, node, ours, theirs
 
@@ -69,7 +69,7 @@ def model(inputs, outputs=OUTPUTS, opset=25, **attributes):
     if inputs["Q"].ndim == 3:
         attributes = {"q_num_heads": HEADS, "kv_num_heads": KV_HEADS, **attributes}
     if inputs["nonpad_kv_seqlen"] is not None:
-        outputs = [o if o[0] != "p" else "" for o in outputs]
+        outputs = ["" if o.startswith("present") else o for o in outputs]
     return node("Attention", inputs, list(outputs), opset=opset, **attributes)
 
 
@@ -84,7 +84,14 @@ def by_onnx(made, inputs):
 def test_masks(rng, cache, mask, causal, flat):
     inputs = make(rng, **CACHES[cache], mask=mask, flat=flat)
     made = model(inputs, is_causal=causal, qk_matmul_output_mode=2)
-    for one, other in zip(ours(made, inputs), by_onnx(made, inputs), strict=True):
+    got = ours(made, inputs)
+    # Masks that onnx's own evaluator has no causal attention for, as others that mean the same.
+    if mask == "integers":
+        inputs["attn_mask"] = inputs["attn_mask"].astype(np.float32)
+    if mask in ("of one row", "of one axis"):
+        inputs["attn_mask"] = np.tile(inputs["attn_mask"].reshape(1, -1), (QUERIES, 1))
+    same = model(inputs, is_causal=causal, qk_matmul_output_mode=2)
+    for one, other in zip(got, by_onnx(same, inputs), strict=True):
         assert_close(one, other)
 
 
@@ -108,9 +115,21 @@ def test_windows(rng, cache, causal, left, right):
 @pytest.mark.parametrize("attributes", [{}, {"softcap": 0.7}, {"scale": 0.3, "softcap": 2.0}])
 @pytest.mark.parametrize("cache", CACHES)
 def test_scores(rng, cache, attributes, mode):
-    """Against the function that the operator is defined by, whose scores of mode 0 have no cap."""
     inputs = make(rng, **CACHES[cache], mask="float")
     made = model(inputs, is_causal=1, qk_matmul_output_mode=mode, **attributes)
+    expected = by_onnx(made, inputs)
+    if mode == 0:  # where onnx's own evaluator returns scores that are capped
+        without = model(inputs, is_causal=1, scale=attributes.get("scale", DIM**-0.5))
+        expected[-1] = by_onnx(without, inputs)[-1]
+    for one, other in zip(ours(made, inputs), expected, strict=True):
+        assert_close(one, other)
+
+
+@pytest.mark.parametrize("mode", range(4))
+def test_scores_are_those_of_the_function(rng, mode):
+    """That the schema defines the operator by: it is what counts where onnx does not agree."""
+    inputs = make(rng, past=3, mask="float")
+    made = model(inputs, is_causal=1, qk_matmul_output_mode=mode, softcap=0.7)
     expanded = onnx.inliner.inline_selected_functions(
         made, [("", "Attention")], exclude=False, inline_schema_functions=True
     )
@@ -177,13 +196,13 @@ def test_types(rng, dtype, precision):
 def test_float64_for_float32(rng):
     """What softmax_precision=DOUBLE is for: scores of which float32 would lose the differences."""
     inputs = make(rng)
-    inputs["Q"] = inputs["Q"] * 3000
+    inputs["K"] = inputs["K"] + np.float32(1000)
     exact = reference.attention(*(inputs[n].astype(np.float64) for n in "QKV"))
     error = {}
     for precision in (1, DOUBLE):
         (got,) = ours(model(inputs, ["Y"], softmax_precision=precision), inputs)
         error[precision] = np.abs(got - exact).max()
-    assert error[DOUBLE] < 1e-6 < error[1]
+    assert error[DOUBLE] < 1e-6 < 1e-5 < error[1]
 
 
 def test_keys_and_values_of_two_types(rng):
