@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,10 +22,13 @@ from regard.onnx._inputs import (
 )
 from regard.onnx._operator import Operator
 
+if TYPE_CHECKING:
+    from regard._call.types import Stage
+
 # TensorProto's numbers of float32, float16, float64 and bfloat16.
 _FLOAT, _FLOAT16, _DOUBLE, _BFLOAT16 = 1, 10, 11, 16
 # By qk_matmul_output_mode.
-_STAGES = ("scaled", "softcapped", "masked", "weights")
+_STAGES: tuple[Stage, ...] = ("scaled", "softcapped", "masked", "weights")
 
 
 class Attention(Operator):
@@ -65,7 +68,8 @@ class Attention(Operator):
     >>> from onnx.reference import ReferenceEvaluator
     >>> model = onnx.parser.parse_model('''
     ...     <ir_version: 10, opset_import: ["" : 23]>
-    ...     g (float[1, 2, 8, 4] X) => (float[1, 2, 8, 4] Y) { Y = Attention <is_causal = 1> (X, X, X) }
+    ...     g (float[1, 2, 8, 4] X) => (float[1, 2, 8, 4] Y)
+    ...     { Y = Attention <is_causal = 1> (X, X, X) }
     ... ''')
     >>> X = np.random.default_rng(0).standard_normal((1, 2, 8, 4), dtype=np.float32)
     >>> (Y,) = ReferenceEvaluator(model, new_ops=regard.onnx.ops).run(None, {"X": X})
@@ -193,7 +197,9 @@ def _check_past(
 
 def _softcap(softcap: float) -> float:
     if not softcap >= 0:
-        raise ValueError(f"attention: softcap is {softcap}.\n  Give a positive number, or 0 for none.")
+        raise ValueError(
+            f"attention: softcap is {softcap}.\n  Give a positive number, or 0 for none."
+        )
     return softcap
 
 

@@ -11,19 +11,18 @@ from regard.onnx._inputs import Array
 
 
 def attend(query: Array, key: Array, value: Array, options: dict[str, Any]) -> Array:
-    """Attention of (batch, heads, length, dim), laid out as (batch, length, heads, dim).
-
-    The result is seen as (batch, heads, length, dim), so that either form is a view of it.
-    """
+    """Compute attention of (batch, heads, length, dim), laid out as (batch, length, heads, dim)."""
     batch, heads, queries, _ = query.shape
-    out = np.empty((batch, queries, heads, value.shape[-1]), query.dtype).swapaxes(1, 2)
-    return regard.attention(query, key, value, out=out, **options)
+    out: Array = np.empty((batch, queries, heads, value.shape[-1]), query.dtype).swapaxes(1, 2)
+    regard.attention(query, key, value, out=out, **options)
+    return out
 
 
 def merged_heads(out: Array) -> Array:
     """See (batch, heads, length, dim) as (batch, length, heads * dim)."""
-    rows = out.swapaxes(1, 2)
-    return rows.reshape(*rows.shape[:2], -1)
+    batch, heads, length, dim = out.shape
+    merged: Array = out.swapaxes(1, 2).reshape(batch, length, heads * dim)
+    return merged
 
 
 def with_past(past: Array | None, new: Array) -> Array:

@@ -28,7 +28,7 @@ def check_float(name: str, x: Array, like: str | None = None, dtype: Any = None)
         raise ValueError(f"attention: {name} has dtype {x.dtype}.\n  Give floats.")
     if like is not None and x.dtype != dtype:
         raise ValueError(
-            f"attention: {name} has dtype {x.dtype} and {like} has {dtype}.\n  They must be the same."
+            f"attention: {name} has dtype {x.dtype} and {like} has {dtype}.\n  They must have one."
         )
 
 
@@ -79,7 +79,8 @@ def by_head(name: str, x: Array, heads: int | None, attribute: str) -> Array:
             f"attention: {name} has shape {x.shape}.\n  Give (batch, length, hidden), hidden a "
             f"multiple of {attribute}={heads}."
         )
-    return x.reshape(*x.shape[:2], heads, -1).swapaxes(1, 2)
+    seen: Array = x.reshape(*x.shape[:2], heads, -1).swapaxes(1, 2)
+    return seen
 
 
 def of_one_precision(*arrays: Array, wide: bool = False) -> list[Array]:

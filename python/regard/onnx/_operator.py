@@ -10,11 +10,20 @@ from numpy.typing import NDArray
 from regard._call.messages import rename
 
 try:
+    import onnx
     from onnx.reference.op_run import OpRun
 except ImportError as error:
     raise ImportError(
         "regard.onnx needs the package onnx, 1.23 or later.\n  pip install 'regard[onnx]'"
     ) from error
+
+# Before 1.23, the same opsets had another Attention: other causal masks, and until 1.21 a softcap
+# after the mask, and other numbers for what qk_matmul_output is.
+if tuple(map(int, onnx.__version__.split(".")[:2])) < (1, 23):
+    raise ImportError(
+        f"regard.onnx needs onnx 1.23 or later, not {onnx.__version__}, whose Attention is another "
+        "one.\n  pip install 'regard[onnx]'"
+    )
 
 
 class Operator(OpRun):

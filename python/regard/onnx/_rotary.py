@@ -37,7 +37,8 @@ class RotaryEmbedding(Operator):
     >>> from onnx.reference import ReferenceEvaluator
     >>> model = onnx.parser.parse_model('''
     ...     <ir_version: 10, opset_import: ["" : 23]>
-    ...     g (float[B, N, S, D] X, float[M, H] C, float[M, H] Z, int64[B, S] P) => (float[B, N, S, D] Y)
+    ...     g (float[B, N, S, D] X, float[M, H] C, float[M, H] Z, int64[B, S] P)
+    ...     => (float[B, N, S, D] Y)
     ...     { Y = RotaryEmbedding (X, C, Z, P) }
     ... ''')
     >>> X = np.ones((1, 2, 3, 8), np.float32)

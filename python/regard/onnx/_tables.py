@@ -8,7 +8,9 @@ from regard.onnx._inputs import Array, check_choice, check_float, check_range, c
 from regard.positions._rotation import accurate, paired, turn_pairs
 
 
-def check_tables(x: Array, cos: Array, sin: Array, dim: int, leading: tuple[int | None, ...]) -> None:
+def check_tables(
+    x: Array, cos: Array, sin: Array, dim: int, leading: tuple[int | None, ...]
+) -> None:
     """Refuse tables that are not (*leading, dim / 2), or a dim that x (..., D) does not have."""
     if dim < 2 or dim % 2 or dim > x.shape[-1]:
         raise ValueError(
@@ -26,8 +28,10 @@ def check_tables(x: Array, cos: Array, sin: Array, dim: int, leading: tuple[int 
         )
 
 
-def rows_at(positions: Array, cos: Array, sin: Array, batch: int, length: int) -> tuple[Array, Array]:
-    """Rows of the tables for positions (batch, length), (batch, length, dim / 2)."""
+def rows_at(
+    positions: Array, cos: Array, sin: Array, batch: int, length: int
+) -> tuple[Array, Array]:
+    """Pick the rows of positions (batch, length) from both tables: (batch, length, dim / 2)."""
     check_shape("position_ids", positions, ("batch", batch), ("length", length))
     check_range("position_ids", positions, 0, len(cos) - 1)
     return cos[positions], sin[positions]

@@ -12,8 +12,8 @@ pytest.importorskip("onnxruntime")
 
 import onnx.inliner
 from onnx.reference import ReferenceEvaluator
-from onnx_nodes import assert_close, feeds, node, ours, theirs
 
+from onnx_nodes import assert_close, feeds, node, ours, theirs
 from regard import reference
 
 BATCH, HEADS, KV_HEADS, QUERIES, KEYS, DIM, V_DIM = 2, 4, 2, 5, 7, 8, 6

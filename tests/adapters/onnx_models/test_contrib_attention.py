@@ -1,4 +1,4 @@
-"""Attention of com.microsoft against onnxruntime, and by the definition what that lacks."""
+"""Attention of com.microsoft, by onnxruntime or by the definition what that lacks."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import pytest
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from onnx_nodes import MICROSOFT, assert_close, blind_rows, node, ours, theirs
-
 import regard
+from onnx_nodes import MICROSOFT, assert_close, blind_rows, node, ours, theirs
 from regard import reference
 
 BATCH, HEADS, DIM, LENGTH, HIDDEN, PAST = 2, 2, 8, 5, 12, 3

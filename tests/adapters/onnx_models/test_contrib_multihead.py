@@ -1,4 +1,4 @@
-"""MultiHeadAttention of com.microsoft against onnxruntime, and by the definition what that lacks."""
+"""MultiHeadAttention of com.microsoft, by onnxruntime or by the definition what that lacks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 from onnx_nodes import MICROSOFT, assert_close, blind_rows, node, ours, theirs
-
 from regard import reference
 
 BATCH, HEADS, DIM = 2, 3, 8
@@ -50,7 +49,7 @@ def results(inputs, outputs, **attributes):
 
 
 def compare(inputs, outputs=("output",), *, without_last=False, **attributes):
-    """`without_last`: onnxruntime hides no key from the last query, taking it to be the last key."""
+    """`without_last`: onnxruntime hides no key from the last query, as if there were none after."""
     model = results(inputs, list(outputs), **attributes)
     got, expected = ours(model, inputs), theirs(model, inputs)
     if without_last:

@@ -78,8 +78,8 @@ class Attention(Operator):
             first = _first_position(past, past_sequence_length)
             positions = first + np.arange(q.shape[2])
             q, k = (rope(x, positions, dim=rotary_embedding_dim or None) for x in (q, k))
-        halves = (None, None) if past is None else (past[0], past[1])
-        cache = Past(*halves, past_sequence_length, k, v)
+        past_key, past_value = (None, None) if past is None else (past[0], past[1])
+        cache = Past(past_key, past_value, past_sequence_length, k, v)
         k, v = cache.keys, cache.values
         queries, keys = q.shape[2], k.shape[2]
         check_bias(attention_bias, q, keys)
@@ -106,7 +106,7 @@ def _first_position(past: Array | None, length: Array | None) -> int:
 def _projected(
     input: Array, weights: Array, bias: Array | None, heads: int, sizes: Sequence[int]
 ) -> list[Array]:
-    """Queries, keys and values of the input, (batch, heads, length, dim)."""
+    """Project the input to queries, keys and values, (batch, heads, length, dim)."""
     check_float("input", require("input", input))
     check_shape("input", input, ("batch", None), ("length", None), ("input_hidden", None))
     check_float("weights", require("weights", weights), "input", input.dtype)
@@ -116,8 +116,8 @@ def _projected(
     fits = len(sizes) == 3 and min(sizes) > 0 and sum(sizes) == hidden and sizes[0] == sizes[1]
     if not fits or any(size % heads for size in sizes):
         raise ValueError(
-            f"attention: weights has shape {weights.shape}, to be shared out as {sizes}.\n  Queries "
-            f"and keys must be as wide, all three multiples of num_heads={heads}; "
+            f"attention: weights has shape {weights.shape}, to be shared out as {sizes}.\n  "
+            f"Queries and keys must be as wide, all three multiples of num_heads={heads}; "
             "qkv_hidden_sizes says how wide."
         )
     wide = accurate(input.dtype)

@@ -65,8 +65,8 @@ class Buffer:
         self.past = np.zeros(batch, np.int64) if prompt else self.lengths - new
         if self.past.max(initial=0) > room:
             raise ValueError(
-                f"attention: seqlens_k holds {seqlens_k.max()}, with {new} new keys and past_key of "
-                f"{room}.\n  Give keys minus one, new ones among them."
+                f"attention: seqlens_k holds {seqlens_k.max()}, with {new} new keys and past_key "
+                f"of {room}.\n  Give keys minus one, new ones among them."
             )
         self._room = max(self.total, room)
 

@@ -35,8 +35,8 @@ class GroupQueryAttention(Operator):
     seqlens_k is the number of keys of each batch element minus one, new ones included. New keys
     are written behind the earlier ones of their element; a batch is a first prompt if there are as
     many queries as total_sequence_length. Rows of the present after an element's keys are 0, and
-    output rows of a prompt behind the element's tokens are of no meaning. output_qk is 0 where a key
-    is hidden, before the softmax too.
+    output rows of a prompt behind the element's tokens are of no meaning. output_qk is 0 where a
+    key is hidden, before the softmax too.
 
     Caches of 8 or 4 bits, windows as caches (sliding_window_cache) and norms of queries and keys
     (q_norm_weight, k_norm_weight) are refused.

@@ -62,7 +62,8 @@ def filtered(
         sees = (mask > 0)[:, np.newaxis]
     else:
         sees = mask[:, :, past : past + queries, :keys] > 0
-    return np.where(sees, np.float32(0), np.float32(filter_value))
+    added_to: Array = np.where(sees, np.float32(0), np.float32(filter_value))
+    return added_to
 
 
 def check_bias(bias: Array | None, query: Array, keys: int) -> None:

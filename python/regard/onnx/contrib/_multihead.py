@@ -68,8 +68,7 @@ class MultiHeadAttention(Operator):
             raise ValueError("attention: past_key, and key has four axes.\n  Leave past_key out.")
         past = Past(past_key, past_value, past_sequence_length, k, v)
         k, v = past.keys, past.values
-        batch, heads, queries, _ = q.shape
-        keys = k.shape[2]
+        batch, queries, keys = q.shape[0], q.shape[2], k.shape[2]
         check_bias(attention_bias, q, keys)
         mask = filtered(
             "key_padding_mask", key_padding_mask, (batch, queries, keys, past.length),
@@ -104,8 +103,8 @@ def _unpacked(
         return q, k, v
     if key is None:
         raise ValueError(
-            f"attention: key is not given, and query has shape {query.shape}.\n  Give key and value,"
-            " or a packed query (batch, length, heads, 3, dim)."
+            f"attention: key is not given, and query has shape {query.shape}.\n  Give key and "
+            "value, or a packed query (batch, length, heads, 3, dim)."
         )
     q = by_head("query", query, heads, "num_heads")
     check_float("key", key, "query", query.dtype)
