@@ -8,23 +8,13 @@ import numpy as np
 import pytest
 
 pytest.importorskip("onnx")
-onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxruntime")
 
 import onnx
-from onnx.reference import ReferenceEvaluator
 
-import regard.onnx
+from onnx_nodes import ours, theirs
 
 WORDS, WIDTH, HEADS, LENGTH = 50, 32, 4, 11
-
-
-def results(model: onnx.ModelProto, inputs: dict[str, np.ndarray]) -> list[list[np.ndarray]]:
-    """By regard, and by onnxruntime."""
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
-    evaluator = ReferenceEvaluator(model, new_ops=regard.onnx.ops)
-    return [evaluator.run(None, inputs), session.run(None, inputs)]
 
 
 def transformer(torch):
@@ -81,9 +71,9 @@ def test_a_transformer_that_pytorch_exported():
     assert sum(n.op_type == "Attention" for n in model.graph.node) == 2
     names = [i.name for i in model.graph.input]
     inputs = dict(zip(names, (tokens.numpy(), there.numpy()), strict=True))
-    (ours,), (theirs,) = results(model, inputs)
-    np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-6)
-    np.testing.assert_allclose(ours, module(tokens, there).detach().numpy(), rtol=0, atol=2e-6)
+    (got,) = ours(model, inputs)
+    np.testing.assert_allclose(got, theirs(model, inputs)[0], rtol=0, atol=2e-6)
+    np.testing.assert_allclose(got, module(tokens, there).detach().numpy(), rtol=0, atol=2e-6)
 
 
 # A layer of a decoder, as the tools for generation write it.
@@ -120,8 +110,8 @@ def test_generation_with_a_cache(rng):
         inputs |= {"x": x, "lengths": np.array([total - 1], np.int32),
                    "total": np.array(total, np.int32)}  # fmt: skip
         steps = [
-            results(model, inputs | {"past_key": key, "past_value": value})[n]
-            for n, (key, value) in enumerate(caches)
+            run(model, inputs | {"past_key": key, "past_value": value})
+            for run, (key, value) in zip((ours, theirs), caches, strict=True)
         ]
         for one, other in zip(*steps, strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-5, atol=2e-6)
