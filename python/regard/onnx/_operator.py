@@ -12,18 +12,11 @@ from regard._call.messages import rename
 try:
     import onnx
     from onnx.reference.op_run import OpRun
-except ImportError as error:
-    raise ImportError(
-        "regard.onnx needs the package onnx, 1.23 or later.\n  pip install 'regard[onnx]'"
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "regard.onnx needs the package onnx, 1.23 or later.\n  pip install 'regard[onnx]'",
+        name="onnx",
     ) from error
-
-# Before 1.23, the same opsets had another Attention: other causal masks, and until 1.21 a softcap
-# after the mask, and other numbers for what qk_matmul_output is.
-if tuple(map(int, onnx.__version__.split(".")[:2])) < (1, 23):
-    raise ImportError(
-        f"regard.onnx needs onnx 1.23 or later, not {onnx.__version__}, whose Attention is another "
-        "one.\n  pip install 'regard[onnx]'"
-    )
 
 
 class Operator(OpRun):
@@ -38,6 +31,7 @@ class Operator(OpRun):
     op_schema: ClassVar[None] = None
 
     def __init__(self, onnx_node: Any, run_params: dict[str, Any], schema: Any = None) -> None:
+        _check_release()
         super().__init__(onnx_node, run_params, schema)
         known = {
             p.name: p.default
@@ -79,3 +73,16 @@ class Operator(OpRun):
             rename(error, self.title)
             # Not as a TypeError, which onnx replaces by one that names no argument.
             raise ValueError(*error.args) from error
+
+
+def _check_release() -> None:
+    """Refuse releases of onnx in which the same opsets have another Attention.
+
+    Their causal masks are others; until 1.21, the softcap came after the mask, and other numbers
+    chose what qk_matmul_output is.
+    """
+    if tuple(map(int, onnx.__version__.split(".")[:2])) < (1, 23):
+        raise ImportError(
+            f"regard.onnx needs onnx 1.23 or later, not {onnx.__version__}, whose Attention is "
+            "another one.\n  pip install 'regard[onnx]'"
+        )
