@@ -68,7 +68,7 @@ def test_every_name_of_the_reference_exists():
     for name in reference() - {"regard"}:
         value: object = regard
         adapter = name.split(".")[1]
-        if adapter in ("torch", "jax", "flash_attn", "transformers"):  # which may be missing
+        if adapter in ("torch", "jax", "onnx", "flash_attn", "transformers"):  # which may be missing
             files = [*(ROOT / "python/regard").glob(f"{adapter}*")]
             assert files, name
             continue
