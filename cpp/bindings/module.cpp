@@ -105,7 +105,7 @@ py::array of_heads(const Plan& plan, std::initializer_list<std::int64_t> last, D
 
 py::array weights(py::handle query, py::handle key, py::handle options,
                   const std::vector<std::int64_t>& rows, std::int64_t first_key,
-                  std::int64_t last_key) {
+                  std::int64_t last_key, int stage) {
   Call call;
   read_call(query, key, key, options, call);
   const Plan plan(call.problem);
@@ -115,7 +115,7 @@ py::array weights(py::handle query, py::handle key, py::handle options,
   Array out_view;
   view(out, out_view);
   const py::gil_scoped_release release;
-  plan.weights(rows, first_key, last_key, out_view);
+  plan.weights(rows, first_key, last_key, out_view, static_cast<Stage>(stage));
   return out;
 }
 

@@ -109,6 +109,7 @@ def weights(
     rows: list[int],
     first_key: int,
     last_key: int,
+    stage: int,
     /,
 ) -> NDArray[Any]: ...
 def summary(

@@ -71,6 +71,50 @@ def test_all_weights(isa, dtype, rng, option):
     assert (got[~problem.sees] == 0).all()
 
 
+@pytest.mark.parametrize("stage", ["scaled", "softcapped", "masked"])
+@pytest.mark.parametrize("option", OPTIONS)
+def test_scores_of_a_stage(isa, dtype, rng, option, stage):
+    problem = make(rng, dtype, option)
+    got = weights(problem, stage=stage)
+    assert got.dtype == dtype
+    assert got.shape == problem.score_shape
+    expected = reference.weights(problem.query, problem.key, stage=stage, **problem.options)
+    np.testing.assert_array_equal(np.isneginf(got), np.isneginf(expected))
+    finite = np.isfinite(expected)
+    # Each score, of a sum over the head_dim and the options after it, to some units of the largest.
+    size = np.abs(expected[finite]).max(initial=1)
+    error = np.abs(got[finite] - expected[finite]).max(initial=0)
+    assert error <= 16 * np.finfo(dtype).eps * size
+
+
+def test_stages_in_their_order(isa, dtype):
+    query, key = np.full((1, 2, 1), 2, dtype), np.array([[[3], [np.nan], [-1]]], dtype)
+    options = {"scale": 1, "softcap": 2.0, "mask": [[True, False, True]]}
+    options["bias"] = np.array([[0, 0, 5]], dtype)
+    rows = [
+        regard.attention_weights(query, key, rows=[1], stage=stage, **options).ravel()
+        for stage in ("scaled", "softcapped", "masked")
+    ]
+    capped = 2 * np.tanh(3), 2 * np.tanh(-1)
+    expected = [
+        [6, np.nan, -2],
+        [capped[0], np.nan, capped[1]],
+        [capped[0], -np.inf, capped[1] + 5],
+    ]
+    np.testing.assert_allclose(rows, expected, rtol=1e-6)
+
+
+def test_scores_of_pages_do_not_go_beyond_the_length(isa, dtype, rng):
+    """There is no page to read there."""
+    pages = rng.standard_normal((3, 16, 2, 8)).astype(dtype)
+    query = rng.standard_normal((2, 4, 5, 8)).astype(dtype)
+    options = {"block_table": [[2, 0], [1, -1]], "key_lengths": [20, 3]}
+    got = regard.attention_weights(query, pages, stage="scaled", **options)
+    expected = reference.weights(query, pages, stage="scaled", **options)
+    assert np.isneginf(got[1, ..., 3:]).all()
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
 WHICH = {
     "a row": {"rows": slice(3, 4)},
     "some rows": {"rows": slice(1, 60, 7)},
@@ -96,6 +140,9 @@ def test_some_weights(isa, dtype, rng, option, which):
     rows, keys = (WHICH[which].get(name, slice(None)) for name in ("rows", "keys"))
     got = weights(problem, **WHICH[which])
     assert_same_bits(got, np.ascontiguousarray(weights(problem)[..., rows, :][..., keys]))
+    scores = weights(problem, stage="masked")
+    got = weights(problem, stage="masked", **WHICH[which])
+    assert_same_bits(got, np.ascontiguousarray(scores[..., rows, :][..., keys]))
 
 
 def test_ranks_of_weights(isa, dtype, rng):

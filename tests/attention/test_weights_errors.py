@@ -23,6 +23,8 @@ INSPECT_CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "pooled < 0": ("attention_summary", "pooled", {"pooled": (4, -1)}),
     "pooled of three": ("attention_summary", "pooled", {"pooled": (4, 4, 4)}),
     "pooled float": ("attention_summary", "pooled", {"pooled": (4.0, 4)}),
+    "no stage": ("attention_weights", "stage", {"stage": "raw"}),
+    "stage None": ("attention_weights", "stage", {"stage": None}),
     "softcap of weights": ("attention_weights", "softcap", {"softcap": -1.0}),
     "value_scales of weights": ("attention_weights", "value_scales", {"value_scales": 1}),
     "key_scales of floats": (

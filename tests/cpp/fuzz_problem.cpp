@@ -295,7 +295,7 @@ void look(Bytes& bytes, const Plan& plan, DType dtype) {
     const std::int64_t first = bytes.below(keys + 1), last = first + bytes.below(keys - first + 1);
     const Owned out = dense_array(
         bytes, dtype, {batch, heads, static_cast<std::int64_t>(rows.size()), last - first});
-    plan.weights(rows, first, last, out.array);
+    plan.weights(rows, first, last, out.array, static_cast<Stage>(bytes.below(4)));
     return;
   }
   const std::int64_t top_k = bytes.below(12);

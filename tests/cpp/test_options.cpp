@@ -174,6 +174,44 @@ TEST_CASE("packed pieces give the bits that each gives alone") {
   }
 }
 
+TEST_CASE("softmax of the last scores is the weights, and the scores before are of all pairs") {
+  for (const std::string_view isa : available_isas()) {
+    const UseIsa use(isa);
+    Random random(11);
+    Small s(random, 2, 33, 75, 8);
+    s.problem.window_left = 30;
+    const Plan plan(s.problem);
+    const std::vector<std::int64_t> rows = {0, 1, 32};
+    const auto count = static_cast<std::int64_t>(rows.size());
+    const auto written = [&](Stage stage) {
+      std::vector<double> scores(static_cast<std::size_t>(s.heads * count * s.keys));
+      plan.weights(rows, 0, s.keys, contiguous(scores.data(), {1, s.heads, count, s.keys}), stage);
+      return scores;
+    };
+    const std::vector<double> weights = written(Stage::weights), masked = written(Stage::masked);
+    const std::vector<double> scaled = written(Stage::scaled);
+    CHECK(scaled == written(Stage::softcapped));  // there is none
+    double worst = 0;
+    for (std::int64_t row = 0; row < s.heads * count; ++row) {
+      const std::int64_t h = row / count, i = rows[static_cast<std::size_t>(row % count)];
+      double sum = 0;
+      for (std::int64_t j = 0; j < s.keys; ++j) sum += std::exp(at(masked, row * s.keys + j));
+      for (std::int64_t j = 0; j < s.keys; ++j) {
+        const double p = std::exp(at(masked, row * s.keys + j)) / sum;
+        worst = std::max(worst, std::abs(at(weights, row * s.keys + j) - p));
+        double product = 0;
+        for (std::int64_t c = 0; c < s.dim; ++c) {
+          product +=
+              at(s.q, (h * s.queries + i) * s.dim + c) * at(s.k, (h * s.keys + j) * s.dim + c);
+        }
+        product /= std::sqrt(static_cast<double>(s.dim));
+        worst = std::max(worst, std::abs(at(scaled, row * s.keys + j) - product));
+      }
+    }
+    CHECK(worst < 1e-12);
+  }
+}
+
 TEST_CASE("weights times values is the output, and the summary is that of the weights") {
   for (const std::string_view isa : available_isas()) {
     const UseIsa use(isa);

@@ -163,7 +163,7 @@ def test_core_reads_it(name):
 OWN = {
     "attention": {"query", "key", "value"},
     "varlen_attention": {"query", "key", "value", "cu_seqlens_q", "cu_seqlens_k", *RESULT},
-    "attention_weights": {"query", "key", "rows", "keys"},
+    "attention_weights": {"query", "key", "rows", "keys", "stage"},
     "attention_summary": {"query", "key", "top_k", "pooled"},
     "explain": {"query", "key", "value", "cu_seqlens_q", "cu_seqlens_k", "call", "top_k"},
     "attention_vjp": {"query", "key", "value"},

@@ -92,8 +92,9 @@ class Plan {
 
   /// Writes weights: those of query rows[n] to out[..., n, :], for the keys [first_key, last_key).
   /// `out` is (batch, query heads, rows, keys). The problem's values and dropout take no part.
+  /// An earlier stage writes scores; those of rows past their length are -inf at each of them.
   void weights(std::span<const std::int64_t> rows, std::int64_t first_key, std::int64_t last_key,
-               const Array& out) const;
+               const Array& out, Stage stage = Stage::weights) const;
 
   /// What can be said of the weights without keeping them.
   void summary(const Summary& summary) const;

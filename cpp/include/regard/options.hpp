@@ -52,6 +52,14 @@ struct PositionBias {
   std::int64_t height = 0, width = 0;  ///< of the grid; 0: positions count along the sequence
 };
 
+/// How far the scores have come, in the order of docs/semantics.md.
+enum class Stage : std::uint8_t {
+  scaled,      ///< scale Q K'
+  softcapped,  ///< the softcap done
+  masked,      ///< biases added, -inf where a key is hidden: what the softmax is given
+  weights,     ///< the softmax done
+};
+
 /// Where a summary of the weights is written; C-contiguous arrays with the axes (batch, query
 /// heads, ...). Those in braces have the type that is computed in (Plan::compute_dtype).
 struct Summary {

@@ -191,7 +191,8 @@ struct TangentUnit {
 /// The weights of one block of rows (group = 1), for the keys [first_key, last_key).
 struct WeightsUnit {
   ScoreUnit scores;
-  Rows out;  ///< (1, rows of the block, keys from first_key on)
+  bool before_softmax;  ///< the scores in place of the weights, -inf where hidden
+  Rows out;             ///< (1, rows of the block, keys from first_key on)
   std::int64_t first_key, last_key;
   void* scratch;
 };

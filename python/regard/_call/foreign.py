@@ -49,7 +49,7 @@ FOREIGN: dict[str, str] = {
     "v": "value=",
     # ONNX
     "seqlens_k": "key_lengths=, which is one more",
-    "qk_matmul_output_mode": "regard.attention_weights",
+    "qk_matmul_output_mode": "stage of regard.attention_weights",
     "batch_first": _LAYOUT,
     "tensor_layout": _LAYOUT,
     "input_layout": _LAYOUT,

@@ -15,6 +15,7 @@ from regard._call.layout import arrays_by_head, take_layout
 from regard._call.options import names
 
 if TYPE_CHECKING:
+    from regard._call.types import Stage
     from regard._core import _Options as CoreOptions
 
     Array: TypeAlias = NDArray[Any]
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 Selection: TypeAlias = "slice | ArrayLike | None"
 
 _REFUSED = names(lambda option: not option.scores)
+
+# In the order of the core's numbers for them.
+_STAGES = ("scaled", "softcapped", "masked", "weights")
 
 _MOST = 2**24  # a row's best keys are kept in scratch memory
 
@@ -33,15 +37,23 @@ def weights(
     rows: Selection,
     keys: Selection,
     options: dict[str, Any],
+    stage: Stage = "weights",
 ) -> Array:
-    """Compute chosen rows of the weights, and of those the chosen keys."""
+    """Compute chosen rows of the weights or scores, and of those the chosen keys."""
+    if stage not in _STAGES:
+        raise ValueError(
+            f"attention: stage is {stage!r}.\n  Give 'scaled', 'softcapped' or 'masked' for the "
+            "scores at that stage, or 'weights'."
+        )
     q, k, core = scores_call("attention_weights", query, key, options)
     row_numbers = _numbers("rows", rows, q.shape[-2] if q.ndim > 1 else 1)
     key_numbers = _numbers("keys", keys, _count_keys(k, core))
     first, last = 0, 0
     if key_numbers.size:
         first, last = int(key_numbers.min()), int(key_numbers.max()) + 1
-    found = _core.weights(q, k, core or None, row_numbers.tolist(), first, last)
+    found = _core.weights(
+        q, k, core or None, row_numbers.tolist(), first, last, _STAGES.index(stage)
+    )
     if key_numbers.size != last - first or (np.diff(key_numbers) != 1).any():
         found = found[..., key_numbers - first]
     return _as_called(found, q, k, core, length=True)

@@ -15,6 +15,7 @@ Causal: TypeAlias = "bool | Literal['lower_right', 'upper_left']"
 Side: TypeAlias = "int | NDArray[np.integer[Any]] | None"
 Window: TypeAlias = "int | NDArray[np.integer[Any]] | tuple[Side, Side] | None"
 Similarity: TypeAlias = "Literal['dot', 'cosine']"
+Stage: TypeAlias = "Literal['scaled', 'softcapped', 'masked', 'weights']"
 
 
 class CommonOptions(TypedDict, total=False):

@@ -39,7 +39,6 @@ class Rotation:
         self.factor = factor
         self.interleaved = interleaved
         self.dim = 2 * len(frequencies)
-        self._pairs = (self.dim // 2, 2) if interleaved else (2, self.dim // 2)
         self._tables: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}
 
     def __eq__(self, other: object) -> bool:
@@ -53,21 +52,21 @@ class Rotation:
 
     def turn(self, x: NDArray[Any], positions: NDArray[Any]) -> NDArray[Any]:
         """Turn x (..., S, D), whose vectors are at `positions`, which broadcasts to (..., S)."""
-        dtype = _accurate(x.dtype)
+        dtype = accurate(x.dtype)
         if positions.dtype.kind == "i" and positions.size:
             last = int(positions.max())
             if last < _KEPT and positions.min() >= 0:
                 cos, sin = self._table(last + 1, dtype)
-                return self._turned(x, cos[positions], sin[positions])
-        return self._turned(x, *self._factors(positions, dtype))
+                return turn_pairs(x, cos[positions], sin[positions], self.interleaved)
+        return turn_pairs(x, *self._factors(positions, dtype), self.interleaved)
 
     def turn_from(self, x: NDArray[Any], first: int) -> NDArray[Any]:
         """Turn x (..., S, D), whose vectors are at `first` and the positions after it."""
-        end, dtype = first + x.shape[-2], _accurate(x.dtype)
+        end, dtype = first + x.shape[-2], accurate(x.dtype)
         if first >= 0 and end <= _KEPT:
             cos, sin = self._table(end, dtype)
-            return self._turned(x, cos[first:end], sin[first:end])
-        return self._turned(x, *self._factors(np.arange(first, end), dtype))
+            return turn_pairs(x, cos[first:end], sin[first:end], self.interleaved)
+        return turn_pairs(x, *self._factors(np.arange(first, end), dtype), self.interleaved)
 
     def _table(self, count: int, dtype: np.dtype[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return the factors of at least the first `count` positions."""
@@ -86,22 +85,34 @@ class Rotation:
         angles = positions[..., np.newaxis] * self.frequencies
         cos = (self.factor * np.cos(angles)).astype(dtype)
         sin = (self.factor * np.sin(angles)).astype(dtype)
-        axis = -1 if self.interleaved else -2
-        return np.stack((cos, cos), axis), np.stack((-sin, sin), axis)
-
-    def _turned(self, x: NDArray[Any], cos: NDArray[Any], sin: NDArray[Any]) -> NDArray[Any]:
-        dim, half = self.dim, is_bfloat16(x.dtype)
-        dtype, x = x.dtype, widened(x) if half else x
-        whole = dim == x.shape[-1]
-        pairs = (x if whole else x[..., :dim]).reshape((*x.shape[:-1], *self._pairs))
-        turned = pairs * cos
-        turned += (pairs[..., ::-1] if self.interleaved else pairs[..., ::-1, :]) * sin
-        features = turned.reshape((*x.shape[:-1], dim))
-        if not whole:
-            features = np.concatenate((features, x[..., dim:]), axis=-1)
-        return narrowed(features, dtype) if half else features.astype(dtype, copy=False)
+        return paired(cos, sin, self.interleaved)
 
 
-def _accurate(dtype: np.dtype[Any]) -> np.dtype[Any]:
+def paired(
+    cos: NDArray[Any], sin: NDArray[Any], interleaved: bool
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """From (..., S, pairs) make what multiplies each feature, and its partner: (..., S, *pairs)."""
+    axis = -1 if interleaved else -2
+    return np.stack((cos, cos), axis), np.stack((-sin, sin), axis)
+
+
+def turn_pairs(
+    x: NDArray[Any], cos: NDArray[Any], sin: NDArray[Any], interleaved: bool
+) -> NDArray[Any]:
+    """Turn the first features of x (..., S, D) by factors of :func:`paired`; others stay."""
+    pairs, dim = cos.shape[-2:], cos.shape[-1] * cos.shape[-2]
+    half = is_bfloat16(x.dtype)
+    dtype, x = x.dtype, widened(x) if half else x
+    whole = dim == x.shape[-1]
+    features = (x if whole else x[..., :dim]).reshape((*x.shape[:-1], *pairs))
+    turned = features * cos
+    turned += (features[..., ::-1] if interleaved else features[..., ::-1, :]) * sin
+    merged = turned.reshape((*x.shape[:-1], dim))
+    if not whole:
+        merged = np.concatenate((merged, x[..., dim:]), axis=-1)
+    return narrowed(merged, dtype) if half else merged.astype(dtype, copy=False)
+
+
+def accurate(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Choose what to compute in: half precision is rounded once, at the end."""
     return dtype if dtype.itemsize >= 4 else np.dtype(np.float32)

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from regard.reference._layout import as_given, by_head
 from regard.reference._shapes import Array, Causal, DenseMask, PositionBias, Window
-from regard.reference._softmax import attend, probabilities
+from regard.reference._softmax import attend, probabilities, staged_scores
 from regard.reference._stored import values, write
 
 
@@ -157,13 +157,21 @@ def attention(
     return (result, lse) if return_lse else result
 
 
-def weights(query: ArrayLike, key: ArrayLike, **options: Any) -> Array:
+def weights(
+    query: ArrayLike,
+    key: ArrayLike,
+    *,
+    stage: Literal["scaled", "softcapped", "masked", "weights"] = "weights",
+    **options: Any,
+) -> Array:
     """Compute the weights P: how much of each value goes into each query's output.
 
     Parameters
     ----------
     query, key
         As for :func:`attention`.
+    stage : {"scaled", "softcapped", "masked", "weights"}
+        How far to go: as in :func:`regard.attention_weights`.
     **options
         Those of :func:`attention` but ``return_lse``, ``out`` and ``num_threads``.
 
@@ -184,7 +192,10 @@ def weights(query: ArrayLike, key: ArrayLike, **options: Any) -> Array:
            [0.212, 0.212, 0.576, 0.   ],
            [0.25 , 0.25 , 0.25 , 0.25 ]])
     """
-    p, _, _ = probabilities(query, key, **options)
+    if stage == "weights":
+        p, _, _ = probabilities(query, key, **options)
+    else:
+        p = staged_scores(query, key, stage, **options)
     if np.ndim(query) == 1:
         p = p[..., 0, :]
     return p[0] if max(np.ndim(query), np.ndim(key)) == 2 else p

@@ -33,11 +33,66 @@ def probabilities(
     query: ArrayLike,
     key: ArrayLike,
     *,
-    batch: tuple[int, ...] = (),
     elements: NDArray[np.int64] | None = None,
     sinks: ArrayLike | None = None,
     dropout: float = 0.0,
     seed: int | None = None,
+    query_lengths: ArrayLike | None = None,
+    **of_scores: Any,
+) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """Return P, LSE and which keys are seen, (..., Hq, Sq, Sk) or what broadcasts to it.
+
+    `elements` are the numbers that dropout knows the batch elements by, their flat indices if not
+    given. `of_scores` are the options of :func:`scores_and_seen` that are no others' as well.
+    """
+    s, sees = scores_and_seen(query, key, query_lengths=query_lengths, **of_scores)
+    *batch, heads, queries, keys = s.shape
+    p, lse = _softmax(s, sees, sinks)
+    # A row past its element's length is no row: not even the sink is in its LSE.
+    i = np.arange(queries)[:, np.newaxis]
+    past = i >= lengths("query_lengths", query_lengths, batch, queries)
+    np.copyto(lse, -np.inf, where=past[..., 0])
+    if dropout:
+        if elements is None:
+            elements = np.arange(np.prod(batch, dtype=int)).reshape(batch)
+        p *= factors(dropout, seed, elements, (heads, queries, keys))
+    return p, lse, sees
+
+
+_ADDED_OR_HIDDEN = (
+    "alibi_slopes", "position_bias", "bias", "mask", "key_mask", "causal", "window",
+)  # fmt: skip
+_AFTER = {"scaled": ("softcap", *_ADDED_OR_HIDDEN), "softcapped": _ADDED_OR_HIDDEN, "masked": ()}
+
+
+def staged_scores(
+    query: ArrayLike,
+    key: ArrayLike,
+    stage: str,
+    *,
+    sinks: ArrayLike | None = None,
+    dropout: float = 0.0,
+    seed: int | None = None,
+    **options: Any,
+) -> Array:
+    """Return S after "scaled", "softcapped" or "masked", (..., Hq, Sq, Sk).
+
+    It is -inf at each stage where query or key are past their length, and where anything else hides
+    a key after "masked" alone.
+    """
+    if stage not in _AFTER:
+        raise ValueError(f"stage must be 'weights' or one of {', '.join(_AFTER)}, not {stage!r}")
+    s, sees = scores_and_seen(
+        query, key, **{name: x for name, x in options.items() if name not in _AFTER[stage]}
+    )
+    return np.where(sees, s, -np.inf)
+
+
+def scores_and_seen(
+    query: ArrayLike,
+    key: ArrayLike,
+    *,
+    batch: tuple[int, ...] = (),
     bias: ArrayLike | None = None,
     causal: Any = False,
     key_lengths: ArrayLike | None = None,
@@ -49,11 +104,10 @@ def probabilities(
     key_scales: ArrayLike | None = None,
     block_table: ArrayLike | None = None,
     **of_scores: Any,
-) -> tuple[Array, Array, NDArray[np.bool_]]:
-    """Return P, LSE and which keys are seen, (..., Hq, Sq, Sk) or what broadcasts to it.
+) -> tuple[Array, NDArray[np.bool_]]:
+    """Return S of all pairs and which keys are seen, (..., Hq, Sq, Sk) or what broadcasts to it.
 
-    `batch` broadcasts with the batch axes of query and key. `elements` are the numbers that dropout
-    knows the batch elements by, their flat indices if not given. `of_scores` are the options of
+    `batch` broadcasts with the batch axes of query and key. `of_scores` are the options of
     :func:`scores` that are no others' as well.
     """
     if block_table is not None:
@@ -69,16 +123,7 @@ def probabilities(
     }
     sees = visible(shape, window=window, mask=mask, key_mask=key_mask, bias=bias, **positions)
     s = scores(q, k, batch=batch, bias=bias, offset=offsets(shape, **positions), **of_scores)
-    p, lse = _softmax(s, sees, sinks)
-    # A row past its element's length is no row: not even the sink is in its LSE.
-    i = np.arange(shape[-2])[:, np.newaxis]
-    past = i >= lengths("query_lengths", query_lengths, batch, shape[-2])
-    np.copyto(lse, -np.inf, where=past[..., 0])
-    if dropout:
-        if elements is None:
-            elements = np.arange(np.prod(batch, dtype=int)).reshape(batch)
-        p *= factors(dropout, seed, elements, shape[-3:])
-    return p, lse, sees
+    return s, sees
 
 
 def _softmax(s: Array, sees: NDArray[np.bool_], sinks: ArrayLike | None) -> tuple[Array, Array]:
