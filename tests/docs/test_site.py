@@ -69,8 +69,7 @@ def test_every_name_of_the_reference_exists():
         value: object = regard
         adapter = name.split(".")[1]
         # Which may be missing.
-        if adapter in ("torch", "jax", "keras", "flash_attn", "transformers"):
-        if adapter in ("torch", "jax", "onnx", "flash_attn", "transformers"):  # which may be missing
+        if adapter in ("torch", "jax", "keras", "onnx", "flash_attn", "transformers"):
             files = [*(ROOT / "python/regard").glob(f"{adapter}*")]
             assert files, name
             continue
