@@ -39,7 +39,8 @@ void stop_at(Stage stage, kernels::ScoreUnit& unit) {
   unit.position_bias.table = nullptr;
   unit.bias.data = nullptr;
   unit.mask_kind = kernels::MaskKind::none;
-  unit.left = unit.right = kernels::kUnbounded;
+  unit.reach_begin = -kFarthest;
+  unit.reach_end = kFarthest;
   if (stage == Stage::scaled) unit.softcap = nullptr;
 }
 
