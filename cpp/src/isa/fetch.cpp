@@ -22,7 +22,8 @@ constexpr Known kKnown[] = {
     // 16,
     // 32, 48 KiB ahead 20.4, 20.5, 20.5.
     {CpuVendor::amd, 25, 26, {32 * kKilo, true}},
-    // A Xeon: with several rows in turn, into L2 was better from memory and worse from L3. The order
+    // A Xeon: with several rows in turn, into L2 was better from memory and worse from L3. The
+    // order
     // of addresses was not measured there.
     {CpuVendor::intel, 6, 6, {8 * kKilo, false}},
 };
