@@ -33,7 +33,7 @@ class FeedForward(Layer):
         And back.
     gate : Linear, optional
         Of the shapes of linear1.
-    activation : Activation, default `regard.nn.relu`
+    activation : Activation, default ``regard.nn.relu``
     dropout : float, default 0
         Share of hidden numbers to leave out, in calls with a seed.
 
