@@ -221,7 +221,7 @@ def _positions(
     options: dict[str, Any] = {"causal": causal, "query_offset": past}
     if lengths is not None:
         options["key_lengths"] = lengths.astype(np.int64)
-        options["query_offset"] = 0
+        options["query_offset"] = options["key_lengths"] - query.shape[2]
     if max(left, right) >= 0:
         options["window"] = (None if left < 0 else left, None if right < 0 else right)
     return options

@@ -182,7 +182,7 @@ def _window(size: int, causal: bool) -> tuple[int | None, int | None] | None:
             f"attention: local_window_size is {size}, causal is {int(causal)}.\n  Give a number of "
             "keys, the query's own among them, in causal attention; or -1 for no limit."
         )
-    return size, None
+    return size - 1, None
 
 
 def _sinks(head_sink: Array | None, smooth: int, heads: int) -> Array | None:
