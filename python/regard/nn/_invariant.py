@@ -28,7 +28,7 @@ def batch_invariant(layer: L) -> L:
 
     Notes
     -----
-    A product of 4096 rows takes about twice as long. For texts one by one, packed in any
+    A product of 4096 rows takes up to twice as long. For texts one by one, packed in any
     composition, or padded on the right with ``key_lengths``, rows and their derivatives
     (``grads.x``) are bitwise the same, dropout aside, on one machine with one number of BLAS
     threads. Gradients by parameters are sums over all rows, whose order the batch decides.
