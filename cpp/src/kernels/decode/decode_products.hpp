@@ -268,7 +268,7 @@ inline void for_each_run(const StoredRows& s, const Fetch& wanted, std::int64_t 
         b = smaller(b, page_end(s, a));
         b = smaller(b, a + smaller(rows, page_end(s, next)) - next);
       }
-      RowFetch fetch(stored_row(s, next), s.rows.row_stride, b - a, bytes, wanted.into_l2);
+      RowFetch fetch(stored_row(s, next), s.rows.row_stride, b - a, bytes, wanted);
       if (dense) {
         body.template operator()<E>(stored_row(s, a), s.rows.row_stride, a, b, fetch);
       } else {

@@ -24,8 +24,8 @@ class RowFetch {
  public:
   /// `count` rows of `bytes` from `first` on, `stride` bytes apart.
   RowFetch(const char* first, std::ptrdiff_t stride, std::int64_t count, std::ptrdiff_t bytes,
-           bool into_l2)
-      : at(first), into_l2(into_l2) {
+           const Fetch& fetch)
+      : at(first), into_l2(fetch.into_l2) {
     const bool dense = stride == bytes;  // one long row
     length = dense ? count * bytes : bytes;
     gap = stride - bytes;
