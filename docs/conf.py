@@ -90,8 +90,17 @@ html_theme_options = {
 
 
 def setup(app):
-    """Fences that tests read are plain text to a reader."""
+    """Fences that tests read are plain text; modules without a source have no page to link to."""
     from pygments.lexers.special import TextLexer
 
     for fence in ("arrows", "layers"):
         app.add_lexer(fence, TextLexer)
+    app.connect("html-collect-pages", forget_modules_without_source, priority=400)
+
+
+def forget_modules_without_source(app):
+    """viewcode lists every module that it has met, those of ``autodoc_mock_imports`` too."""
+    modules = getattr(app.env, "_viewcode_modules", {})
+    for name in [name for name, source in modules.items() if not source]:
+        del modules[name]
+    return []
