@@ -99,7 +99,7 @@ def setup(app):
 
 
 def forget_modules_without_source(app):
-    """viewcode lists every module that it has met, those of ``autodoc_mock_imports`` too."""
+    """Viewcode lists every module that it has met, those of ``autodoc_mock_imports`` too."""
     modules = getattr(app.env, "_viewcode_modules", {})
     for name in [name for name, source in modules.items() if not source]:
         del modules[name]

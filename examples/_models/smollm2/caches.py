@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 import regard
+from _models.smollm2.model import Array, Cache, Config
 from regard.positions import Rope
-from smollm2.model import Array, Cache, Config
 
 DTYPES = {"bf16": "bfloat16", "int8": "int8", "f16": "float16", "f32": "float32"}
 

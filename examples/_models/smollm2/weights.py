@@ -9,8 +9,8 @@ from typing import Any
 from gguf import GGUFReader, TokenType, dequantize
 from tqdm import tqdm
 
-from smollm2.model import Config, Model
-from smollm2.tokenizer import ChatTokenizer
+from _models.smollm2.model import Config, Model
+from _models.smollm2.tokenizer import ChatTokenizer
 
 
 def packaged_file() -> Path | None:

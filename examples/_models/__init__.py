@@ -1,0 +1,1 @@
+"""Models, data and tokenizers that the examples share; each is read by a test of its own."""
