@@ -82,44 +82,59 @@ def digits(number: float) -> float:
     return float(f"{number:.4g}")
 
 
-def measured(cache: Path) -> dict[str, Any]:
-    shares: list[Any] = []
-    distances: list[Any] = []
+def measured(cache: Path, text: str, rows: dict[str, Any]) -> dict[str, Any]:
+    """Measure all keys whose name contains a text, in place of what was found for them before."""
+    found: dict[str, Any] = {"shares": [], "distances": []}
 
     def add(keys: str, context: int, heads: Iterable[tuple[int, Head]]) -> None:
-        more, further = summary(keys, context, heads)
-        shares.extend(more)
-        distances.extend(further)
+        shares, distances = summary(keys, context, heads)
+        found["shares"] += shares
+        found["distances"] += distances
         print(f"{keys}, {context} keys: measured", flush=True)
 
     for number, (name, kind) in enumerate(made_up.KINDS.items()):
-        add(name, made_up.KEYS, [(0, kind(np.random.default_rng(number)))])
+        if text in name:
+            add(name, made_up.KEYS, [(0, kind(np.random.default_rng(number)))])
     for name in model.TEXTS:
-        for context in model.CONTEXTS:
+        for context in model.CONTEXTS if text in name else ():
             add(name, context, model.heads(recorded_file(cache, name), context))
-    return {
-        "schema": SCHEMA,
-        "versions": {"numpy": np.__version__, "python": sys.version.split()[0]},
-        "shares": shares,
-        "distances": distances,
-    }
+    for kept in found:
+        found[kept] = [row for row in rows.get(kept, ()) if text not in row["keys"]] + found[kept]
+    versions = {"numpy": np.__version__, "python": sys.version.split()[0]}
+    return {"schema": SCHEMA, "versions": versions, **found}
+
+
+def dumped(found: dict[str, Any]) -> str:
+    """Write JSON with a row a line."""
+    parts = []
+    for name, part in found.items():
+        body = json.dumps(part)
+        if isinstance(part, list):
+            body = "[\n" + ",\n".join(f"  {json.dumps(row)}" for row in part) + "\n ]"
+        parts.append(f" {json.dumps(name)}: {body}")
+    return "{\n" + ",\n".join(parts) + "\n}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("step", choices=("record", "measure", "page"))
     parser.add_argument("--cache", type=Path, default=Path("page-bounds"), help="recorded keys")
-    parser.add_argument("--text", default="", help="record only texts whose name contains this")
+    parser.add_argument("--text", default="", help="only keys whose name contains this")
     parser.add_argument("--json", type=Path, default=RESULTS, help="the results")
     arguments = parser.parse_args()
+
+    def result() -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(arguments.json.read_text("utf-8"))
+        return found
+
     if arguments.step == "record":
         record(arguments.cache, arguments.text)
     elif arguments.step == "measure":
-        text = json.dumps(measured(arguments.cache), indent=1)
-        arguments.json.write_text(text + "\n", encoding="utf-8")
+        before = result() if arguments.json.exists() else {}
+        found = measured(arguments.cache, arguments.text, before)
+        arguments.json.write_text(dumped(found) + "\n", encoding="utf-8")
     else:
-        result = json.loads(arguments.json.read_text("utf-8"))
-        rewritten = page.rewrite(page.PAGE.read_text("utf-8"), result)
+        rewritten = page.rewrite(page.PAGE.read_text("utf-8"), result())
         page.PAGE.write_text(rewritten, encoding="utf-8")
 
 

@@ -101,17 +101,23 @@ class Scored:
     def share(self, name: str, bound: Array, eps: float) -> Share:
         read = pages_read(bound, self.lse, self.rows, eps)
         pages = self.seen.sum(axis=-1)
-        kept = np.where(read[..., np.newaxis], self.weights, 0).reshape(*self.total.shape, -1)
-        out = kept @ self.value / kept.sum(axis=-1, keepdims=True)
-        error = np.abs(out - self.out).max()
+        error = 0.0
+        if (read != self.seen).any():
+            error = self._error(read) / (2 * eps * self.largest_value)
         return Share(
             self.rows,
             name,
             eps,
             1 - (read.sum(axis=-1) / pages).mean(axis=0),
             1 - read.any(axis=0).sum(axis=-1) / pages,
-            float(error / (2 * eps * self.largest_value)),
+            float(error),
         )
+
+    def _error(self, read: NDArray[np.bool_]) -> float:
+        """Compare the output of these pages alone with the exact one."""
+        kept = np.where(read[..., np.newaxis], self.weights, 0).reshape(*self.total.shape, -1)
+        out = kept @ self.value / kept.sum(axis=-1, keepdims=True)
+        return float(np.abs(out - self.out).max())
 
     def distance(self, name: str, bound: Array) -> Distance:
         above = (bound - self.maxima)[:, self.seen]

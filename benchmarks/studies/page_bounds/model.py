@@ -27,7 +27,7 @@ TOKENS, PIECE = 8192, 1024
 # A query stands at the end of a page of the larger kind, so that it sees whole pages.
 STEP = 128
 QUERIES = 8
-CONTEXTS = (2048, 4096, 8192)
+CONTEXTS = (2048, 8192)
 
 
 def bible() -> str:
