@@ -1,4 +1,4 @@
-"""The study of bounds on pages of keys: its bounds hold, its pages are enough, its page is current."""
+"""The study of bounds on pages of keys: bounds hold, errors are proven, the page is current."""
 
 from __future__ import annotations
 

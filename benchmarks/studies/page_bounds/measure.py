@@ -99,6 +99,7 @@ class Scored:
         return {name: np.where(self.seen, bound, -np.inf) for name, bound in found.items()}
 
     def share(self, name: str, bound: Array, eps: float) -> Share:
+        """Read pages in the order of a bound, until they are enough."""
         read = pages_read(bound, self.lse, self.rows, eps)
         pages = self.seen.sum(axis=-1)
         error = 0.0
@@ -120,6 +121,7 @@ class Scored:
         return float(np.abs(out - self.out).max())
 
     def distance(self, name: str, bound: Array) -> Distance:
+        """Compare a bound with the largest score of each page, which must not be above it."""
         above = (bound - self.maxima)[:, self.seen]
         if (above < -1e-9 * np.abs(self.maxima[:, self.seen]).max()).any() and name != WEIGHTS:
             raise AssertionError(f"{name}: a score is above its bound")

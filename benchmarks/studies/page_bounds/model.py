@@ -71,10 +71,12 @@ class Recorder:
         self.rope: Any = None
 
     def append(self, key: Any, value: Any, rope: Any) -> None:
+        """Pass tokens on, and note where they begin."""
         self.start, self.rope = int(self.cache.lengths[0]), rope
         self.cache.append(key, value, rope)
 
     def attend(self, query: Any) -> Any:
+        """Pass queries on, and keep those at the ends of pages, turned as the cache turns them."""
         positions = np.arange(self.start, self.start + query.shape[1])
         last = (positions + 1) % STEP == 0
         self.queries.append(self.rope(query, positions)[:, last])
