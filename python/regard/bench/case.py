@@ -40,9 +40,10 @@ class Case:
     libraries disagree about what any other means. `mask` is ``"random"``, a full
     (batch, heads, length, key_length) array, or ``"key_padding"``, a (batch, 1, 1, key_length)
     array that is broadcast. `latent` counts the first columns of a key that are its value too; with
-    0, values are arrays of their own. `option` is one of :data:`TITLES`; `density` is the share of the tiles
-    that ``"blocks"`` leaves. `cache` is the type of keys and values where it is not `dtype`. In the
-    groups ``"backward"`` and ``"backward-options"`` a call is the forward and the backward pass.
+    0, values are arrays of their own. `option` is one of :data:`TITLES`; `density` is the share of
+    the tiles that ``"blocks"`` leaves. `cache` is the type of keys and values where it is not
+    `dtype`. In the groups ``"backward"`` and ``"backward-options"`` a call is the forward and the
+    backward pass.
     """
 
     name: str

@@ -73,7 +73,8 @@ class LatentKVCache(AttendingRows):
     >>> cache = regard.LatentKVCache(batch=1, latent_dim=512, rope_dim=64, capacity=100)
     >>> rope = regard.positions.Rope(interleaved=True)
     >>> cache.append(rng.standard_normal((10, 512)), rng.standard_normal((10, 64)), rope)
-    >>> query, query_rope = rng.standard_normal((128, 1, 512)), rng.standard_normal((128, 1, 64))
+    >>> normal = lambda shape: rng.standard_normal(shape, dtype=np.float32)
+    >>> query, query_rope = normal((128, 1, 512)), normal((128, 1, 64))
     >>> cache.attend(query, query_rope, scale=192**-0.5).shape  # of heads of 128 + 64 columns
     (128, 1, 512)
     >>> cache.nbytes // cache.capacity  # bytes a token; those of 128 heads would have 81920

@@ -62,7 +62,8 @@ class PagedKVCache(PagedAttending):
 
     Examples
     --------
-    >>>     >>> import regard
+    >>> import numpy as np
+    >>> import regard
     >>> rng = np.random.default_rng(0)
     >>> cache = regard.PagedKVCache(pages=64, page_size=16, kv_heads=2, head_dim=64,
     ...                             dtype="float32")

@@ -56,7 +56,8 @@ class PagedLatentKVCache(PagedAttendingRows):
     >>> first, second = cache.allocate(), cache.allocate()
     >>> latent, rope_key = rng.standard_normal((30, 512)), rng.standard_normal((30, 64))
     >>> cache.append([first, second], latent, rope_key, [0, 10, 30])
-    >>> query, query_rope = rng.standard_normal((2, 128, 512)), rng.standard_normal((2, 128, 64))
+    >>> normal = lambda shape: rng.standard_normal(shape, dtype=np.float32)
+    >>> query, query_rope = normal((2, 128, 512)), normal((2, 128, 64))
     >>> cache.attend([first, second], query, query_rope, scale=192**-0.5).shape
     (2, 128, 512)
     """
