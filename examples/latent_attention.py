@@ -55,7 +55,8 @@ def random_layer(
     """Draw a layer whose dimensions are DeepSeek-V2's, but for a narrower hidden state."""
 
     def draw(*shape: int) -> Array:
-        return rng.standard_normal(shape, np.float32) * np.float32(shape[-2] ** -0.5)
+        numbers: Array = rng.standard_normal(shape, np.float32) * np.float32(shape[-2] ** -0.5)
+        return numbers
 
     return Layer(
         draw(heads, hidden, nope_dim),

@@ -39,12 +39,8 @@ class LatentKVCache(AttendingRows):
         Tokens that each batch element has room for. All memory is set aside at once.
     dtype : {"bfloat16", "float32", "float16", "int8", "float64"}
         What rows are rounded to. int8 rows have a float32 scale each, one for both parts.
-    window : int, optional
-        As of `KVCache`.
-    sink_tokens : int, default 0
-        As of `KVCache`.
-    buffer : ndarray of uint8, optional
-        As of `KVCache`; `nbytes_for` tells how many bytes.
+    window, sink_tokens, buffer
+        As of `KVCache`; `nbytes_for` tells how many bytes a buffer needs.
     overflow : {"raise", "saturate"}, default "raise"
         What `append` does with a number beyond the range of dtype.
 
@@ -106,9 +102,8 @@ class LatentKVCache(AttendingRows):
 
         Parameters
         ----------
-        buffer : ndarray of uint8
-            May be read-only, for `attend` alone.
-        overflow : {"raise", "saturate"}, default "raise"
+        buffer, overflow
+            As of `KVCache.open`.
 
         Returns
         -------
@@ -141,9 +136,8 @@ class LatentKVCache(AttendingRows):
     ) -> int:
         """Bytes that a buffer for such a cache needs; arguments as for the cache."""
         call = "LatentKVCache.nbytes_for"
-        return _layout(
-            call, batch, latent_dim, rope_dim, capacity, dtype, window, sink_tokens
-        ).nbytes
+        sizes = batch, latent_dim, rope_dim, capacity, dtype, window, sink_tokens
+        return _layout(call, *sizes).nbytes
 
     @property
     def latent_dim(self) -> int:
