@@ -93,6 +93,7 @@ py::dict explain(py::handle query, py::handle key, py::handle value, py::handle 
   fields["scratch_bytes"] = how.scratch_bytes;
   fields["key_in_place"] = how.key_in_place;
   fields["value_in_place"] = how.value_in_place;
+  fields["value_in_key"] = how.value_in_key;
   return fields;
 }
 

@@ -56,7 +56,8 @@ class Explanation:
     heads_a_unit : int
         Query heads that share keys and are done in one go.
     key_groups : int
-        Parts that the keys of a decoded head are cut into, at most; 0 without decoding.
+        Parts that the keys of a head are cut into, at most, where it is decoded or its keys are
+        latent; else 0.
     units, threads : int
         Units of work, and the threads that share them.
     scratch_bytes : int
@@ -64,6 +65,9 @@ class Explanation:
     key_in_place, value_in_place : bool
         Whether keys and values are read where they lie; otherwise widened, or gathered, tile by
         tile.
+    value_in_key : bool
+        Whether value is the first columns of key, in the same memory (``key[..., :value_dim]``), so
+        that one reading serves both.
     """
 
     isa: str
@@ -92,6 +96,7 @@ class Explanation:
     scratch_bytes: int
     key_in_place: bool
     value_in_place: bool
+    value_in_key: bool
 
     @property
     def kernel(self) -> str:

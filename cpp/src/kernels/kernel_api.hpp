@@ -119,8 +119,23 @@ struct ForwardUnit {
   Rows lse;          ///< (group, queries, 1) of the compute type; data is null when not asked for
   Storage out_storage;
   std::int64_t value_dim;
+  bool value_in_key;  ///< value is the first columns of key, in the same memory
   Dropout dropout;
   void* scratch;  ///< scratch_bytes(...) bytes, aligned to 64, contents arbitrary
+};
+
+/// A block of rows against one group of the keys that it sees, [first_key, last_key). What the
+/// groups come to is merged in their order; with the last one, the output is written.
+struct GroupUnit {
+  ForwardUnit forward;
+  std::int64_t first_key, last_key;  ///< the first is a multiple of the tile of keys
+  std::int64_t group, groups;
+  void* total;  ///< what the groups before have come to: group_state_bytes
+  /// Units take turns at `total`, as those of BackwardUnit: wait(turn, n) returns once groups
+  /// before n are merged, pass(turn, n) says that they are.
+  void (*wait)(void* turn, std::int64_t groups);
+  void (*pass)(void* turn, std::int64_t groups);
+  void* turn;
 };
 
 /// Most rows of a kv head that are decoded: read against the keys in dot form.
@@ -252,6 +267,8 @@ struct TileSizes {
 struct Kernels {
   TileSizes tiles;
   void (*forward)(const ForwardUnit& unit);
+  void (*forward_group)(const GroupUnit& unit);
+  std::size_t (*group_state_bytes)(std::int64_t rows, std::int64_t value_dim);  ///< of a block
   void (*decode)(const DecodeUnit& unit);
   void (*finish_decode)(const DecodeUnit& unit);  ///< once the states of all groups are there
   std::size_t (*decode_state_bytes)(std::int64_t value_dim);
@@ -281,6 +298,7 @@ struct FloatKernels {
 /// all bfloat16. Tiles are those of f32.
 struct DotKernels {
   void (*forward)(const ForwardUnit& unit);
+  void (*forward_group)(const GroupUnit& unit);
   std::size_t (*scratch_bytes)(const ScratchSizes& sizes);
   double (*dot)(std::int64_t steps);  ///< as Kernels::fma
 };

@@ -6,6 +6,7 @@
 
 #include "plan/backward_plan.hpp"
 #include "plan/decode_plan.hpp"
+#include "plan/latent_plan.hpp"
 #include "plan/planned_call.hpp"
 #include "plan/summary_plan.hpp"
 #include "plan/tangent_plan.hpp"
@@ -72,10 +73,13 @@ Explanation explain_forward(const ForwardPlan& plan) {
   for (std::int64_t element = 0; element < problem.batch; ++element) {
     const bool decoded = decodes(plan.tiling, element);
     (decoded ? rows : tiles) = true;
-    if (decoded) groups = std::max(groups, key_groups(problem, element).count);
+    const std::int64_t count =
+        decoded ? key_groups(problem, element).count : tile_groups(plan.tiling, element).count;
+    if (decoded || count > 1) groups = std::max(groups, count);
   }
   Explanation e = explain_tiles(rows ? "forward+decode" : "forward", plan, plan.units);
   e.key_groups = groups;
+  e.value_in_key = plan.value_in_key;
   if (!tiles) {
     e.algorithm = "decode";
     e.query_block = kernels::kDecodeRows;

@@ -45,6 +45,17 @@ def _decode(stored: str) -> Iterator[Case]:
         )  # fmt: skip
 
 
+def _latent(stored: str) -> Iterator[Case]:
+    """One query of 128 heads for a latent cache, which is bound by arithmetic."""
+    end = "" if stored == "float32" else f"-{storage.SHORT[stored]}"
+    dtype, cache = ("float32", stored) if stored == "int8" else (stored, "")
+    for thousands in (4, 32):
+        yield Case(
+            f"latent-128x{thousands}k{end}", "latent", 1, 128, 1, 1, 1024 * thousands, 576,
+            dtype=dtype, cache=cache, latent=512, model="MLA", quick=thousands == 4,
+        )  # fmt: skip
+
+
 def _backward() -> Iterator[Case]:
     """Forward and backward; what each option adds to that, also by its own gradient."""
     for causal in (False, True):
@@ -88,6 +99,7 @@ CASES: tuple[Case, ...] = (
     _square("window-512-of-4k", "window", 8, 4096, 64, causal=True, window=512),
     *(case for dtype in ("bfloat16", "float16") for case in _halves(dtype)),
     *(case for stored in storage.SHORT for case in _decode(stored)),
+    *(case for stored in storage.SHORT if stored != "float16" for case in _latent(stored)),
     *(_option(name) for name in TITLES if name not in ("bias", "blocks")),
     _option("bias", bias=True),
     *(

@@ -151,7 +151,9 @@ class DotValues {
     take(memory, sizes, values);
   }
 
-  void read(std::int64_t begin, std::int64_t end) {
+  /// Words of values are never those of keys, of two columns; but where values are in the keys,
+  /// this has just brought the tile that DotScores reads into the cache.
+  void read(std::int64_t begin, std::int64_t end, const Rows& /*keys*/) {
     first_word = begin / 2;
     T* to = copy;
     for (std::int64_t n = first_word; 2 * n < end; ++n, to += ld) {

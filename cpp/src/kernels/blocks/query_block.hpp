@@ -55,16 +55,24 @@ class QueryBlock {
 
   int panel_count;
   Panel<T> panels[most_panels];
-  T* St;             ///< S' of one panel, at St[key * panel.ld + row]
+  Rows key;  ///< the tile's keys where the product reads them, as T or in words of that size
+  T* St;     ///< S' of one panel, at St[key * panel.ld + row]
   TileEdge<V> edge;  ///< of the panel and tile of the last call of `scores`, if edged
   bool masked;       ///< something has been hidden from somebody since the last `for_each_tile`
 
   /// Calls body(begin, end) for the tiles of keys that the block can reach.
   template <class Body>
   void for_each_tile(const Body& body) {
+    for_each_tile(0, u.key_count, body);
+  }
+
+  /// The same for the keys [first, last).
+  template <class Body>
+  void for_each_tile(std::int64_t first, std::int64_t last, const Body& body) {
     masked = false;
     const std::int64_t last_row = u.first_row + u.row_count - 1;
-    const std::int64_t begin = reachable(u, u.first_row).begin, end = reachable(u, last_row).end;
+    const std::int64_t begin = clamp(reachable(u, u.first_row).begin, first, last);
+    const std::int64_t end = clamp(reachable(u, last_row).end, first, last);
     for (std::int64_t tile = begin / u.key_tile * u.key_tile; tile < end; tile += u.key_tile) {
       const std::int64_t from = tile < begin ? begin : tile;
       const std::int64_t to = tile + u.key_tile < end ? tile + u.key_tile : end;
@@ -150,7 +158,6 @@ class QueryBlock {
   ScoreOptions<V> options;
   Scores product;
   bool mixed;
-  Rows key;  ///< the tile's keys where the product reads them, as T or in words of that size
 
   static constexpr std::int64_t spare = Scores::spare_keys * V::panel_rows;
   static constexpr std::int64_t score_count(std::int64_t key_tile) {
