@@ -150,8 +150,10 @@ def attention(
         query sees the last key; "upper_left" those with ``j <= i``.
     window : int or (left, right), optional
         Query i at position p sees ``p - left <= j <= p + right``; None on a side is no limit.
-        One number counts for both sides. p is i, plus ``Sk - Sq`` unless causal is "upper_left".
-        A side may be an integer array with one number for each query head, -1 for no limit.
+        One number counts for both sides, and a side may be below 0: (None, -1) is the strict past,
+        (-1, None) what comes after. p is i, plus ``Sk - Sq`` unless causal is "upper_left". A side
+        may have one number for each query head: an integer array, -1 for no limit, or a list, None
+        for no limit and numbers below 0 what they are elsewhere.
     mask : array_like of bool, PackedMask or BlockMask, optional
         True = attend. Broadcasts to (..., Hq, Sq, Sk); broadcast axes are never expanded, and
         empty tiles of a `BlockMask` take no time.

@@ -241,9 +241,10 @@ PerHead<T> per_head(Bytes& bytes, std::int64_t heads, const Draw& draw) {
 
 std::optional<PerHead<std::int64_t>> maybe_window(Bytes& bytes, std::int64_t heads) {
   if (!bytes.rarely(3)) return std::nullopt;
-  const std::int64_t lowest = bytes.rarely(2) ? -1 : 0;
-  return per_head<std::int64_t>(bytes, heads,
-                                [&] { return bytes.rarely(8) ? lowest : bytes.below(150); });
+  constexpr std::int64_t ends[] = {0, -1, INT64_MAX, INT64_MIN};
+  return per_head<std::int64_t>(bytes, heads, [&] {
+    return bytes.rarely(8) ? ends[bytes.below(4)] : bytes.below(200) - 50;
+  });
 }
 
 std::optional<std::int64_t> maybe(Bytes& bytes, int times, std::int64_t limit) {

@@ -45,8 +45,8 @@ struct Problem {
   std::optional<std::int64_t> packed_mask_keys;
   std::optional<BlockMask> block_mask;  ///< in place of `mask`
   Causal causal = Causal::none;
-  std::optional<PerHead<std::int64_t>> window_left;   ///< keys before the query's own position
-  std::optional<PerHead<std::int64_t>> window_right;  ///< keys after it
+  /// A query at p sees the keys p - left <= j <= p + right; of any sign, INT64_MAX is no limit.
+  std::optional<PerHead<std::int64_t>> window_left, window_right;
   std::optional<Array> key_lengths;    ///< int64; broadcasts to the batch axes, as the next two do
   std::optional<Array> query_lengths;  ///< later queries give 0
   std::optional<Array> query_offset;   ///< query i is at i + offset; default by causal and lengths

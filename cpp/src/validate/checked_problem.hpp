@@ -163,8 +163,10 @@ struct CheckedProblem {
   Reach reach(std::int64_t element, std::int64_t to_left, std::int64_t to_right) const {
     const std::int64_t offset = offset_of(element);
     const bool bounded_left = to_left != kUnbounded, bounded_right = to_right != kUnbounded;
-    return {bounded_left ? far_sum(offset, -to_left) : -kFarthest,
-            bounded_right ? far_sum(far_sum(offset, to_right), 1) : kFarthest};
+    const Reach reach = {bounded_left ? far_sum(offset, -to_left) : -kFarthest,
+                         bounded_right ? far_sum(far_sum(offset, to_right), 1) : kFarthest};
+    // A side below 0 may leave nothing between them: then all keys are before the first one.
+    return reach.begin < reach.end ? reach : Reach{kFarthest, kFarthest};
   }
   static std::int64_t length_of(const std::vector<std::int64_t>& starts, std::int64_t element) {
     const auto at = static_cast<std::size_t>(element);

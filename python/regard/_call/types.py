@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
 import numpy as np
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from regard.masks import BlockMask, PackedMask
 
 Causal: TypeAlias = "bool | Literal['lower_right', 'upper_left']"
-Side: TypeAlias = "int | NDArray[np.integer[Any]] | None"
+Side: TypeAlias = "int | NDArray[np.integer[Any]] | Sequence[int | None] | None"
 Window: TypeAlias = "int | NDArray[np.integer[Any]] | tuple[Side, Side] | None"
 Similarity: TypeAlias = "Literal['dot', 'cosine']"
 Stage: TypeAlias = "Literal['scaled', 'softcapped', 'masked', 'weights']"

@@ -78,9 +78,11 @@ class Options:
             self.drawn["causal"] = self.pick((True, "upper_left"))
         if self.chance(0.3):
             of_heads = self.rng.choice([-1, 0, 7, 64], self.heads)
-            self.drawn["window"] = self.pick(
-                (0, 7, (None, 3), (40, None), (64, 0), (3, 100), of_heads, (of_heads, 5))
-            )
+            each = [(None, -64, -1, 0, 9)[n] for n in self.rng.integers(5, size=self.heads)]
+            self.drawn["window"] = self.pick((
+                0, 7, (None, 3), (40, None), (64, 0), (3, 100), of_heads, (of_heads, 5),
+                (None, -1), (-1, None), (90, -20), (each, 70), (None, each),
+            ))  # fmt: skip
 
     def _draw_lengths(self) -> None:
         if self.chance(0.3):
