@@ -74,6 +74,7 @@ struct CheckedProblem {
   BlockMaskOperand blocks;
   kernels::PositionBias position_bias = {};
   std::int64_t position_bias_stride = 0;  ///< bytes from head to head of its table
+  ScoreFunction score_mod = {}, score_mod_gradient = {};
 
   /// One a batch element, or empty: all count; by causal and lengths.
   std::vector<std::int64_t> key_lengths, query_lengths, query_offsets;
@@ -127,6 +128,8 @@ struct CheckedProblem {
   Reach widest_reach(std::int64_t element) const {
     return reach(element, left.most(), right.most());
   }
+
+  bool has_score_mod() const { return score_mod.rows != nullptr || score_mod.tile != nullptr; }
 
   /// Sum of strides over the batch axes of element number `element`, counted in C order.
   std::int64_t batch_offset(std::int64_t element,

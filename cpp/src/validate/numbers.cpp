@@ -161,6 +161,23 @@ void check_alibi(const Problem& p, CheckedProblem& checked) {
   }
 }
 
+void check_score_mod(const Problem& p, CheckedProblem& checked) {
+  const auto check = [](const char* argument, const ScoreFunction& f) {
+    if ((f.rows == nullptr) == (f.tile == nullptr)) {
+      throw ValueError(message(std::string(argument) + " has no function, or two.", {},
+                               "Give one of rows, the address of a function, and tile."));
+    }
+  };
+  if (p.score_mod_gradient && !p.score_mod) {
+    throw ValueError(message("score_mod_gradient is given without score_mod.", {},
+                             "Give the function that it is the gradient of."));
+  }
+  if (p.score_mod) check("score_mod", checked.score_mod = *p.score_mod);
+  if (p.score_mod_gradient) {
+    check("score_mod_gradient", checked.score_mod_gradient = *p.score_mod_gradient);
+  }
+}
+
 void check_dropout(const Problem& p, CheckedProblem& checked) {
   if (!(p.dropout >= 0 && p.dropout < 1)) {
     throw ValueError(message("dropout is " + std::to_string(p.dropout) + ".", {},
@@ -186,6 +203,7 @@ void check_numbers(const Problem& p, CheckedProblem& checked) {
   check_softcap(p, checked);
   check_sinks(p, checked);
   check_alibi(p, checked);
+  check_score_mod(p, checked);
   check_dropout(p, checked);
 }
 

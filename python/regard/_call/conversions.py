@@ -119,6 +119,19 @@ def lowered_position_bias(bias: Any, query: ArrayLike) -> tuple[NDArray[Any], in
     return lowered["table"], lowered["height"], lowered["width"]
 
 
+def score_mod(core: dict[str, Any], name: str, value: Any, query: ArrayLike) -> None:
+    """Lower a function of scores to an address, or to what is called for a tile."""
+    from regard._call.functions import lowered  # not needed by who has no such function
+
+    if name == "score_mod_gradient" and "score_mod" not in core:
+        raise ValueError(
+            "attention: score_mod_gradient is given without score_mod.\n  Give the function that "
+            "it is the gradient of."
+        )
+    wide = coerce(query, "query", "input").dtype == np.float64
+    core[name] = lowered(value, name, np.dtype(np.float64 if wide else np.float32))
+
+
 def per_head(core: dict[str, Any], name: str, value: Any, query: ArrayLike) -> None:
     """One number, or a list of one a head."""
     if isinstance(value, (np.ndarray, list, tuple)) and np.ndim(value) > 0:
