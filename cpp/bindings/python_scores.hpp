@@ -9,7 +9,7 @@
 #include <mutex>
 #include <thread>
 
-#include "regard/score_function.hpp"
+#include "regard/attention.hpp"
 
 namespace regard::bindings {
 

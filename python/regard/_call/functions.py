@@ -183,6 +183,6 @@ class TileFunction:
         memory = (ctypes.c_char * (((rows - 1) * ld + count) * self.dtype.itemsize)).from_address(
             address
         )
-        flat: NDArray[Any] = np.frombuffer(memory, self.dtype)
+        flat: NDArray[Any] = np.frombuffer(memoryview(memory), self.dtype)
         strides = (ld * self.dtype.itemsize, self.dtype.itemsize)
         return np.lib.stride_tricks.as_strided(flat, (rows, count), strides)
