@@ -1,8 +1,8 @@
 """Scores by functions of one's own, against the options that say the same.
 
 Each line is a rule for scores, given three times: as an option of `regard.attention`, as a function
-that Numba compiles, and as one of NumPy arrays. Printed are how far the outputs and the gradients of
-the queries are apart, and the time of a call in units of one without any of it.
+that Numba compiles, and as one of NumPy arrays. Printed are how far the outputs and the gradients
+of the queries are apart, and the time of a call in units of one without any of it.
 
     pip install numba
     python examples/own_scores.py
@@ -59,8 +59,7 @@ def with_slope_1(function: Any, of_arrays: Callable[..., Any]) -> tuple[Any, Any
 
 def by_distance(name: str, built_in: Any, table: Array) -> Rule:
     """Add ``table[head, key - query]``, where distances beyond its ends take the last entries."""
-    heads, width = table.shape
-    reach = width // 2
+    reach = table.shape[1] // 2
 
     @cfunc(ROWS)
     def rows(scores, count, query, first, head, batch, user):  # type: ignore[no-untyped-def]
