@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any
 
 from regard.bench import storage
@@ -88,7 +89,8 @@ CASES: tuple[Case, ...] = (
     _square("window-512-of-4k", "window", 8, 4096, 64, causal=True, window=512),
     *(case for dtype in ("bfloat16", "float16") for case in _halves(dtype)),
     *(case for stored in storage.SHORT for case in _decode(stored)),
-    *(_option(name) for name in TITLES if name not in ("bias", "blocks")),
+    *(_option(name) for name in TITLES if name not in ("bias", "blocks", "score-mod")),
+    *((_option("score-mod"),) if find_spec("numba") else ()),
     _option("bias", bias=True),
     *(
         _square(f"blocks-{percent}", "options", 8, 4096, 64, option="blocks", density=percent / 100)
