@@ -50,6 +50,7 @@ _OPTIONS = {
     "option-relative": 1.25,
     "option-bias": 1.15,
     "option-summary": 1.6,
+    "option-score-mod": 1.5,
     **{
         f"backward-{name}": 1.35
         for name in ("softcap", "alibi", "sinks", "dropout", "t5", "relative", "cosine")

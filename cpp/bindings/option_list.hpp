@@ -30,6 +30,8 @@ void read_options(Reader& read, Problem& p) {
   read.template number<bool>("cosine", p.cosine);
   read.per_head("softcap", p.softcap);
   read.array("alibi_slopes", "numbers", p.alibi_slopes);
+  read.function("score_mod", p.score_mod);
+  read.function("score_mod_gradient", p.score_mod_gradient);
   read.position_bias(p);
   read.array("bias", "bias", p.bias);
   read.per_head("sinks", p.sinks);

@@ -31,6 +31,8 @@ class _Options(TypedDict, total=False):
     packed_keys: int
     bias: _Array
     position_bias: tuple[NDArray[Any], int, int]
+    score_mod: tuple[Any, Any, Any]
+    score_mod_gradient: tuple[Any, Any, Any]
     key_lengths: _Array
     query_lengths: _Array
     query_offset: _Array

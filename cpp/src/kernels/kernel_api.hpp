@@ -8,6 +8,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "regard/score_function.hpp"
+
 namespace regard::kernels {
 
 /// A strided view of rows seen from one kv head; all strides in bytes, of any sign.
@@ -76,6 +78,13 @@ struct Dropout {
   double keep_factor;       ///< 1 / (1 - p); 1 and threshold 0 without dropout
 };
 
+/// What the caller makes of scores.
+struct ScoreModUnit {
+  ScoreFunction function, gradient;
+  std::int64_t head;     ///< the first query head of the group
+  std::int64_t element;  ///< batch element
+};
+
 /// A block of query rows of one kv head against all its keys: which scores there are, and what is
 /// done to them.
 ///
@@ -92,6 +101,7 @@ struct ScoreUnit {
   MaskKind mask_kind;
   BlockMask blocks;
   PositionBias position_bias;
+  ScoreModUnit score_mod;
   std::int64_t group;
   std::int64_t first_row;
   std::int64_t row_count;  ///< 1 .. query_block
@@ -245,6 +255,7 @@ struct ScratchSizes {
   std::int64_t value_dim;
   std::int64_t key_tile;
   std::int64_t top_k;
+  bool score_mod;
 };
 
 /// Sizes that the scratch memory of gradients depends on.
@@ -253,6 +264,7 @@ struct BackwardSizes {
   std::int64_t value_dim;
   std::int64_t key_tile;
   std::int64_t table_size;  ///< 0 if no gradient of a position bias is wanted
+  bool score_mod;
 };
 
 /// What blocks of rows and tiles of keys a kernel is made for.

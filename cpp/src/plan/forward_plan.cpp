@@ -111,7 +111,8 @@ ForwardPlan plan_forward(const CheckedProblem& problem) {
     if (plan.units >= kUnitsPerThread * most) break;
   }
   plan.threads = static_cast<int>(std::clamp<std::int64_t>(plan.units, 1, most));
-  const kernels::ScratchSizes sizes = {problem.head_dim, problem.value_dim, tiling.key_tile, 0};
+  const kernels::ScratchSizes sizes = {problem.head_dim, problem.value_dim, tiling.key_tile, 0,
+                                       problem.has_score_mod()};
   plan.scratch_bytes = tiling.kernel->scratch_bytes(sizes);
   if (plan.split) plan.part_bytes = tiling.kernel->decode_state_bytes(problem.value_dim);
   if (plan.in_turn) {

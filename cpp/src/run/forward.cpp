@@ -123,6 +123,11 @@ void run(const ForwardPlan& plan, const Outputs& outputs) {
 
 }  // namespace
 
+void Plan::check(const Array& out, const Array* lse) const {
+  validate_output("out", out, call_->problem, 2);
+  if (lse != nullptr) validate_output("lse", *lse, call_->problem, 1);
+}
+
 void Plan::run(const Array& out, const Array* lse) const {
   Outputs outputs;
   outputs.out = validate_output("out", out, call_->problem, 2);

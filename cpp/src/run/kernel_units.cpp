@@ -70,6 +70,7 @@ kernels::ScoreUnit score_unit(const Tiling& tiling, const Unit& at) {
     unit.position_bias.table =
         static_cast<const char*>(problem.position_bias.table) + head * problem.position_bias_stride;
   }
+  unit.score_mod = {problem.score_mod, problem.score_mod_gradient, head, element};
   unit.group = tiling.unit_heads;
   unit.first_row = at.first;
   unit.row_count = at.count;

@@ -28,6 +28,7 @@ TITLES = {
     "cosine": "cosine",
     "summary": "attention_summary",
     "blocks": "block mask",
+    "score-mod": "compiled score_mod",
 }
 
 

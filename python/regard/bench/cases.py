@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any
 
 from regard.bench import storage
@@ -100,7 +101,8 @@ CASES: tuple[Case, ...] = (
     *(case for dtype in ("bfloat16", "float16") for case in _halves(dtype)),
     *(case for stored in storage.SHORT for case in _decode(stored)),
     *(case for stored in storage.SHORT if stored != "float16" for case in _latent(stored)),
-    *(_option(name) for name in TITLES if name not in ("bias", "blocks")),
+    *(_option(name) for name in TITLES if name not in ("bias", "blocks", "score-mod")),
+    *((_option("score-mod"),) if find_spec("numba") else ()),
     _option("bias", bias=True),
     *(
         _square(f"blocks-{percent}", "options", 8, 4096, 64, option="blocks", density=percent / 100)

@@ -30,7 +30,7 @@ class FmaScores {
   static constexpr std::int64_t spare_keys = 0;  ///< rows of S' that are wanted before and after
 
   FmaScores(const ScoreUnit& unit, ScratchMemory& memory) : u(unit) {
-    take(memory, {u.head_dim, 0, u.key_tile, 0}, queries, key_copy, query_copy);
+    take(memory, {u.head_dim, 0, u.key_tile, 0, false}, queries, key_copy, query_copy);
     in_place = readable_in_place<T>(u.key);
   }
 
@@ -103,7 +103,7 @@ class FmaValues {
 
   FmaValues(const ForwardUnit& unit, ScratchMemory& memory)
       : stored(unit.value), width(unit.value_dim) {
-    take(memory, {0, width, unit.scores.key_tile, 0}, copy);
+    take(memory, {0, width, unit.scores.key_tile, 0, false}, copy);
     in_place = readable_in_place<T>(stored) && width % V::lanes == 0;
     in_key = unit.value_in_key && round_up(width, V::lanes) <= unit.scores.head_dim;
   }

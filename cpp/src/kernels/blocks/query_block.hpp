@@ -41,7 +41,7 @@ class QueryBlock {
   QueryBlock(const ScoreUnit& unit, ScratchMemory& memory)
       : St(memory.take<T>(score_count(unit.key_tile)) + spare),
         u(unit),
-        options(unit),
+        options(unit, memory),
         product(unit, memory) {
     split_panels();
     for (int i = 0; i < panel_count; ++i) product.pack(panels[i]);
@@ -50,6 +50,7 @@ class QueryBlock {
   /// Counts the scratch memory that the constructor takes.
   static void count(ScratchMemory& memory, const ScratchSizes& sizes) {
     memory.take<T>(score_count(sizes.key_tile));
+    ScoreOptions<V>::count(memory, sizes.key_tile, sizes.score_mod);
     Scores::count(memory, sizes);
   }
 
@@ -117,6 +118,15 @@ class QueryBlock {
     masked |= keys.edged || options.can_hide;
     options.set_tile(panel.row, panel.rows, panel.ld, keys.begin, keys.count);
     multiply<false>(panel, keys, maximum);
+    if (options.by_tile) {
+      options.apply_by_tile(
+          St, panel.ld,
+          [&](std::int64_t r, std::int64_t& from, std::int64_t& to) {
+            used_keys(panel, keys, r, from, to);
+          },
+          keys.edged ? &edge : nullptr, mixed, maximum);
+      return true;
+    }
     for (std::int64_t r = 0; r < panel.ld; r += V::lanes) {
       std::int64_t from = 0, to = keys.count;
       used_keys(panel, keys, r, from, to);
@@ -152,6 +162,24 @@ class QueryBlock {
   void keep_slopes(T* memory) { options.keep_slopes(St, memory, u.key_tile * V::panel_rows); }
   /// Those of the last `scores`.
   Slopes<V> slopes() { return options.slopes(); }
+
+  /// The same of functions of the caller's, which are apart from the others.
+  void want_tile_slopes() { options.want_tile_slopes(); }
+  /// x, laid out as the scores, times those of the last `scores`; what is 0 stays so.
+  void multiply_by_tile_slopes(const Panel<T>& panel, const Keys<T>& keys, T* x) {
+    const T* slopes = options.tile_slopes();
+    if (slopes == nullptr || x == nullptr) return;
+    for (std::int64_t r = 0; r < panel.ld; r += V::lanes) {
+      std::int64_t from, to;
+      used_keys(panel, keys, r, from, to);
+      for (std::int64_t j = from; j < to; ++j) {
+        const std::int64_t at = j * panel.ld + r;
+        const reg before = V::load(x + at);
+        const reg after = V::mul(before, V::load(slopes + at));
+        V::store(x + at, V::select(V::equal(before, V::zero()), V::zero(), after));
+      }
+    }
+  }
 
  private:
   const ScoreUnit& u;
