@@ -208,7 +208,7 @@ def test_dropout_needs_a_seed(rng):
 
 @pytest.mark.parametrize("queries", [7, 1], ids=["tiles", "decode"])
 def test_part_of_a_larger_call_drops_what_the_whole_does(rng, isa, queries):
-    """The core is told where a part lies: elements in any order, odd keys, a group's second head."""
+    """The core is told where it lies: elements in any order, odd keys, a group's second head."""
     query = rng.standard_normal((5, 4, 40, 8))
     key, value = rng.standard_normal((2, 5, 2, 50, 8))
     options = {"dropout": 0.5, "seed": 2**40 + 3}

@@ -1,0 +1,8 @@
+"""Attention of dask arrays: on the cores and in the memory of many machines.
+
+Imported only when asked for; Dask is installed by ``pip install "regard[dask]"``.
+"""
+
+from regard.dask._attention import attention
+
+__all__ = ["attention"]
