@@ -4,5 +4,6 @@ Imported only when asked for; Dask is installed by ``pip install "regard[dask]"`
 """
 
 from regard.dask._attention import attention
+from regard.dask._vjp import Vjp, attention_vjp
 
-__all__ = ["attention"]
+__all__ = ["Vjp", "attention", "attention_vjp"]

@@ -162,3 +162,15 @@ class Sum:
         for part in parts[1:]:
             total += part
         return total if self.dtype is None else rounded(total, self.dtype)
+
+
+@dataclass(frozen=True)
+class Zeros:
+    """The gradient by what no part reads."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def __call__(self) -> Array:
+        """Return it."""
+        return np.zeros(self.shape, self.dtype)
