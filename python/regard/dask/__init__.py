@@ -4,6 +4,8 @@ Imported only when asked for; Dask is installed by ``pip install "regard[dask]"`
 """
 
 from regard.dask._attention import attention
+from regard.dask._cache import DistributedKVCache
+from regard.dask._held import LostTokens
 from regard.dask._vjp import Vjp, attention_vjp
 
-__all__ = ["Vjp", "attention", "attention_vjp"]
+__all__ = ["DistributedKVCache", "LostTokens", "Vjp", "attention", "attention_vjp"]

@@ -57,7 +57,7 @@ class Problem:
         self.inputs: dict[str, da.Array] = inputs
         for name, x in given.items():
             given[name] = _option(name, x)
-        _check_call(inputs, given)
+        check_call(inputs, given)
         self.grid = _grid(inputs)
         _check_cut(given, self.grid)
         self.options = PartOptions(given, self.grid)
@@ -145,17 +145,28 @@ def _option(name: str, x: Any) -> Any:
     return np.asarray(x) if name in LARGE else x
 
 
-def _check_call(inputs: dict[str, da.Array], given: dict[str, Any]) -> None:
-    """Have the core see a call of these shapes: every other error is its own."""
-    like = {name: _stand_in(x) for name, x in inputs.items()}
-    options = {n: _stand_in(x) if isinstance(x, da.Array) else x for n, x in given.items()}
+def check_call(inputs: dict[str, Any], given: dict[str, Any]) -> None:
+    """Have the core see a call of these shapes: errors that are not of chunks are its own.
+
+    Parameters
+    ----------
+    inputs : dict
+        query, key and value; only their shapes and dtypes matter.
+    given : dict
+        Options.
+    """
+    like = {name: stand_in(x.shape, x.dtype) for name, x in inputs.items()}
+    options = {
+        name: stand_in(x.shape, x.dtype) if isinstance(x, da.Array) else x
+        for name, x in given.items()
+    }
     core = core_options(like["query"], like["key"], options)
     _core.explain(like["query"], like["key"], like["value"], core or None, "forward", 8)
 
 
-def _stand_in(x: da.Array) -> Array:
-    """Return an array of the same shape and dtype that takes no memory."""
-    return np.broadcast_to(np.zeros((), x.dtype), x.shape)
+def stand_in(shape: tuple[int, ...], dtype: Any) -> Array:
+    """Return an array of zeros that takes no memory."""
+    return np.broadcast_to(np.zeros((), dtype), shape)
 
 
 def _grid(inputs: dict[str, da.Array]) -> Grid:
