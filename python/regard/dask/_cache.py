@@ -212,7 +212,11 @@ class DistributedKVCache:
             )
         counts = [count for count in key.chunks[-2] if count]
         blocks = [
-            [block for block, count in zip(x.to_delayed().ravel(), x.chunks[-2], strict=True) if count]
+            [
+                block
+                for block, count in zip(x.to_delayed().ravel(), x.chunks[-2], strict=True)
+                if count
+            ]
             for x in arrays.values()
         ]
         made = []
@@ -373,9 +377,7 @@ class DistributedKVCache:
         keys = np.zeros((1, layout.kv_heads, 0, layout.head_dim), query.dtype)
         values = np.zeros((1, layout.kv_heads, 0, layout.value_dim), query.dtype)
         given = {
-            name: x
-            for name, x in options.of(part)[0].items()
-            if name in ("sinks", "query_lengths")
+            name: x for name, x in options.of(part)[0].items() if name in ("sinks", "query_lengths")
         }
         return Attend(("query", "key", "value"), given)(query, keys, values)
 

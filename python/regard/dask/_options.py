@@ -65,7 +65,9 @@ class PartOptions:
                 f"attention: query_offset is {first.min()} .. {first.max()}.\n  In chunks it is at "
                 f"most {_FARTHEST} to either side."
             )
-        self._offsets = np.broadcast_to(first.reshape(first.shape[:-3] if first.ndim else ()), batch)
+        self._offsets = np.broadcast_to(
+            first.reshape(first.shape[:-3] if first.ndim else ()), batch
+        )
         self._counts = {
             label: np.broadcast_to(grid.size(label) if where[name] is None else where[name], batch)
             for name, label in (("key_lengths", "keys"), ("query_lengths", "queries"))
@@ -83,7 +85,10 @@ class PartOptions:
             return False
         for name in ("mask", "key_mask"):
             mask = self.large.get(name)
-            if isinstance(mask, np.ndarray) and not part.cut(mask, labels_of(name, mask.ndim)).any():
+            if (
+                isinstance(mask, np.ndarray)
+                and not part.cut(mask, labels_of(name, mask.ndim)).any()
+            ):
                 return False
         return True
 
@@ -177,5 +182,3 @@ def chunked(name: str, array: Any, grid: Grid) -> da.Array:
     labels = labels_of(name, array.ndim)
     chunks = grid.of(labels, array.shape)
     return array.rechunk(chunks) if isinstance(array, da.Array) else da.from_array(array, chunks)
-
-

@@ -61,9 +61,7 @@ class Problem:
         self.grid = _grid(inputs)
         _check_cut(given, self.grid)
         self.options = PartOptions(given, self.grid)
-        large = {
-            name: chunked(name, x, self.grid) for name, x in self.options.large.items()
-        }
+        large = {name: chunked(name, x, self.grid) for name, x in self.options.large.items()}
         #: All arrays that parts read, by name.
         self.arrays: dict[str, da.Array] = {**inputs, **large}
         self.computed = np.dtype(np.float64 if inputs["query"].dtype == np.float64 else np.float32)

@@ -171,9 +171,7 @@ def _wanted(wrt: Sequence[str] | str | None, problem: Problem) -> tuple[str, ...
     return tuple(dict.fromkeys(wanted))
 
 
-def _upstream(
-    x: Any, name: str, problem: Problem, chunks: tuple[tuple[int, ...], ...]
-) -> da.Array:
+def _upstream(x: Any, name: str, problem: Problem, chunks: tuple[tuple[int, ...], ...]) -> da.Array:
     if not isinstance(x, da.Array):
         raise TypeError(
             f"attention: {name} is a {type(x).__name__}.\n  Give a dask array of the shape of the "
