@@ -39,7 +39,8 @@ def add_tree(
             tasks[key] = (inner, keys[start : start + split_every])
             joined.append(key)
         keys = joined
-    tasks[(name, *block)] = (last, keys)
+    result = (name, *block)
+    tasks[result] = (last, keys)
 
 
 def array(

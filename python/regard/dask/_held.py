@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from distributed import Client, Future
+
 from regard.dask._shard import Shard, Sizes
 
 # Seconds between looks at whether a worker that has not answered is still there.
@@ -114,8 +115,8 @@ class HeldShard:
         """
         stop = start + self.count
         lost = (
-            f"DistributedKVCache: tokens {start} to {stop - 1} were on worker {self.address}, which "
-            "is gone"
+            f"DistributedKVCache: tokens {start} to {stop - 1} were on worker {self.address}, "
+            "which is gone"
         )
         advice = f"truncate({start}), and append them and those after them again"
         if self._path is None:

@@ -18,7 +18,7 @@ Array: TypeAlias = NDArray[Any]
 #: Options that may be as large as the inputs, and so may be dask arrays.
 LARGE = ("mask", "bias", "key_mask", "query_scale", "key_scales", "value_scales")
 _HEADS = ("scale", "softcap", "sinks")
-_LENGTHS = ("key_lengths", "query_lengths")
+_LENGTHS = {"key_lengths": "keys", "query_lengths": "queries"}
 # Positions further away than any key may be are refused: parts could not count from them.
 _FARTHEST = 2**62
 
@@ -69,8 +69,8 @@ class PartOptions:
             first.reshape(first.shape[:-3] if first.ndim else ()), batch
         )
         self._counts = {
-            label: np.broadcast_to(grid.size(label) if where[name] is None else where[name], batch)
-            for name, label in (("key_lengths", "keys"), ("query_lengths", "queries"))
+            label: np.broadcast_to(given.get(name, grid.size(label)), batch)
+            for name, label in _LENGTHS.items()
         }
         window = given.get("window")
         sides = window if isinstance(window, (tuple, list)) else (window, window)
@@ -85,10 +85,9 @@ class PartOptions:
             return False
         for name in ("mask", "key_mask"):
             mask = self.large.get(name)
-            if (
-                isinstance(mask, np.ndarray)
-                and not part.cut(mask, labels_of(name, mask.ndim)).any()
-            ):
+            if not isinstance(mask, np.ndarray):  # what a dask array hides is not known yet
+                continue
+            if not part.cut(mask, labels_of(name, mask.ndim)).any():
                 return False
         return True
 
@@ -125,7 +124,7 @@ class PartOptions:
         options = dict(self.given)
         heads, batch = part.ranges["heads"], self._batch(part)
         for name in _HEADS:
-            if np.ndim(options.get(name)) > 0:
+            if options.get(name) is not None and np.ndim(options[name]) > 0:
                 options[name] = np.asarray(options[name])[heads]
         if options.get("sinks") is not None and not part.first:
             del options["sinks"]
@@ -137,7 +136,7 @@ class PartOptions:
                 side if np.ndim(side) == 0 else np.asarray(side)[heads]
                 for side in (self._left, self._right)
             )
-        for name, label in (("key_lengths", "keys"), ("query_lengths", "queries")):
+        for name, label in _LENGTHS.items():
             if options.get(name) is not None:
                 there = part.ranges[label]
                 counted = self._counts[label][batch] - there.start

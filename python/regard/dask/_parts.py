@@ -141,10 +141,11 @@ class Backward:
     def __call__(self, *arrays: Array) -> tuple[Array, ...]:
         """Return them in the order of wrt."""
         by_name = {n: widened(x) for n, x in zip(self.names, arrays, strict=True)}
-        inputs = [by_name.pop(name) for name in ("query", "key", "value")]
+        query, key, value = (by_name.pop(name) for name in ("query", "key", "value"))
         dout, out, lse = (by_name.pop(name) for name in ("dout", "out", "lse"))
         dlse = by_name.pop("dlse", None)
-        call = DifferentiableCall("attention_vjp", *inputs, {**self.options, **by_name})
+        options = {**self.options, **by_name}
+        call = DifferentiableCall("attention_vjp", query, key, value, options)
         if self.origin is not None:
             call.options.update(self.origin.core())  # type: ignore[typeddict-item]
         return tuple(pull_back(call, out, lse, dout, dlse, self.wrt, None, False))

@@ -64,7 +64,8 @@ def pull_back(
                 add_tree(tasks, summed, block, blocks[block], Sum(), Sum(dtype), split_every)
             else:
                 sizes = tuple(sizes[n] for sizes, n in zip(chunks, block, strict=True))
-                tasks[(summed, *block)] = (Zeros(sizes, dtype),)
+                unread: Key = (summed, *block)
+                tasks[unread] = (Zeros(sizes, dtype),)
         found[name] = array(tasks, summed, chunks, dtype, [pairs.graph])
     return found
 
@@ -80,7 +81,7 @@ def _pairs(
     problem: Problem, arrays: dict[str, da.Array], wrt: tuple[str, ...], name: str
 ) -> _Pairs:
     tasks: Tasks = {}
-    parts = []
+    parts: list[tuple[Key, Part, tuple[str, ...]]] = []
     for output in problem.grid.outputs():
         # Queries that see no key still move their LSE, the sink, if they have one.
         alone = [problem.grid.with_keys(output, 0, True)] if "sinks" in wrt else []

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import dask.array as da
+import numpy as np
 from dask.base import tokenize
 from dask.core import flatten
-from numpy.typing import DTypeLike
 
 from regard.dask._graph import Tasks, add_tree, array
 from regard.dask._parts import Attend, Merge, Nothing, Take
@@ -38,7 +40,7 @@ def attend(problem: Problem, split_every: int) -> da.Array:
     return array(tasks, merged, problem.lse_chunks, problem.computed, list(arrays.values()))
 
 
-def outputs(problem: Problem, states: da.Array, dtype: DTypeLike) -> da.Array:
+def outputs(problem: Problem, states: da.Array, dtype: np.dtype[Any]) -> da.Array:
     """Return the outputs of states, by head."""
     name = states.name.replace("merge", "out")
     tasks: Tasks = {(name, *key[1:], 0): (Take(0, dtype), key) for key in _keys(states)}

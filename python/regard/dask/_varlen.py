@@ -81,8 +81,8 @@ def varlen_attention(
     cu_seqlens_q, cu_seqlens_k : array_like of int, shape (pieces + 1,)
         As in `regard.varlen_attention`.
     tasks : int, optional
-        How many tasks at most; by default one for each 4,096 x 4,096 scores of a head. Some for each
-        worker let Dask even out the rest. The numbers do not depend on it.
+        How many tasks at most; by default one for each 4,096 x 4,096 scores of a head. Some for
+        each worker let Dask even out the rest. The numbers do not depend on it.
     return_lse : bool, default False
         Also return the logarithm of the softmax denominators.
     **options
@@ -138,9 +138,8 @@ def varlen_attention(
     starts = np.asarray(cu_seqlens_q), np.asarray(cu_seqlens_k)
     like = {name: stand_in(x.shape, x.dtype) for name, x in arrays.items()}
     _check_large(given)
-    q, k, v, core = packed_call(
-        *(like.pop(name) for name in ("query", "key", "value")), *starts, {**given, **like}
-    )
+    q, k, v = (like.pop(name) for name in ("query", "key", "value"))
+    q, k, v, core = packed_call(q, k, v, *starts, {**given, **like})
     _core.explain(q, k, v, core, "forward", 8)
     queries, keys = (np.diff(start) for start in starts)
     costs = [int(a) * int(b) for a, b in zip(queries, keys, strict=True)]
@@ -223,7 +222,8 @@ def _options(
         its = [slice(None) if n == 1 else s for n, s in zip(x.shape[::-1], trailing[::-1])]  # noqa: B905
         if x.ndim > len(trailing) and x.shape[-len(trailing) - 1] == count != 1:
             its += [pieces]
-        kept[name] = x[(..., *its[::-1])]
+        where: tuple[Any, ...] = (..., *its[::-1])
+        kept[name] = x[where]
 
     for name in ("mask", "bias"):
         if hasattr(kept.get(name), "to_dense"):
@@ -251,9 +251,9 @@ class AttendPieces:
     def __call__(self, *arrays: Array) -> State:
         """Return outputs (total, heads, dim) and LSEs (heads, total)."""
         by_name = dict(zip(self.names, arrays, strict=True))
-        inputs = [by_name.pop(name) for name in ("query", "key", "value")]
+        query, key, value = (by_name.pop(name) for name in ("query", "key", "value"))
         options = {**self.options, **by_name}
-        q, k, v, core = packed_call(*inputs, self.starts_q, self.starts_k, options)
+        q, k, v, core = packed_call(query, key, value, self.starts_q, self.starts_k, options)
         if "dropout" in core:
             core["dropout_elements"] = self.elements
         out = np.empty((q.shape[1], q.shape[0], v.shape[-1]), q.dtype)

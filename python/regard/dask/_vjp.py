@@ -10,8 +10,8 @@ import dask.array as da
 from regard._call.messages import in_the_name_of
 from regard._call.options import names
 from regard.dask._attention import SPLIT_EVERY, check_split
-from regard.dask._pull_back import pull_back
 from regard.dask._problem import Problem
+from regard.dask._pull_back import pull_back
 from regard.dask._states import attend, lses, outputs
 from regard.gradients import INPUTS, NAMES, Gradients
 
