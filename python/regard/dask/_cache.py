@@ -13,6 +13,7 @@ from regard._call.layout import take_layout
 from regard._call.messages import in_the_name_of
 from regard._merge import merge_states
 from regard.cache import _check
+from regard.cache._storage import DTYPES
 from regard.dask._grid import Grid, Part, labels_of
 from regard.dask._held import Gone
 from regard.dask._options import LARGE, PartOptions
@@ -74,11 +75,12 @@ class DistributedKVCache(Shards):
     >>> import regard.dask
     >>> from distributed import Client
     >>> rng = np.random.default_rng(0)
-    >>> key, value = rng.standard_normal((2, 2, 1000, 64))
+    >>> key, value = rng.standard_normal((2, 2, 1000, 64), dtype=np.float32)
+    >>> query = rng.standard_normal((8, 1, 64), dtype=np.float32)
     >>> with Client(processes=False, n_workers=2, dashboard_address=None) as client:
     ...     cache = regard.dask.DistributedKVCache(client, 1, 2, 64, shard_tokens=400)
     ...     cache.append(key, value)
-    ...     out = cache.attend(rng.standard_normal((8, 1, 64)))
+    ...     out = cache.attend(query)
     ...     [(start, stop) for start, stop, worker in cache.shards]
     [(0, 400), (400, 800), (800, 1000)]
     >>> out.shape
@@ -136,10 +138,14 @@ class DistributedKVCache(Shards):
         lengths = np.full(layout.batch, len(self))
         _check.queries_have_tokens(rows.shape[2], lengths, given, "batch element {}".format)
         lead = (layout.batch, layout.kv_heads, len(self))
-        kept = np.float64 if rows.dtype == np.float64 else np.float32
-        keys = {"key": (*lead, layout.head_dim), "value": (*lead, layout.value_dim)}
-        stands = {name: stand_in(shape, kept) for name, shape in keys.items()}
-        check_call({"query": rows, **stands}, given)
+        stored = DTYPES[layout.dtype]
+        inputs = {
+            "query": rows,
+            "key": stand_in((*lead, layout.head_dim), stored),
+            "value": stand_in((*lead, layout.value_dim), stored),
+        }
+        scales = ("key_scales", "value_scales") if layout.dtype == "int8" else ()
+        check_call(inputs, {**given, **{name: stand_in(lead, np.float32) for name in scales}})
         out, lse = self._merged(rows, given)
         out, lse = (out[0], lse[0]) if one else (out, lse)
         out = out if order is None else order.as_given(out)
