@@ -24,6 +24,8 @@ from regard.gradients._pull_back import pull_back
 Array: TypeAlias = NDArray[Any]
 State: TypeAlias = tuple[Array, Array]
 
+# Numbers merged at a time: 512 KiB in float64, which an L2 holds.
+_BLOCK = 2**16
 _FLOATS = ("query", "bias", "dout", "out")  # of the type that the query is computed in
 
 
@@ -88,7 +90,7 @@ class Merge:
     Attributes
     ----------
     dtype : dtype, optional
-        That of the output, of the last merge. Those before keep float64, so that a tree of merges
+        float32 or float64, of the last merge. Those before keep float64, so that a tree of merges
         rounds no more than one.
     """
 
@@ -98,14 +100,22 @@ class Merge:
         """Return the state of all."""
         outs, lses = zip(*states, strict=True)
         if len(states) == 1:
-            out, lse = states[0]
-        else:
-            wide = [outs[0].astype(np.float64), *outs[1:]], [lses[0].astype(np.float64), *lses[1:]]
-            out, lse = merge_states(*wide)
-        if self.dtype is None:
-            return out, lse
-        narrow = np.dtype(np.float64 if self.dtype == np.float64 else np.float32)
-        return out.astype(narrow, copy=False), lse.astype(narrow, copy=False)
+            return states[0] if self.dtype is None else self._rounded(*states[0])
+        dtype = np.dtype(np.float64) if self.dtype is None else self.dtype
+        out, lse = np.empty(outs[0].shape, dtype), np.empty(lses[0].shape, dtype)
+        rows, dim = lse.size, out.shape[-1]
+        flat = [x.reshape(rows, dim) for x in outs], [x.reshape(rows) for x in lses]
+        into = out.reshape(rows, dim), lse.reshape(rows)
+        step = max(1, _BLOCK // max(1, dim))
+        for start in range(0, rows, step):
+            some = slice(start, start + step)
+            parts, logs = ([x[some] for x in arrays] for arrays in flat)
+            parts[0], logs[0] = parts[0].astype(np.float64), logs[0].astype(np.float64)
+            into[0][some], into[1][some] = merge_states(parts, logs)
+        return out, lse
+
+    def _rounded(self, out: Array, lse: Array) -> State:
+        return out.astype(self.dtype, copy=False), lse.astype(self.dtype, copy=False)
 
 
 @dataclass(frozen=True)
