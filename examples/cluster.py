@@ -29,7 +29,7 @@ HEADS, KV_HEADS, DIM = 8, 2, 64
 
 
 def many_queries(client: Client, tokens: int) -> None:
-    """Causal attention of a long text to itself, and its gradients, in chunks."""
+    """Compute causal attention of a long text to itself, and its gradients, in chunks."""
     rng = np.random.default_rng(0)
     query = rng.standard_normal((HEADS, tokens, DIM), dtype=np.float32)
     key, value = rng.standard_normal((2, KV_HEADS, tokens, DIM), dtype=np.float32)
@@ -46,7 +46,7 @@ def many_queries(client: Client, tokens: int) -> None:
 
 
 def one_query(client: Client, tokens: int, directory: str | None, kill: bool) -> None:
-    """A query over a sequence on the workers, before and after one of them is killed."""
+    """Attend to a sequence on the workers, before and after one of them is killed."""
     rng = np.random.default_rng(1)
     chunks = (KV_HEADS, -(-tokens // 6), DIM)
     rows = [

@@ -48,8 +48,8 @@ def measured(result: dict[str, Any]) -> str:
         f"{million['file_bytes'] / 2**20:,.0f} MiB together, was filled by the workers in "
         f"{million['fill_seconds']:.1f} s. One query took "
         f"{milliseconds(million['first_seconds'])} ms the first time and "
-        f"{milliseconds(million['seconds'])} ms after that. The workers' resident memory was {peaks} "
-        "at most, which includes the pages of the files that they had just written.",
+        f"{milliseconds(million['seconds'])} ms after that. The workers' resident memory was "
+        f"{peaks} at most, which includes the pages of the files that they had just written.",
     ]
     return "\n".join(lines)
 
