@@ -38,7 +38,9 @@ myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings say it with shapes
-autodoc_mock_imports = ["jax", "keras", "onnx", "torch", "transformers"]
+autodoc_mock_imports = [
+    "dask", "distributed", "jax", "keras", "onnx", "torch", "transformers",
+]  # fmt: skip
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = True
 numpydoc_xref_ignore = "all"  # but these, and what numpydoc knows of Python and NumPy

@@ -37,6 +37,10 @@ void read_options(Reader& read, Problem& p) {
   read.per_head("sinks", p.sinks);
   read.template number<double>("dropout", p.dropout);
   read.template number<std::uint64_t>("seed", p.seed);
+  read.array("dropout_elements", "lengths", p.dropout_elements);
+  read.template number<std::int64_t>("dropout_head", p.dropout_head);
+  read.template number<std::int64_t>("dropout_query", p.dropout_query);
+  read.template number<std::int64_t>("dropout_key", p.dropout_key);
   read.template number<std::int64_t>("num_threads", p.threads);
 }
 

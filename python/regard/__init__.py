@@ -153,7 +153,7 @@ _LAZY = {
 }
 
 # Not in `dir`, since what looks at all of that need not have the libraries they are for.
-_ADAPTERS = frozenset({"bench", "flash_attn", "jax", "keras", "torch", "transformers"})
+_ADAPTERS = frozenset({"bench", "dask", "flash_attn", "jax", "keras", "torch", "transformers"})
 
 
 def __getattr__(name: str) -> object:

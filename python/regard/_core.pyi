@@ -48,6 +48,11 @@ class _Options(TypedDict, total=False):
     dropout: float
     seed: int
     num_threads: int
+    # Where a part of a larger call lies in it, for its dropout.
+    dropout_elements: _Array
+    dropout_head: int
+    dropout_query: int
+    dropout_key: int
     # Packed pieces are no option of users, but arguments of their own.
     cu_seqlens_q: _Array
     cu_seqlens_k: _Array

@@ -64,6 +64,10 @@ struct Problem {
   std::optional<PerHead<double>> sinks;  ///< one more logit a row, without a value
   double dropout = 0;                    ///< share of the weights left out, in [0, 1)
   std::optional<std::uint64_t> seed;     ///< of the dropout
+  /// Where a part of a larger call lies in it, so that dropout is that of the whole: numbers of its
+  /// batch elements, int64, which broadcast to the batch axes; first head, query and key.
+  std::optional<Array> dropout_elements;
+  std::int64_t dropout_head = 0, dropout_query = 0, dropout_key = 0;
 
   /// Packed pieces of different lengths: piece n has the queries query_starts[n] ..
   /// query_starts[n + 1], and keys likewise; int64, from 0 to the length of the array. The arrays

@@ -75,6 +75,8 @@ struct Dropout {
   std::uint32_t threshold;  ///< words below it drop their weight
   std::uint32_t head;       ///< the first query head of the group
   std::uint32_t element;    ///< batch element
+  std::uint32_t query;      ///< i of the first query, where the call is a part of another
+  std::int64_t key;         ///< j of the first key, likewise
   double keep_factor;       ///< 1 / (1 - p); 1 and threshold 0 without dropout
 };
 

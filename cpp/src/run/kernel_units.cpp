@@ -45,8 +45,11 @@ kernels::StoredRows stored_rows(const Operand& operand, const Operand& scales,
 kernels::Dropout unit_dropout(const CheckedProblem& problem, std::int64_t element,
                               std::int64_t head) {
   kernels::Dropout dropout = problem.dropout;
-  dropout.head = static_cast<std::uint32_t>(head);
-  dropout.element = static_cast<std::uint32_t>(element);
+  dropout.head += static_cast<std::uint32_t>(head);
+  dropout.element =
+      static_cast<std::uint32_t>(problem.dropout_elements.empty()
+                                     ? element
+                                     : problem.dropout_elements[static_cast<std::size_t>(element)]);
   return dropout;
 }
 

@@ -91,7 +91,9 @@ struct CheckedProblem {
   std::vector<double> softcap, alibi, sinks;
   bool alibi_given = false, sinks_given = false;  ///< though there may be no head to have them
   bool cosine = false;
-  kernels::Dropout dropout = {0, 0, 0, 0, 1};
+  kernels::Dropout dropout = {0, 0, 0, 0, 0, 0, 1};
+  /// Numbers of the batch elements in a larger call, or empty: as they are here.
+  std::vector<std::int64_t> dropout_elements;
   int threads = 1;
 
   /// Shapes of the outputs, as the caller sees them.

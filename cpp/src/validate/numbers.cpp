@@ -189,6 +189,9 @@ void check_dropout(const Problem& p, CheckedProblem& checked) {
                              "Give seed=, an integer: the same seed drops the same weights."));
   }
   checked.dropout.seed = *p.seed;
+  checked.dropout.head = static_cast<std::uint32_t>(p.dropout_head);
+  checked.dropout.query = static_cast<std::uint32_t>(p.dropout_query);
+  checked.dropout.key = p.dropout_key;
   const double words = std::nearbyint(p.dropout * 4294967296.0);
   checked.dropout.threshold = static_cast<std::uint32_t>(std::min(words, 4294967295.0));
   checked.dropout.keep_factor = 1 / (1 - p.dropout);
