@@ -134,7 +134,10 @@ def test_distances(rng):
     assert found[bounds.SMALLEST] <= min(found[name] for name in bounds.BOUNDS)
 
 
-def test_keys_of_no_model_are_what_they_are_called():
+def test_keys_of_no_model_are_what_they_are_called(monkeypatch):
+    monkeypatch.setattr(made_up, "KEYS", 2048)
+    monkeypatch.setattr(made_up, "QUERIES", 4)
+
     def left(kind: str) -> float:
         head = made_up.KINDS[kind](np.random.default_rng(0))
         return max(

@@ -46,6 +46,6 @@ def pages_read(bounds: Array, lse: Array, rows: int, eps: float) -> NDArray[np.b
     enough = rest <= np.log(eps) + read
     behind = np.zeros_like(enough)
     behind[..., 1:] = np.logical_or.accumulate(enough, axis=-1)[..., :-1]
-    marked = np.empty_like(enough)
+    marked = np.empty(enough.shape, np.bool_)
     np.put_along_axis(marked, order, ~behind & ~np.isneginf(ordered), axis=-1)
     return marked
