@@ -257,11 +257,13 @@ void halve(T* scores, std::int64_t count, std::int64_t, std::int64_t, std::int64
   for (std::int64_t n = 0; n < count; ++n) scores[n] /= 2;
 }
 
+void leave(void*, const ScoreTile&) {}
+
 /// A function of scores; `twice`: which says two ways to call it.
 ScoreFunction halves(DType dtype, bool twice) {
   const auto address = [](auto* function) { return reinterpret_cast<void (*)()>(function); };
   return {dtype == DType::float64 ? address(&halve<double>) : address(&halve<float>),
-          twice ? [](void*, const ScoreTile&) {} : nullptr, nullptr};
+          twice ? &leave : nullptr, nullptr};
 }
 
 /// What concerns scores and weights: numbers, tables, dropout.
