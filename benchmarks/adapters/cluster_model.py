@@ -92,7 +92,7 @@ class Graph:
 
     @staticmethod
     def _flops(length: int, heads: int, dim: int) -> float:
-        return 4.0 * heads * dim * length * (length + 1) / 2
+        return float(2 * heads * dim * length * (length + 1))
 
     def run(self, cluster: Cluster) -> Outcome:
         """Give each task, in the graph's order as it becomes ready, to the worker that can first.
