@@ -58,9 +58,9 @@ class Graph:
     """
 
     def __init__(self, length: int, costs: dict[str, Any], chunk: int | None = None) -> None:
-        self.chunk = costs["chunk"] if chunk is None else chunk
+        self.chunk = int(costs["chunk"]) if chunk is None else chunk
         heads, kv_heads, dim = (costs[name] for name in ("heads", "kv_heads", "head_dim"))
-        self.scale = self.chunk / costs["chunk"]
+        self.scale = float(self.chunk / costs["chunk"])
         self._costs = costs["seconds"]
         arrays = [
             da.zeros((n, length, dim), np.float32, chunks=(n, self.chunk, dim), name=name)
