@@ -73,8 +73,9 @@ def one_query(client: Client, tokens: int, directory: str | None, kill: bool) ->
             same = bool((cache.attend(query) == before).all())
             print(f"  its files are opened by others; the output is bitwise the same: {same}")
         except regard.dask.LostTokens as error:
-            print(f"  LostTokens: {error.start} .. {error.stop - 1} are gone, and nothing is said "
-                  "to have been attended to")  # fmt: skip
+            print(
+                f"  LostTokens: {error.start} .. {error.stop - 1} are gone: no output without them"
+            )
             cache.truncate(error.start)
             cache.append(*(x[:, error.start :] for x in rows))
             close = bool(np.allclose(cache.attend(query), before, atol=1e-6))
