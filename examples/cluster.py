@@ -30,11 +30,13 @@ HEADS, KV_HEADS, DIM = 8, 2, 64
 
 def many_queries(client: Client, tokens: int) -> None:
     """Compute causal attention of a long text to itself, and its gradients, in chunks."""
-    rng = np.random.default_rng(0)
-    query = rng.standard_normal((HEADS, tokens, DIM), dtype=np.float32)
-    key, value = rng.standard_normal((2, KV_HEADS, tokens, DIM), dtype=np.float32)
     chunk = tokens // 4
-    arrays = [da.from_array(x, (-1, chunk, -1)) for x in (query, key, value)]
+    lazy = [
+        da.random.default_rng(n).standard_normal((heads, tokens, DIM), chunks=(-1, chunk, -1))
+        for n, heads in enumerate((HEADS, KV_HEADS, KV_HEADS))
+    ]
+    arrays = client.persist([x.astype(np.float32) for x in lazy])
+    query, key, value = client.gather(client.compute(arrays))
     out, vjp = regard.dask.attention_vjp(*arrays, causal=True)
     attending = sum(str(name).startswith("('regard-attend") for name in out.__dask_graph__())
     print(f"{tokens} tokens in chunks of {chunk}: {attending} of 16 pairs of chunks are computed")
@@ -71,8 +73,9 @@ def one_query(client: Client, tokens: int, directory: str | None, kill: bool) ->
             same = bool((cache.attend(query) == before).all())
             print(f"  its files are opened by others; the output is bitwise the same: {same}")
         except regard.dask.LostTokens as error:
-            print(f"  LostTokens: {error.start} .. {error.stop - 1} are gone, and nothing is said "
-                  "to have been attended to")  # fmt: skip
+            print(
+                f"  LostTokens: {error.start} .. {error.stop - 1} are gone: no output without them"
+            )
             cache.truncate(error.start)
             cache.append(*(x[:, error.start :] for x in rows))
             close = bool(np.allclose(cache.attend(query), before, atol=1e-6))

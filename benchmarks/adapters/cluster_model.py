@@ -58,9 +58,9 @@ class Graph:
     """
 
     def __init__(self, length: int, costs: dict[str, Any], chunk: int | None = None) -> None:
-        self.chunk = costs["chunk"] if chunk is None else chunk
+        self.chunk = int(costs["chunk"]) if chunk is None else chunk
         heads, kv_heads, dim = (costs[name] for name in ("heads", "kv_heads", "head_dim"))
-        self.scale = self.chunk / costs["chunk"]
+        self.scale = float(self.chunk / costs["chunk"])
         self._costs = costs["seconds"]
         arrays = [
             da.zeros((n, length, dim), np.float32, chunks=(n, self.chunk, dim), name=name)
@@ -92,7 +92,7 @@ class Graph:
 
     @staticmethod
     def _flops(length: int, heads: int, dim: int) -> float:
-        return 4.0 * heads * dim * length * (length + 1) / 2
+        return float(2 * heads * dim * length * (length + 1))
 
     def run(self, cluster: Cluster) -> Outcome:
         """Give each task, in the graph's order as it becomes ready, to the worker that can first.
