@@ -1,0 +1,54 @@
+"""The training that all models that see share: AdamW, a cosine, clipped gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from numpy.typing import NDArray
+
+from regard.nn import training
+
+Parameters = dict[str, NDArray[Any]]
+
+
+def fit(
+    loss_and_gradients: Callable[[Parameters, int], tuple[float, Parameters]],
+    parameters: Parameters,
+    *,
+    steps: int,
+    rate: float,
+    label: str,
+    weight_decay: float = 0.05,
+) -> tuple[Parameters, list[float]]:
+    """Take steps, with a progress bar on a terminal.
+
+    Parameters
+    ----------
+    loss_and_gradients : callable
+        Of the parameters and the number of the step, which says what batch there is.
+    parameters : dict of str to ndarray
+    steps : int
+    rate : float
+        The highest learning rate; a tenth of the steps lead to it, the others back to 0.
+    label : str
+        Words in front of the bar.
+    weight_decay : float, default 0.05
+        Of matrices alone.
+
+    Returns
+    -------
+    parameters : dict of str to ndarray
+    losses : list of float
+        Of each step, before it.
+    """
+    optimizer = training.AdamW(weight_decay=weight_decay, decays=training.matrices)
+    schedule = training.schedules.Cosine(rate, steps=steps, warmup=max(1, steps // 10))
+    state = optimizer.init(parameters)
+    losses: list[float] = []
+    for step in training.progress(range(steps), label, lambda: f"loss {losses[-1]:.3f}"):
+        loss, gradients = loss_and_gradients(parameters, step)
+        gradients, _ = training.clip_by_global_norm(gradients, 1.0)
+        parameters, state = optimizer.update(parameters, gradients, state, schedule(step))
+        losses.append(loss)
+    return parameters, losses
