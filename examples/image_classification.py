@@ -53,7 +53,7 @@ def courses() -> dict[str, Course]:
     small = Warp(turn=0.1, stretch=0.1, shear=0.1, move=0.5)
     return {
         "digits": Course("digits of 8 x 8 pixels", 4, 2, 48, small, steps=800),
-        "mnist": Course("MNIST, 28 x 28 pixels", 10, 6, 64, Warp(), steps=2400),
+        "mnist": Course("MNIST, 28 x 28 pixels", 10, 6, 64, Warp(), steps=3000),
     }
 
 
@@ -67,9 +67,9 @@ def load(name: str, seed: int) -> Split:
 def train(split: Split, course: Course, seed: int, steps: int = 0) -> Classifier:
     """Train a classifier, for other than the course's steps if they are given."""
     import numpy as np
+
     from _models.vision.classifier import Classifier, Parameters
     from _models.vision.fitting import fit
-
     from regard.nn.training import Batches, step_seed
 
     model = Classifier.random(
@@ -130,7 +130,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--data", choices=("digits", "mnist", "both"), default="both")
-    parser.add_argument("--steps", type=int, default=0, help="0: 800 for digits, 2400 for MNIST")
+    parser.add_argument("--steps", type=int, default=0, help="0: 800 for digits, 3000 for MNIST")
     parser.add_argument("--seed", type=int, default=0, help="of what is held out, and all else")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the last one's attention")
     parser.add_argument("--figures", type=Path, metavar="FILE", help="write what was measured")
@@ -141,6 +141,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train, and compare."""
     arguments = parse(argv)
     import numpy as np
+
     from _models.figures import Figure, write_figures
 
     figures = []

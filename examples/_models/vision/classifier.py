@@ -104,7 +104,7 @@ class Classifier(nn.Layer):
         return loss, back(back_loss())
 
     def class_attention(self, images: Array) -> Array:
-        """What the class token of the last layer attends to: (count, heads, rows, columns)."""
+        """Tell what the class token of the last layer attends to: (count, heads, rows, columns)."""
         x = self.patch(patches(images, self.window, self.stride))
         x = self._tokens(x, images.shape)
         *first, last = self.encoder.layers

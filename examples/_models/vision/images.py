@@ -17,7 +17,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Split:
-    """Images (count, height, width) of float32 in 0 to 1 and their labels, to learn from and not."""
+    """Images (count, height, width), float32 in 0 to 1, and labels, to learn from and held out."""
 
     images: Array
     labels: Array

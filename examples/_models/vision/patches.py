@@ -11,7 +11,7 @@ import regard
 
 Array = NDArray[Any]
 
-# About those of the pixels of handwritten digits, so that what a patch says is as loud as where it is.
+# About those of the pixels of handwritten digits: a patch is then as loud as its position.
 MEAN, DEVIATION = np.float32(0.2), np.float32(0.33)
 
 
@@ -26,7 +26,7 @@ def patches(images: Array, window: int, stride: int) -> Array:
 
 
 def grid_positions(height: int, width: int, features: int) -> Array:
-    """Sinusoidal positions of a grid (height * width, features): half of the row, half of the column.
+    """Sinusoidal positions (height * width, features): half are of the row, half of the column.
 
     The base is 100 rather than 10000, since there are few rows.
     """
