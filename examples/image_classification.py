@@ -22,39 +22,12 @@ import argparse
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from _models.vision.classifier import Classifier
     from _models.vision.images import Split
-    from _models.vision.warping import Warp
-
-
-@dataclass(frozen=True)
-class Course:
-    """How a set of images is learnt."""
-
-    title: str
-    window: int
-    stride: int
-    features: int
-    warp: Warp
-    steps: int
-    batch: int = 64
-    rate: float = 3e-3
-
-
-def courses() -> dict[str, Course]:
-    """Return the two courses by the names of the data."""
-    from _models.vision.warping import Warp
-
-    small = Warp(turn=0.1, stretch=0.1, shear=0.1, move=0.5)
-    return {
-        "digits": Course("digits of 8 x 8 pixels", 4, 2, 48, small, steps=800),
-        "mnist": Course("MNIST, 28 x 28 pixels", 10, 6, 64, Warp(), steps=3000),
-    }
 
 
 def load(name: str, seed: int) -> Split:
@@ -62,51 +35,6 @@ def load(name: str, seed: int) -> Split:
     from _models.vision.images import Split, digits, mnist
 
     return Split.of(*{"digits": digits, "mnist": mnist}[name](), seed)
-
-
-def train(split: Split, course: Course, seed: int, steps: int = 0) -> Classifier:
-    """Train a classifier, for other than the course's steps if they are given."""
-    import numpy as np
-
-    from _models.vision.classifier import Classifier, Parameters
-    from _models.vision.fitting import fit
-    from regard.nn.training import Batches, step_seed
-
-    model = Classifier.random(
-        seed, window=course.window, stride=course.stride, features=course.features, layers=3
-    )
-    batches = Batches(len(split.images), course.batch, seed)
-
-    def loss_and_gradients(parameters: Parameters, step: int) -> tuple[float, Parameters]:
-        rows = batches(step)
-        rng = np.random.default_rng(step_seed(seed, step))
-        images = course.warp(split.images[rows], rng)
-        return model.loss_and_gradients(parameters, images, split.labels[rows])
-
-    parameters, _ = fit(
-        loss_and_gradients, model.state_dict(), steps=steps or course.steps, rate=course.rate,
-        label=course.title,
-    )  # fmt: skip
-    model.load_state_dict(parameters)
-    return model
-
-
-def kept(file: Path, split: Split, course: Course, seed: int, steps: int = 0) -> Classifier:
-    """Take the trained weights of a file; train and write it if it is not there."""
-    from _models.vision.classifier import Classifier
-
-    from regard import nn
-
-    if not file.is_file():
-        model = train(split, course, seed, steps)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        nn.save_safetensors(model.state_dict(), file)
-        return model
-    model = Classifier.random(
-        seed, window=course.window, stride=course.stride, features=course.features, layers=3
-    )
-    model.load_state_dict(nn.load_safetensors(file))
-    return model
 
 
 def logistic_regression(split: Split) -> Any:
@@ -164,11 +92,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     import numpy as np
 
     from _models.figures import Figure, write_figures
+    from _models.vision.course import COURSES, kept, train
 
     figures = []
     names = ("digits", "mnist") if arguments.data == "both" else (arguments.data,)
     for name in names:
-        course, split = courses()[name], load(name, arguments.seed)
+        course, split = COURSES[name], load(name, arguments.seed)
         start = time.process_time()
         given = split, course, arguments.seed, arguments.steps
         keep = arguments.weights and arguments.weights / f"{name}.safetensors"

@@ -24,9 +24,10 @@ CAPTION = (
 def draw(printed: str) -> Callable[[str], Any]:
     """Draw the attention of the class token over ten digits, of the run's own weights."""
     import image_classification as example
+    from _models.vision.course import COURSES, kept
 
     root = Path(example.__file__).resolve().parents[1]
     split = example.load("mnist", 0)
     file = root / ARGUMENTS[1] / "mnist.safetensors"
-    model = example.kept(file, split, example.courses()["mnist"], 0)
+    model = kept(file, split, COURSES["mnist"], 0)
     return lambda ink: example.plot(model, split)

@@ -11,6 +11,7 @@ pytest.importorskip("scipy")
 
 import image_classification as example
 from _models.vision.classifier import Classifier
+from _models.vision.course import COURSES, train
 from _models.vision.patches import DEVIATION, MEAN, grid_positions, patches
 from _models.vision.warping import Warp
 
@@ -63,7 +64,7 @@ def test_gradients_of_the_whole_model_are_central_differences() -> None:
 
 def trained(name: str, steps: int) -> tuple[Any, Any, float]:
     split = example.load(name, 0)
-    model = example.train(split, example.courses()[name], 0, steps)
+    model = train(split, COURSES[name], 0, steps)
     found = model(split.held_out_images).argmax(axis=-1)
     return model, split, float(np.mean(found == split.held_out_labels))
 
