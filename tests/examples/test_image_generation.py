@@ -1,4 +1,4 @@
-"""The pixel model: its gradients, its caches, what comes before what, and what a training reaches."""
+"""The pixel model: gradients, caches, what a pixel follows from, and what a training reaches."""
 
 from __future__ import annotations
 
