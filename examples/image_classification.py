@@ -92,7 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     import numpy as np
 
     from _models.figures import Figure, write_figures
-    from _models.vision.course import COURSES, kept, train
+    from _models.vision.course import COURSES, train
+    from _models.vision.fitting import kept
 
     figures = []
     names = ("digits", "mnist") if arguments.data == "both" else (arguments.data,)
@@ -100,8 +101,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         course, split = COURSES[name], load(name, arguments.seed)
         start = time.process_time()
         given = split, course, arguments.seed, arguments.steps
-        keep = arguments.weights and arguments.weights / f"{name}.safetensors"
-        model = kept(keep, *given) if keep else train(*given)
+        fresh = course.start(arguments.seed)
+        model = kept(arguments.weights, name, fresh, lambda given=given: train(*given))
         seconds = time.process_time() - start
         right = 100 * np.mean(model(split.held_out_images).argmax(-1) == split.held_out_labels)
         linear = 100 * np.mean(logistic_regression(split) == split.held_out_labels)

@@ -4,7 +4,7 @@ A causal transformer of 3 layers reads scikit-learn's digits (8 x 8 pixels of 17
 repository, CC BY 4.0) row by row, and says how likely each level of the next pixel is. What a
 pixel of held-out images costs it, in bits, is put beside models that count.
 
-    pip install scikit-learn tqdm matplotlib
+    pip install scikit-learn safetensors tqdm matplotlib
 
     python examples/image_generation.py
     python examples/image_generation.py --plot halves.png --temperature 0.8
@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from _models.pixels.model import PixelModel
 
-LEVELS = 17
+LEVELS, STEPS = 17, 1200
 
 
 def load(seed: int) -> tuple[Any, Any]:
@@ -94,9 +94,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         description=(__doc__ or "").split("\n")[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--steps", type=int, default=1200, help="steps of the optimizer")
+    parser.add_argument("--steps", type=int, default=STEPS, help="steps of the optimizer")
     parser.add_argument("--seed", type=int, default=0, help="of what is held out, and all else")
     parser.add_argument("--temperature", type=float, default=1.0, help="of what is drawn")
+    parser.add_argument(
+        "--weights", type=Path, metavar="FOLDER", help="where to keep trained weights, and look"
+    )
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw completed halves")
     parser.add_argument("--figures", type=Path, metavar="FILE", help="write what was measured")
     arguments = parser.parse_args(argv)
@@ -112,10 +115,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from _models.figures import Figure, write_figures
     from _models.pixels.baselines import by_neighbours, by_place
+    from _models.pixels.model import PixelModel
+    from _models.vision.fitting import kept
 
     images, held_out = load(arguments.seed)
     start = time.process_time()
-    model = train(images, arguments.seed, arguments.steps)
+    model = kept(
+        arguments.weights, "pixels", PixelModel.random(arguments.seed),
+        lambda: train(images, arguments.seed, arguments.steps),
+    )  # fmt: skip
     seconds = time.process_time() - start
     size = sum(x.size for x in model.state_dict().values())
     found = bits(model, held_out)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import gallery_image_classification
+import gallery_image_generation
 import gallery_saliency
 import numpy as np
 from theme import accent, save
@@ -255,6 +256,11 @@ EXAMPLES = (
         "image_classification", "A vision transformer that learns digits",
         gallery_image_classification.ARGUMENTS, gallery_image_classification.WORDS,
         gallery_image_classification.CAPTION, gallery_image_classification.draw,
+    ),
+    Example(
+        "image_generation", "A model that draws digits", gallery_image_generation.ARGUMENTS,
+        gallery_image_generation.WORDS, gallery_image_generation.CAPTION,
+        gallery_image_generation.draw,
     ),
     Example(
         "saliency", "Where people look in a photograph",

@@ -24,10 +24,11 @@ CAPTION = (
 def draw(printed: str) -> Callable[[str], Any]:
     """Draw the attention of the class token over ten digits, of the run's own weights."""
     import image_classification as example
-    from _models.vision.course import COURSES, kept
+    from _models.vision.course import COURSES, train
+    from _models.vision.fitting import kept
 
     root = Path(example.__file__).resolve().parents[1]
     split = example.load("mnist", 0)
-    file = root / ARGUMENTS[1] / "mnist.safetensors"
-    model = kept(file, split, COURSES["mnist"], 0)
+    course = COURSES["mnist"]
+    model = kept(root / ARGUMENTS[1], "mnist", course.start(0), lambda: train(split, course, 0))
     return lambda ink: example.plot(model, split)

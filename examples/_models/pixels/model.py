@@ -20,6 +20,7 @@ from regard.nn.training import cross_entropy_vjp
 
 Array = NDArray[Any]
 Parameters = dict[str, Array]
+Back = Callable[[Array], Parameters]
 
 
 @dataclass(eq=False, repr=False)
@@ -61,9 +62,7 @@ class PixelModel(nn.Layer):
         """Logits (count, pixels, levels) of images (count, pixels) of levels."""
         return self.head(self.encoder(self._input(self._before(images)), causal=True))
 
-    def vjp(
-        self, images: Array, seed: int | None = None
-    ) -> tuple[Array, Callable[..., Parameters]]:
+    def vjp(self, images: Array, seed: int | None = None) -> tuple[Array, Back]:
         """Compute them, and return the way back to the parameters."""
         embedded, back_embedding = self.embedding.vjp(self._before(images))
         x, back_encoder = self.encoder.vjp(embedded + self._positions(), seed=seed, causal=True)

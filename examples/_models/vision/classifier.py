@@ -19,6 +19,7 @@ from .patches import grid_positions, patches
 
 Array = NDArray[Any]
 Parameters = dict[str, Array]
+Back = Callable[[Array], Parameters]
 
 
 @dataclass(eq=False, repr=False)
@@ -71,9 +72,7 @@ class Classifier(nn.Layer):
         """Logits (count, classes) of images (count, height, width)."""
         return self.vjp(images)[0]
 
-    def vjp(
-        self, images: Array, seed: int | None = None
-    ) -> tuple[Array, Callable[..., Parameters]]:
+    def vjp(self, images: Array, seed: int | None = None) -> tuple[Array, Back]:
         """Compute them, and return the way back to the parameters."""
         x, back_patch = self.patch.vjp(patches(images, self.window, self.stride))
         x, back_encoder = self.encoder.vjp(self._tokens(x, images.shape), seed=seed)

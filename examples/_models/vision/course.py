@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from regard import nn
 from regard.nn.training import Batches, step_seed
 
 from .classifier import Classifier, Parameters
@@ -73,16 +71,4 @@ def train(split: Split, course: Course, seed: int, steps: int = 0) -> Classifier
         label=course.title,
     )  # fmt: skip
     model.load_state_dict(parameters)
-    return model
-
-
-def kept(file: Path, split: Split, course: Course, seed: int, steps: int = 0) -> Classifier:
-    """Take the trained weights of a file; train and write it if it is not there."""
-    if not file.is_file():
-        model = train(split, course, seed, steps)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        nn.save_safetensors(model.state_dict(), file)
-        return model
-    model = course.start(seed)
-    model.load_state_dict(nn.load_safetensors(file))
     return model

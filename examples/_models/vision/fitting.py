@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
+from regard import nn
 from regard.nn import training
 
 Parameters = dict[str, NDArray[Any]]
+Model = TypeVar("Model", bound=nn.Layer)
 
 
 def fit(
@@ -52,3 +55,28 @@ def fit(
         parameters, state = optimizer.update(parameters, gradients, state, schedule(step))
         losses.append(loss)
     return parameters, losses
+
+
+def kept(folder: Path | None, name: str, fresh: Model, train: Callable[[], Model]) -> Model:
+    """Give a fresh model the trained weights that are kept; train and keep it if there are none.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        Of the file; without one, nothing is kept.
+    name : str
+        Of the file, without its ending.
+    fresh : Layer
+    train : callable
+        Returns the trained model.
+    """
+    if folder is None:
+        return train()
+    file = folder / f"{name}.safetensors"
+    if file.is_file():
+        fresh.load_state_dict(nn.load_safetensors(file))
+        return fresh
+    model = train()
+    folder.mkdir(parents=True, exist_ok=True)
+    nn.save_safetensors(model.state_dict(), file)
+    return model
