@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 def onnxruntime_map(image: Any) -> Any:
     """Compute the map (224, 224) of an image (224, 224, 3) by onnxruntime."""
+    from _models.packages import package_folder
+
+    package_folder("onnxruntime", "pip install onnxruntime")
     import onnxruntime
 
     from _models.saliency.model import DEVIATION, MEAN

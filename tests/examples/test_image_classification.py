@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("scipy")
-
 import image_classification as example
 from _models.vision.classifier import Classifier
 from _models.vision.course import COURSES, train
@@ -33,6 +31,7 @@ def test_every_place_of_a_grid_has_its_own_position() -> None:
 
 
 def test_a_warp_of_nothing_changes_nothing_and_others_keep_the_middle() -> None:
+    pytest.importorskip("scipy")
     rng = np.random.default_rng(0)
     images = rng.random((3, 7, 9), dtype=np.float32)
     same = Warp(turn=0, stretch=0, shear=0, move=0)(images, rng)

@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("scipy")
-
 import image_generation as example
 from _models.pixels.baselines import by_neighbours, by_place
 from _models.pixels.model import PixelModel

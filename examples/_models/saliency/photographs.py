@@ -30,6 +30,7 @@ def load(file: Path) -> tuple[Array, tuple[slice, slice]]:
     inside : tuple of slice
         Its rows and columns that are the photograph.
     """
+    package_folder("PIL", "pip install pillow")
     from PIL import Image
 
     with Image.open(file) as opened:

@@ -30,10 +30,9 @@ def read(file: Path) -> dict[str, Array]:
     ``/backbone/encoder/layer.0/mlp/fc1/MatMul_output_0`` gives
     ``backbone.encoder.layer.0.mlp.fc1.weight``, with rows for outputs as PyTorch has it.
     """
-    try:
-        import onnx
-    except ImportError as error:
-        raise SystemExit(f"The Python package onnx is missing: {INSTALL}") from error
+    package_folder("onnx", INSTALL)
+    import onnx
+
     graph = onnx.load(file).graph
     arrays = {item.name: onnx.numpy_helper.to_array(item) for item in graph.initializer}
     for node in graph.node:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import map_coordinates
 
 Array = NDArray[Any]
 
@@ -34,6 +33,8 @@ class Warp:
 
     def __call__(self, images: Array, rng: np.random.Generator) -> Array:
         """Draw a map for each of the images (count, height, width); outside, they are 0."""
+        from scipy.ndimage import map_coordinates
+
         count, height, width = images.shape
         angle = rng.uniform(-self.turn, self.turn, count)
         scale = np.exp(rng.uniform(-self.stretch, self.stretch, (2, count)))
