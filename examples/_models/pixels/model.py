@@ -99,7 +99,7 @@ class PixelModel(nn.Layer):
         heads = self.encoder.layers[0].self_attn.heads
         caches = [
             regard.KVCache(
-                count, kv_heads=heads.kv_heads, head_dim=heads.head_dim,
+                count, kv_heads=heads.kv, head_dim=heads.head_dim,
                 capacity=self.side**2, dtype="float32",
             )
             for _ in self.encoder.layers
