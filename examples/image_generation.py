@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from _models.pixels.model import PixelModel
 
-LEVELS, STEPS = 17, 1200
+LEVELS, STEPS = 17, 300
 
 
 def load(seed: int) -> tuple[Any, Any]:

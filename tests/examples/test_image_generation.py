@@ -66,7 +66,7 @@ def test_baselines_of_images_that_are_easy() -> None:
 def test_a_short_training_beats_the_level_of_the_place() -> None:
     pytest.importorskip("sklearn")
     images, held_out = example.load(0)
-    model = example.train(images, 0, steps=60)
-    found = example.bits(model, held_out)
-    assert found < by_place(images, held_out, example.LEVELS)
-    assert found > 1  # none knows digits that well
+    model = example.train(images, 0, steps=120, batch=8)
+    found = example.bits(model, held_out[:100])
+    assert found < by_place(images, held_out[:100], example.LEVELS)
+    assert found > 1.5  # so few steps do not teach more
