@@ -6,9 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-ARGUMENTS = (
-    "--weights", "build/digits", "--figures", "examples/figures/image_classification.json"
-)  # fmt: skip
+ARGUMENTS = ("--weights", "build/digits")
 WORDS = (
     "Two small vision transformers of `regard.nn`, trained from scratch: patches of an image are "
     "tokens with sinusoidal positions in two directions, and a class token says which digit it "

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-ARGUMENTS = ("--weights", "build/digits", "--figures", "examples/figures/image_generation.json")
+ARGUMENTS = ("--weights", "build/digits")
 WORDS = (
     "A causal transformer of `regard.nn` over the 64 pixels of a digit, row by row: it says how "
     "likely each level of the next pixel is. What is drawn is drawn with a `regard.KVCache` for "

