@@ -18,6 +18,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import gallery_image_classification
+import gallery_image_generation
+import gallery_saliency
 import numpy as np
 from theme import accent, save
 
@@ -248,6 +251,21 @@ EXAMPLES = (
         "one of them is killed: with its keys in a file, and without.",
         "Which pairs of chunks are tasks of the graph: 16 chunks of queries against 16 of keys.",
         pairs,
+    ),
+    Example(
+        "image_classification", "A vision transformer that learns digits",
+        gallery_image_classification.ARGUMENTS, gallery_image_classification.WORDS,
+        gallery_image_classification.CAPTION, gallery_image_classification.draw,
+    ),
+    Example(
+        "image_generation", "A model that draws digits", gallery_image_generation.ARGUMENTS,
+        gallery_image_generation.WORDS, gallery_image_generation.CAPTION,
+        gallery_image_generation.draw,
+    ),
+    Example(
+        "saliency", "Where people look in a photograph",
+        gallery_saliency.ARGUMENTS, gallery_saliency.WORDS, gallery_saliency.CAPTION,
+        gallery_saliency.draw,
     ),
 )  # fmt: skip
 

@@ -1,0 +1,1 @@
+"""Models that see: patches of images, transformers of `regard.nn` over them, and their training."""
