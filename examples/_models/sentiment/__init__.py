@@ -1,0 +1,1 @@
+"""Classes of texts: the data, two encoders, and their training."""

@@ -1,0 +1,1 @@
+"""Whisper tiny.en in NumPy, its layers by regard.nn and its attention by regard."""
