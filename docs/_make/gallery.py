@@ -18,6 +18,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import gallery_article
+import gallery_translate
 import numpy as np
 from theme import accent, save
 
@@ -205,6 +207,8 @@ EXAMPLES = (
         "such products.",
         hessian,
     ),
+    Example(**gallery_translate.PAGE),
+    Example(**gallery_article.PAGE),
 )  # fmt: skip
 
 PAGE = """# {title}
