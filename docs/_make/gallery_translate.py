@@ -32,11 +32,10 @@ PAGE: dict[str, Any] = {
         "I would like to eat an apple, but it is too expensive.",
     ),
     "words": "English to Portuguese by a small Transformer of the Bergamot project: an encoder of "
-    "six layers from `regard.nn`, on packed rows, and a decoder whose hypotheses are all queries to "
-    "one `regard.KVCache` of the source sentence. Of 100 verses of the King James Bible, "
-    "`--compare 100` found as many as the row of `examples/README.md` says translated word for word "
-    "as by the package's own engine.",
-    "caption": "The alignment: how each token of the translation reads the source, the mean of the "
-    "eight heads in the decoder's last layer, by `MultiHeadAttention.weights`.",
+    "six layers from `regard.nn`, on packed rows, and a decoder whose hypotheses are all queries "
+    "to one `regard.KVCache` of the source sentence. Of 100 verses of the King James Bible, it "
+    "translates all to the very words of the package's own engine (`--compare 100`).",
+    "caption": "The alignment: how each token of the translation reads the source, the mean of "
+    "the eight heads in the decoder's last layer, by `MultiHeadAttention.weights`.",
     "draw": alignment,
 }
