@@ -29,7 +29,10 @@ def random_arrays(seed: int) -> dict[str, Array]:
             sizes |= {f"{layer}_{norm}_ln_scale": row, f"{layer}_{norm}_ln_bias": row}
     sizes |= {"decoder_l1_rnn_W": square, "decoder_l1_rnn_Wf": square, "decoder_l1_rnn_bf": row}
     sizes |= {"decoder_l1_rnn_ffn_ln_scale": row, "decoder_l1_rnn_ffn_ln_bias": row}
-    return {name: rng.standard_normal(size).astype(np.float32) for name, size in sizes.items()}
+    # Small enough for scores whose exponentials float64 has.
+    return {
+        name: (0.5 * rng.standard_normal(size)).astype(np.float32) for name, size in sizes.items()
+    }
 
 
 def write_arrays(file: Path, arrays: dict[str, Array]) -> dict[str, Array]:
