@@ -158,9 +158,13 @@ def plot(translator: Translator, source: str, target: list[int], file: Path | No
 
     tokens = translator.tokens(source)
     weights = translator.model.alignment(tokens, target).mean(axis=0)
-    words, written = translator.pieces(tokens), translator.pieces(target)
+    read, written = (
+        [piece.lstrip("▁") for piece in translator.pieces(one)] for one in (tokens, target)
+    )
     figure = Figure(figsize=(7, 5.4), layout="constrained")
-    regard.plot.heatmap(weights, query_labels=written, key_labels=words, ax=figure.subplots())
+    axes = figure.subplots()
+    regard.plot.heatmap(weights, query_labels=written, key_labels=read, ax=axes)
+    axes.set(xlabel="source", ylabel="translation")
     if file:
         figure.savefig(file, dpi=150)
     return figure
