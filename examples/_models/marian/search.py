@@ -50,7 +50,8 @@ def beam_search(
     """
     memory = model.remember(model.encode(sources))
     count = len(sources)
-    outputs = [model.output(one) for one in words]
+    layers = {id(one): model.output(one) for one in {id(one): one for one in words}.values()}
+    outputs = [layers[id(one)] for one in words]  # sentences may share their words
     limits = np.array([int(max_length_factor * len(source)) for source in sources])
     cells = np.zeros((len(model.decoder), count, beam, model.features), np.float32)
     scores = np.full((count, beam), -np.inf)
