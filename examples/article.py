@@ -38,7 +38,7 @@ from regard.cli.demo import VECTORS, WORDS, print_table
 Array = NDArray[Any]
 
 HEADS, HIDDEN, SHOWN = 5, 200, 6
-MEANING = {"我": "I", "喜欢": "like", "吃": "eat", "苹果": "apple"}
+MEANING = ["i", "like", "eat", "apple"]
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -136,8 +136,8 @@ def trained(vectors: word_vectors.WordVectors, seed: int) -> Layer:
     found = Layer.of(x, seed)
     first = tuple(f"[{n}]" for n in range(SHOWN))
     print(f"3. {HEADS} heads of {x.shape[1] // HEADS} numbers, random weights, positions added\n")
-    places = regard.positions.sinusoidal(len(WORDS), x.shape[1])
-    print_table("positions: sines and cosines, the first numbers", first, places[:, :SHOWN])
+    places = regard.positions.sinusoidal(len(WORDS), x.shape[1])[:, :SHOWN]
+    print_table("positions: sines and cosines, the first numbers", first, places)
     for head in range(2):
         print_table(f"weights of head {head + 1}", WORDS, found.weights[head])
     print_table("heads side by side, times W_O: the first numbers", first, found.mixed[:, :SHOWN])
@@ -150,7 +150,7 @@ def trained(vectors: word_vectors.WordVectors, seed: int) -> Layer:
     return found
 
 
-def draw(found: Layer, words: Sequence[str]) -> Any:
+def draw(found: Layer) -> Any:
     """Draw positions and a map of the heads; returns the figure."""
     from matplotlib.figure import Figure
 
@@ -162,8 +162,8 @@ def draw(found: Layer, words: Sequence[str]) -> Any:
         axes.set(xlabel="position", ylabel="feature, of a pair", title=f"positions: {name}")
     for n, axes in enumerate(below.subplots(1, HEADS, sharey=True)):
         image = axes.imshow(found.weights[n], vmin=0, vmax=found.weights.max())
-        axes.set_xticks(range(len(words)), words, rotation=90)
-        axes.set_yticks(range(len(words)), words)
+        axes.set_xticks(range(len(MEANING)), MEANING, rotation=90)
+        axes.set_yticks(range(len(MEANING)), MEANING)
         axes.set_title(f"head {n + 1}")
     below.colorbar(image, ax=below.axes, label="weight")
     return figure
@@ -176,11 +176,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     vectors = word_vectors.chinese()
     print_nearest("Nearest words", vectors, WORDS)
     if arguments.english:
-        english = word_vectors.english()
-        print_nearest("Nearest words in English", english, ["i", "like", "eat", "apple"])
+        print_nearest("Nearest words in English", word_vectors.english(), MEANING)
     found = trained(vectors, arguments.seed)
     if arguments.plot:
-        draw(found, [MEANING[word] for word in WORDS]).savefig(arguments.plot, dpi=150)
+        draw(found).savefig(arguments.plot, dpi=150)
         print(f"\ndrawn: {arguments.plot}")
     if arguments.figures:
         write(arguments.figures, vectors)

@@ -15,10 +15,9 @@ def heads_and_positions(printed: str) -> Callable[[str], Any]:
 
     with contextlib.redirect_stdout(io.StringIO()):
         found = example.trained(word_vectors.chinese(), 0)
-    words = [example.MEANING[word] for word in example.WORDS]
 
     def draw(ink: str) -> Any:
-        return example.draw(found, words)
+        return example.draw(found)
 
     return draw
 
