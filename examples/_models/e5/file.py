@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -93,7 +94,7 @@ def read(file: Path) -> Contents:
     ends = reader.array("<u4", count + 1).tolist()
     scores = reader.array("<f4", count).tolist()
     blob = reader.bytes(size)
-    words = [blob[a:b].decode("utf-8", "replace") for a, b in zip(ends, ends[1:], strict=False)]
+    words = [blob[a:b].decode("utf-8", "replace") for a, b in pairwise(ends)]
     replaced = {}
     number, _ = reader.take("i"), reader.take("I")
     for _ in range(number):
