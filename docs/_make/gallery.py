@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import gallery_article
+import gallery_multilingual
 import gallery_translate
 import numpy as np
 from theme import accent, save
@@ -209,6 +210,7 @@ EXAMPLES = (
     ),
     Example(**gallery_translate.PAGE),
     Example(**gallery_article.PAGE),
+    Example(**gallery_multilingual.PAGE),
 )  # fmt: skip
 
 PAGE = """# {title}
