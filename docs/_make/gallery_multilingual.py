@@ -9,9 +9,8 @@ from typing import Any
 def cosines(printed: str) -> Callable[[str], Any]:
     """Cosines of the Chinese sentences, down, and the English ones, across."""
     import multilingual as example
-    from _models.e5.encoder import SentenceEncoder
-
     import regard
+    from _models.e5.encoder import SentenceEncoder
 
     vectors = SentenceEncoder.packaged().encode([text for pair in example.PAIRS for text in pair])
     matrix = (vectors[0::2] @ vectors[1::2].T).clip(0, 1)
