@@ -71,7 +71,7 @@ def translate(translator: Translator, texts: list[str], beam: int, shortlist: bo
 
     order = sorted(range(len(texts)), key=lambda n: len(texts[n]))
     found: dict[int, str] = {}
-    for start in progress(range(0, len(texts), BATCH)):
+    for start in progress(range(0, len(texts), BATCH), "batches"):
         batch = order[start : start + BATCH]
         done = translator.translate([texts[n] for n in batch], beam, shortlist)
         found |= {n: text for n, (text, _) in zip(batch, done, strict=True)}
