@@ -42,7 +42,8 @@ class WordVectors:
 
     def __getitem__(self, word: str) -> NDArray[np.float32]:
         """Vector of a word; KeyError if there is none."""
-        return self.vectors[self.places[word]]
+        row: NDArray[np.float32] = self.vectors[self.places[word]]
+        return row
 
     def nearest(self, word: str, count: int) -> list[tuple[str, float]]:
         """Other words with the largest cosine, the nearest first.
@@ -72,7 +73,8 @@ def read_word2vec(file: Path) -> WordVectors:
     line = data.index(b"\n")
     count, features = map(int, data[:line].split())
     at, size = line + 1, 4 * features
-    words, starts = [], []
+    words: list[str] = []
+    starts: list[int] = []
     for _ in range(count):
         end = data.find(b" ", at)
         if end < 0 or end + 1 + size > len(data):
@@ -112,8 +114,5 @@ def english() -> WordVectors:
         parquet: Any = importlib.import_module("pyarrow.parquet")
     except ImportError as error:
         raise SystemExit(f"The Python package pyarrow is missing: {INSTALL_ENGLISH}") from error
-    table = parquet.read_table(folder / "glove_6B_index.parquet").to_pydict()
-    words, rows = table.values()
-    vectors = np.load(folder / "glove_6B_50d_emb.npy", mmap_mode="r")
-    order = np.argsort(rows) if isinstance(rows[0], int) else np.argsort(words)
-    return WordVectors([words[n] for n in order], np.asarray(vectors, np.float32))
+    words = parquet.read_table(folder / "glove_6B_index.parquet")["index"].to_pylist()
+    return WordVectors(words, np.load(folder / "glove_6B_50d_emb.npy"))

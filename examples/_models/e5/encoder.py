@@ -46,7 +46,7 @@ class SentenceEncoder:
         self.embeddings = arrays["emb.word"]
         self.places = arrays["emb.pos"] + arrays["emb.type"][: self.embeddings.shape[1]]
         self.norm = nn.LayerNorm(arrays["emb.ln.w"], arrays["emb.ln.b"], contents.eps)
-        state = {}
+        state: dict[str, Array] = {}
         for n in range(contents.layers):
             state |= {f"layers.{n}.{k}": x for k, x in _layer(arrays, f"l{n}.").items()}
         self.encoder = nn.TransformerEncoder.from_state_dict(

@@ -127,4 +127,5 @@ def _array(data: bytes, elements: int, features: int, name: str) -> Array:
         return plain if name == "emb.pos" else plain.ravel()
     numbers = four_bits(data)
     rows = features if name.endswith("fo.w") else numbers.size // features
-    return numbers.reshape(rows, -1)
+    whole: Array = numbers.reshape(rows, -1)
+    return whole

@@ -77,7 +77,7 @@ class Marian:
         self.bias = arrays["decoder_ff_logit_out_b"].ravel()
         self.features = self.embeddings.shape[1]
         layers = sum(name.endswith("self_Wo") for name in arrays)
-        state = {}
+        state: dict[str, Array] = {}
         for n in range(layers):
             old, new = f"encoder_l{n + 1}_", f"layers.{n}."
             state |= {
@@ -97,7 +97,8 @@ class Marian:
         base = 10000.0 ** (half / (half - 1))
         waves = sinusoidal(int(positions.max()) + 1, self.features, base)[positions]
         places = np.concatenate([waves[..., 0::2], waves[..., 1::2]], axis=-1)
-        return (self.embeddings[tokens] * self.features**0.5 + places).astype(np.float32)
+        out: Array = (self.embeddings[tokens] * self.features**0.5 + places).astype(np.float32)
+        return out
 
     def encode(self, sources: list[list[int]]) -> list[Array]:
         """Encode sentences, each with its END, on packed rows: nothing is padded."""

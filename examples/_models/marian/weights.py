@@ -122,5 +122,6 @@ def _array(data: bytes, name: str, kind: int, shape: list[int]) -> Array:
     if kind == INT8_BY_COLUMNS:
         multiplier = np.frombuffer(data, "<f4", 1, count)
         numbers = np.frombuffer(data, np.int8, count).astype(np.float32) / multiplier
-        return numbers.reshape(shape if name == "Wemb" else shape[::-1])
+        rounded: Array = numbers.reshape(shape if name == "Wemb" else shape[::-1])
+        return rounded
     raise ValueError(f"{name} is of type {kind:#x}; only float32 and 8-bit integers are read.")
