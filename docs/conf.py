@@ -38,7 +38,9 @@ myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings say it with shapes
-autodoc_mock_imports = ["jax", "keras", "onnx", "torch", "transformers"]
+autodoc_mock_imports = [
+    "dask", "distributed", "jax", "keras", "onnx", "torch", "transformers",
+]  # fmt: skip
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = True
 numpydoc_xref_ignore = "all"  # but these, and what numpydoc knows of Python and NumPy
@@ -58,8 +60,10 @@ autosummary_context = {
         "regard.BlockMask": "from_dense, from_function, to_dense, ndim, density, block_density",
         "regard.Explanation": "kernel",
         "regard.KVCache": "",
+        "regard.LatentKVCache": "",
         "regard.PackedMask": "from_dense, to_dense",
         "regard.PagedKVCache": "",
+        "regard.PagedLatentKVCache": "",
         "regard.Vjp": "__call__",
         "regard.bias.PositionBias": "",
         "regard.positions.Rope": "__call__",

@@ -254,9 +254,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--filter", default="", help="only rows whose name contains this")
     parser.add_argument("--seconds", type=float, default=2.0, help="for each contender of a row")
+    parser.add_argument("--samples", type=int, default=7, help="at least so many of each")
     parser.add_argument("--json", type=Path, help="write the results")
     arguments = parser.parse_args()
-    effort = Effort(seconds=arguments.seconds)
+    effort = Effort(seconds=arguments.seconds, minimum=arguments.samples)
     results = []
     for cases in (cases_of_minilm, cases_of_smollm2):
         for name, calls in cases():

@@ -19,6 +19,7 @@ struct Case {
   std::int64_t window = 0;  ///< keys a causal query sees, itself included; 0 is all
   bool softcap = false, alibi = false, sinks = false, dropout = false, relative = false;
   DType stored = DType::float32;  ///< of query, key and value; of key and value alone if int8
+  std::int64_t latent = 0;  ///< columns of a key that are its value too; 0: values of their own
 
   /// (query, key) pairs a head whose score is useful; a square causal case counts as half.
   double pairs() const {
@@ -30,18 +31,23 @@ struct Case {
     return causal ? n * m / 2 : n * m;
   }
 
-  bool decodes() const { return queries == 1 && keys > 1; }
+  std::int64_t value_dim() const { return latent > 0 ? latent : head_dim; }
+
+  /// Whether reading keys and values sets the limit. Latent ones are read once for all heads.
+  bool decodes() const { return queries == 1 && keys > 1 && latent == 0; }
 
   /// Bytes of keys and values, and of their scales: what decode has to read.
   double bytes() const {
     const auto dim = static_cast<double>(head_dim);
     const double row =
         dim * static_cast<double>(size(stored)) + (stored == DType::int8 ? sizeof(float) : 0);
-    return 2 * static_cast<double>(batch * kv_heads * keys) * row;
+    return (latent > 0 ? 1 : 2) * static_cast<double>(batch * kv_heads * keys) * row;
   }
 
   /// Useful operations of a call: two products, a multiply and an add each.
-  double flops() const { return 4.0 * static_cast<double>(batch * heads * head_dim) * pairs(); }
+  double flops() const {
+    return 2.0 * static_cast<double>(batch * heads * (head_dim + value_dim())) * pairs();
+  }
 };
 
 inline std::vector<Case> all_cases() {
@@ -106,6 +112,16 @@ inline std::vector<Case> all_cases() {
     cases.push_back(Case{names[1], 8, 12, 12, 1, 1024, 64});
     cases.push_back(Case{names[2], 8, 32, 8, 1, 4096, 128});
     for (std::size_t i = cases.size() - 3; i < cases.size(); ++i) cases[i].stored = stored;
+  }
+  for (const auto& [names, stored] :
+       {std::pair{std::array{"latent-128x4k", "latent-128x32k"}, DType::float32},
+        {std::array{"latent-128x4k-bf16", "latent-128x32k-bf16"}, DType::bfloat16},
+        {std::array{"latent-128x4k-int8", "latent-128x32k-int8"}, DType::int8}}) {
+    for (const auto& [name, keys] : {std::pair{names[0], 4096}, {names[1], 32768}}) {
+      Case& c = cases.emplace_back(Case{name, 1, 128, 1, 1, keys, 576});
+      c.latent = 512;
+      c.stored = stored;
+    }
   }
   for (const auto& [name, option] : {std::pair{"option-softcap", &Case::softcap},
                                      {"option-alibi", &Case::alibi},

@@ -48,12 +48,13 @@ class Inputs {
   Inputs(const Case& c, std::uint64_t seed) : case_(c), random_(seed) {
     query_ = numbers(c.heads * c.queries * c.head_dim);
     key_ = numbers(c.kv_heads * c.keys * c.head_dim);
-    value_ = numbers(c.kv_heads * c.keys * c.head_dim);
-    out_.resize(query_.size());
+    if (c.latent == 0) value_ = numbers(c.kv_heads * c.keys * c.head_dim);
+    out_.resize(static_cast<std::size_t>(c.batch * c.heads * c.queries * c.value_dim()));
     problem.query = array(query_.data(), c.heads, c.queries);
     problem.key = array(key_.data(), c.kv_heads, c.keys);
     problem.value = array(value_.data(), c.kv_heads, c.keys);
-    out = contiguous(out_.data(), {c.batch, c.heads, c.queries, c.head_dim});
+    if (c.latent > 0) take_value_from_key();
+    out = contiguous(out_.data(), {c.batch, c.heads, c.queries, c.value_dim()});
     wide_ = {problem.query, problem.key, problem.value, out};
     if (c.stored != DType::float32) {
       if (c.stored != DType::int8) {
@@ -63,7 +64,11 @@ class Inputs {
         dense(out, c.stored);
       }
       problem.key_scales = put(problem.key);
-      problem.value_scales = put(problem.value);
+      if (c.latent == 0) {
+        problem.value_scales = put(problem.value);
+      } else {
+        take_value_from_key();
+      }
     }
     const std::int64_t scores = c.heads * c.queries * c.keys;
     if (c.mask) {
@@ -105,7 +110,7 @@ class Inputs {
     double worst = 0;
     if (!out_halves_.empty()) {
       store(out,
-            contiguous(out_.data(), {case_.batch, case_.heads, case_.queries, case_.head_dim}));
+            contiguous(out_.data(), {case_.batch, case_.heads, case_.queries, case_.value_dim()}));
     }
     std::uniform_int_distribution<std::int64_t> any_row(
         0, case_.batch * case_.heads * case_.queries - 1);
@@ -125,6 +130,12 @@ class Inputs {
     std::normal_distribution<T> normal;
     std::ranges::generate(values, [&] { return normal(random_); });
     return values;
+  }
+
+  void take_value_from_key() {
+    problem.value = problem.key;
+    problem.value.shape[3] = case_.latent;
+    problem.value_scales = problem.key_scales;
   }
 
   /// Moves an array into the type of the case, and leaves what it holds then; scales of int8.
@@ -188,7 +199,7 @@ class Inputs {
     const std::int64_t first =
         c.window > 0 ? std::max<std::int64_t>(0, position - c.window + 1) : 0;
     double sum = c.sinks ? std::exp(problem.sinks->of(h)) : 0;
-    std::vector<double> expected(static_cast<std::size_t>(c.head_dim));
+    std::vector<double> expected(static_cast<std::size_t>(c.value_dim()));
     for (std::int64_t j = first; j <= last; ++j) {
       if (c.mask && at<bool>(*problem.mask, {b, h, i, j}) == 0) continue;
       double score = 0;
@@ -209,12 +220,12 @@ class Inputs {
       double weight = std::exp(score);  // standard normal inputs: no overflow in double
       sum += weight;
       if (c.dropout) weight = dropped(b, h, i, j) ? 0 : weight / (1 - kDropout);
-      for (std::int64_t d = 0; d < c.head_dim; ++d) {
+      for (std::int64_t d = 0; d < c.value_dim(); ++d) {
         expected[static_cast<std::size_t>(d)] += weight * at<T>(wide_[2], {b, kv, j, d});
       }
     }
     double worst = 0;
-    for (std::int64_t d = 0; d < c.head_dim; ++d) {
+    for (std::int64_t d = 0; d < c.value_dim(); ++d) {
       const double wanted = sum == 0 ? 0 : expected[static_cast<std::size_t>(d)] / sum;
       worst = std::max(worst, std::abs(at<T>(wide_[3], {b, h, i, d}) - wanted));
     }

@@ -31,8 +31,7 @@ void backward(py::handle query, py::handle key, py::handle value, py::handle opt
   want("alibi_slopes", wanted.alibi_slopes);
   want("query_scale", wanted.query_scale);
   want("position_bias", wanted.position_bias);
-  const py::gil_scoped_release release;
-  plan.backward(saved, wanted);
+  call.functions.without_gil([&] { plan.backward(saved, wanted); });
 }
 
 py::tuple tangent(py::handle query, py::handle key, py::handle value, py::handle options,
@@ -57,10 +56,7 @@ py::tuple tangent(py::handle query, py::handle key, py::handle value, py::handle
   view(dout, outputs.dout);
   view(lse, outputs.lse.emplace());
   view(dlse, outputs.dlse.emplace());
-  {
-    const py::gil_scoped_release release;
-    plan.tangent(moves, outputs);
-  }
+  call.functions.without_gil([&] { plan.tangent(moves, outputs); });
   return py::make_tuple(out, dout, lse, dlse);
 }
 

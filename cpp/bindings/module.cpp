@@ -37,16 +37,21 @@ py::object attention(py::handle query, py::handle key, py::handle value, py::han
   }
   Array out_view;
   view(result, out_view);
+  const bool may_raise = !call.functions.empty() && !out.is_none();
+  py::array whole;  // what goes into `out` once no function has raised
+  if (may_raise) {
+    plan.check(out_view);
+    whole = empty_like(plan.out_shape(), result);
+    view(whole, out_view);
+  }
   py::array lse;
   Array lse_view;
   if (return_lse) {
     lse = empty(plan.lse_shape(), plan.compute_dtype());
     view(lse, lse_view);
   }
-  {
-    const py::gil_scoped_release release;
-    plan.run(out_view, return_lse ? &lse_view : nullptr);
-  }
+  call.functions.without_gil([&] { plan.run(out_view, return_lse ? &lse_view : nullptr); });
+  if (may_raise) result[py::ellipsis()] = whole;
   if (return_lse) return py::make_tuple(result, lse);
   return result;
 }
@@ -88,11 +93,13 @@ py::dict explain(py::handle query, py::handle key, py::handle value, py::handle 
   fields["query_block"] = how.query_block;
   fields["key_tile"] = how.key_tile;
   fields["heads_a_unit"] = how.heads_a_unit;
+  fields["score_mod_calls"] = how.score_mod_calls;
   fields["units"] = how.units;
   fields["threads"] = how.threads;
   fields["scratch_bytes"] = how.scratch_bytes;
   fields["key_in_place"] = how.key_in_place;
   fields["value_in_place"] = how.value_in_place;
+  fields["value_in_key"] = how.value_in_key;
   return fields;
 }
 
@@ -114,8 +121,8 @@ py::array weights(py::handle query, py::handle key, py::handle options,
                                  plan.compute_dtype());
   Array out_view;
   view(out, out_view);
-  const py::gil_scoped_release release;
-  plan.weights(rows, first_key, last_key, out_view, static_cast<Stage>(stage));
+  call.functions.without_gil(
+      [&] { plan.weights(rows, first_key, last_key, out_view, static_cast<Stage>(stage)); });
   return out;
 }
 
@@ -145,10 +152,7 @@ py::dict summary(py::handle query, py::handle key, py::handle options, std::int6
                            top_k,
                            query_cells,
                            key_cells};
-  {
-    const py::gil_scoped_release release;
-    plan.summary(summary);
-  }
+  call.functions.without_gil([&] { plan.summary(summary); });
   py::dict fields;
   fields["lse"] = lse;
   fields["entropy"] = entropy;

@@ -30,11 +30,17 @@ void read_options(Reader& read, Problem& p) {
   read.template number<bool>("cosine", p.cosine);
   read.per_head("softcap", p.softcap);
   read.array("alibi_slopes", "numbers", p.alibi_slopes);
+  read.function("score_mod", p.score_mod);
+  read.function("score_mod_gradient", p.score_mod_gradient);
   read.position_bias(p);
   read.array("bias", "bias", p.bias);
   read.per_head("sinks", p.sinks);
   read.template number<double>("dropout", p.dropout);
   read.template number<std::uint64_t>("seed", p.seed);
+  read.array("dropout_elements", "lengths", p.dropout_elements);
+  read.template number<std::int64_t>("dropout_head", p.dropout_head);
+  read.template number<std::int64_t>("dropout_query", p.dropout_query);
+  read.template number<std::int64_t>("dropout_key", p.dropout_key);
   read.template number<std::int64_t>("num_threads", p.threads);
 }
 

@@ -75,6 +75,20 @@ class Reader {
     if (PyObject* mask = find("block_mask")) p.block_mask = tiles_of(call_, mask);
   }
 
+  /// (address, user data, what keeps them alive), or (None, None, what is called for a tile).
+  void function(const char* name, std::optional<ScoreFunction>& to) {
+    PyObject* given = find(name);
+    if (given == nullptr) return;
+    const auto parts = py::cast<py::tuple>(py::handle(given));
+    if (parts[0].is_none()) {
+      to = call_.functions.add(parts[2]);
+    } else {
+      const auto address = [&](int n) { return py::cast<std::uintptr_t>(parts[n]); };
+      to = ScoreFunction{reinterpret_cast<void (*)()>(address(0)), nullptr,
+                         reinterpret_cast<void*>(address(1))};
+    }
+  }
+
   void position_bias(Problem& p) {
     PyObject* bias = find("position_bias");
     if (bias == nullptr) return;

@@ -5,13 +5,15 @@
 #include <utility>
 
 #include "arrays.hpp"
+#include "python_scores.hpp"
 #include "regard/attention.hpp"
 
 namespace regard::bindings {
 
-/// A problem and the arrays that it points into.
+/// A problem, and the arrays and functions that it points into.
 struct Call {
   std::list<std::pair<const char*, py::array>> arrays;
+  PythonScores functions;
   Problem problem;
 };
 

@@ -49,7 +49,13 @@ if TYPE_CHECKING:
     from regard._threads import get_num_threads, set_num_threads
     from regard._varlen import varlen_attention
     from regard._weights import attention_weights
-    from regard.cache import KVCache, OutOfPages, PagedKVCache
+    from regard.cache import (
+        KVCache,
+        LatentKVCache,
+        OutOfPages,
+        PagedKVCache,
+        PagedLatentKVCache,
+    )
     from regard.gradients import (
         Gradients,
         Vjp,
@@ -69,9 +75,11 @@ __all__ = [  # without bfloat16, which needs ml_dtypes: `from regard import *` n
     "Explanation",
     "Gradients",
     "KVCache",
+    "LatentKVCache",
     "OutOfPages",
     "PackedMask",
     "PagedKVCache",
+    "PagedLatentKVCache",
     "Vjp",
     "__version__",
     "active_isa",
@@ -110,9 +118,11 @@ _LAZY = {
     "Explanation": "_explain",
     "Gradients": "gradients",
     "KVCache": "cache",
+    "LatentKVCache": "cache",
     "OutOfPages": "cache",
     "PackedMask": "masks",
     "PagedKVCache": "cache",
+    "PagedLatentKVCache": "cache",
     "Vjp": "gradients",
     "active_isa": "_isa",
     "alibi_slopes": "_alibi",
@@ -143,7 +153,7 @@ _LAZY = {
 }
 
 # Not in `dir`, since what looks at all of that need not have the libraries they are for.
-_ADAPTERS = frozenset({"bench", "flash_attn", "jax", "keras", "torch", "transformers"})
+_ADAPTERS = frozenset({"bench", "dask", "flash_attn", "jax", "keras", "torch", "transformers"})
 
 
 def __getattr__(name: str) -> object:

@@ -15,7 +15,7 @@ from regard._call.signature import spelled_out
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from regard._call.types import Causal, Similarity, Window
+    from regard._call.types import Causal, ScoreMod, Similarity, Window
     from regard.bias import PositionBias
     from regard.masks import BlockMask, PackedMask
 
@@ -32,6 +32,8 @@ def attention(
     key_mask: ArrayLike | None = None,
     bias: ArrayLike | None = None,
     position_bias: PositionBias | None = None,
+    score_mod: ScoreMod | None = None,
+    score_mod_gradient: ScoreMod | None = None,
     key_lengths: ArrayLike | None = None,
     query_lengths: ArrayLike | None = None,
     query_offset: ArrayLike | None = None,
@@ -65,6 +67,8 @@ def attention(
     key_mask: ArrayLike | None = None,
     bias: ArrayLike | None = None,
     position_bias: PositionBias | None = None,
+    score_mod: ScoreMod | None = None,
+    score_mod_gradient: ScoreMod | None = None,
     key_lengths: ArrayLike | None = None,
     query_lengths: ArrayLike | None = None,
     query_offset: ArrayLike | None = None,
@@ -98,6 +102,8 @@ def attention(
     key_mask: ArrayLike | None = None,
     bias: ArrayLike | None = None,
     position_bias: PositionBias | None = None,
+    score_mod: ScoreMod | None = None,
+    score_mod_gradient: ScoreMod | None = None,
     key_lengths: ArrayLike | None = None,
     query_lengths: ArrayLike | None = None,
     query_offset: ArrayLike | None = None,
@@ -150,8 +156,10 @@ def attention(
         query sees the last key; "upper_left" those with ``j <= i``.
     window : int or (left, right), optional
         Query i at position p sees ``p - left <= j <= p + right``; None on a side is no limit.
-        One number counts for both sides. p is i, plus ``Sk - Sq`` unless causal is "upper_left".
-        A side may be an integer array with one number for each query head, -1 for no limit.
+        One number counts for both sides, and a side may be below 0: (None, -1) is the strict past,
+        (-1, None) what comes after. p is i, plus ``Sk - Sq`` unless causal is "upper_left". A side
+        may have one number for each query head: an integer array, -1 for no limit, or a list, None
+        for no limit and numbers below 0 what they are elsewhere.
     mask : array_like of bool, PackedMask or BlockMask, optional
         True = attend. Broadcasts to (..., Hq, Sq, Sk); broadcast axes are never expanded, and
         empty tiles of a `BlockMask` take no time.
@@ -165,6 +173,18 @@ def attention(
     position_bias : object of `regard.bias`, optional
         A bias that depends on the distance of query and key, evaluated where it is needed: T5's
         buckets, a table of relative positions, a grid of pixels. Comes on top of bias.
+    score_mod : callable or compiled function, optional
+        What becomes of each score after softcap and ALiBi, before biases and masks. With an address
+        (`numba.cfunc`, `scipy.LowLevelCallable`, `ctypes`, PyCapsule) it is ``void (float* scores,
+        int64 count, int64 query, int64 first_key, int64 head, int64 batch, void* user)``, changes
+        the scores of neighbouring keys in place, and is called from all threads at once;
+        ``double*`` where query is float64. Any other callable is
+        ``f(scores, batch, head, query, key)``, which gets a tile of scores and index arrays that
+        broadcast to it, and returns the new ones; it is called with the GIL, which is slow. What
+        it raises is raised, and out is not written then.
+    score_mod_gradient : callable or compiled function, optional
+        For derivatives: ``(dscores, scores, ...)`` likewise, where dscores is by what score_mod
+        makes of scores; returns, or in place makes of them, those by scores.
     key_lengths, query_lengths : array_like of int, optional
         How many leading keys and queries of each batch element count. Broadcast to the batch
         axes. Later queries give 0. Positions for causal and window then count from the
@@ -237,9 +257,9 @@ def attention(
 
     Notes
     -----
-    A score goes through the options in this order: scale, softcap, ALiBi, position_bias, bias;
-    then what is masked is left out. All masks compose: a key is seen if every one of them lets it
-    be. Masked positions never matter, whatever their memory holds.
+    A score goes through the options in this order: scale, softcap, ALiBi, score_mod,
+    position_bias, bias; then what is masked is left out. All masks compose: a key is seen if every
+    one of them lets it be. Masked positions never matter, whatever their memory holds.
 
     The forward pass follows the online softmax of [2]_ and [3]_, with the queries in the SIMD
     lanes. Softcap is that of Gemma 2, sinks those of [6]_ and gpt-oss, dropout draws from

@@ -31,6 +31,8 @@ class _Options(TypedDict, total=False):
     packed_keys: int
     bias: _Array
     position_bias: tuple[NDArray[Any], int, int]
+    score_mod: tuple[Any, Any, Any]
+    score_mod_gradient: tuple[Any, Any, Any]
     key_lengths: _Array
     query_lengths: _Array
     query_offset: _Array
@@ -46,6 +48,11 @@ class _Options(TypedDict, total=False):
     dropout: float
     seed: int
     num_threads: int
+    # Where a part of a larger call lies in it, for its dropout.
+    dropout_elements: _Array
+    dropout_head: int
+    dropout_query: int
+    dropout_key: int
     # Packed pieces are no option of users, but arguments of their own.
     cu_seqlens_q: _Array
     cu_seqlens_k: _Array

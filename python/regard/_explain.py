@@ -56,7 +56,12 @@ class Explanation:
     heads_a_unit : int
         Query heads that share keys and are done in one go.
     key_groups : int
-        Parts that the keys of a decoded head are cut into, at most; 0 without decoding.
+        Parts that the keys of a head are cut into, at most, where it is decoded or its keys are
+        latent; else 0.
+    score_mod_calls : int
+        How often about score_mod and its gradient are called: a compiled function for each query
+        and tile of keys, one of NumPy arrays ("score mod in Python" in `options`) for each tile,
+        with the GIL: some 20 us each, one after the other. 0 without one.
     units, threads : int
         Units of work, and the threads that share them.
     scratch_bytes : int
@@ -64,6 +69,9 @@ class Explanation:
     key_in_place, value_in_place : bool
         Whether keys and values are read where they lie; otherwise widened, or gathered, tile by
         tile.
+    value_in_key : bool
+        Whether value is the first columns of key, in the same memory (``key[..., :value_dim]``), so
+        that one reading serves both.
     """
 
     isa: str
@@ -87,11 +95,13 @@ class Explanation:
     key_tile: int
     heads_a_unit: int
     key_groups: int
+    score_mod_calls: int
     units: int
     threads: int
     scratch_bytes: int
     key_in_place: bool
     value_in_place: bool
+    value_in_key: bool
 
     @property
     def kernel(self) -> str:
@@ -109,6 +119,8 @@ class Explanation:
         return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
 
     def _concerns(self, name: str) -> bool:
+        if name == "score_mod_calls":
+            return self.score_mod_calls > 0
         return bool(self.value_dtype) or not name.startswith("value_")
 
 

@@ -204,7 +204,8 @@ def includes(command: list[str], source: str, text: str | None = None) -> set[Pa
 
 
 def check_includes(build: Path) -> Iterator[str]:
-    """ISA sources include what the allowed headers include, and kernel headers."""
+    """ISA sources include what the allowed headers include, and kernel headers; and one that is
+    part of both APIs."""
     checked = 0
     for entry in json.loads((build / "compile_commands.json").read_text()):
         if not ISA_OBJECT.search(entry["file"] + ".o"):
@@ -214,7 +215,8 @@ def check_includes(build: Path) -> Iterator[str]:
         foreign = includes(command, str(source)) - includes(command, "-", ALLOWED)
         checked += 1
         for header in sorted(foreign):
-            if source.parent.resolve() not in header.parents:
+            shared = header.parts[-2:] == ("regard", "score_function.hpp")
+            if not shared and source.parent.resolve() not in header.parents:
                 yield f"{source.name}: includes {header}"
     if not checked:
         yield "no ISA source was found in compile_commands.json"

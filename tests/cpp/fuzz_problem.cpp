@@ -241,14 +241,27 @@ PerHead<T> per_head(Bytes& bytes, std::int64_t heads, const Draw& draw) {
 
 std::optional<PerHead<std::int64_t>> maybe_window(Bytes& bytes, std::int64_t heads) {
   if (!bytes.rarely(3)) return std::nullopt;
-  const std::int64_t lowest = bytes.rarely(2) ? -1 : 0;
-  return per_head<std::int64_t>(bytes, heads,
-                                [&] { return bytes.rarely(8) ? lowest : bytes.below(150); });
+  constexpr std::int64_t ends[] = {0, -1, INT64_MAX, INT64_MIN};
+  return per_head<std::int64_t>(
+      bytes, heads, [&] { return bytes.rarely(8) ? ends[bytes.below(4)] : bytes.below(200) - 50; });
 }
 
 std::optional<std::int64_t> maybe(Bytes& bytes, int times, std::int64_t limit) {
   if (!bytes.rarely(times)) return std::nullopt;
   return bytes.rarely(16) ? bytes.below(3) - 2 : bytes.below(limit);
+}
+
+template <class T>
+void halve(T* scores, std::int64_t count, std::int64_t, std::int64_t, std::int64_t, std::int64_t,
+           void*) {
+  for (std::int64_t n = 0; n < count; ++n) scores[n] /= 2;
+}
+
+/// A function of scores; `twice`: which says two ways to call it.
+ScoreFunction halves(DType dtype, bool twice) {
+  const auto address = [](auto* function) { return reinterpret_cast<void (*)()>(function); };
+  return {dtype == DType::float64 ? address(&halve<double>) : address(&halve<float>),
+          twice ? [](void*, const ScoreTile&) {} : nullptr, nullptr};
 }
 
 /// What concerns scores and weights: numbers, tables, dropout.
@@ -263,6 +276,7 @@ void choose_scores(Bytes& bytes, Problem& problem, std::int64_t heads, std::int6
     });
   }
   if (bytes.rarely(4)) problem.sinks = per_head<double>(bytes, heads, number);
+  if (bytes.rarely(4)) problem.score_mod = halves(problem.query.dtype, bytes.rarely(64));
   problem.cosine = bytes.rarely(4);
   if (bytes.rarely(4)) {
     problem.dropout = static_cast<double>(bytes.below(11)) / 10;

@@ -29,6 +29,24 @@ Matrix stored(const Array& array, const std::optional<Array>& scales, const Inde
 
 }  // namespace
 
+namespace {
+
+template <class T>
+void modify(T* scores, std::int64_t count, std::int64_t query, std::int64_t first_key,
+            std::int64_t head, std::int64_t, void*) {
+  for (std::int64_t n = 0; n < count; ++n) {
+    scores[n] = static_cast<T>(modified(scores[n], query, first_key + n, head));
+  }
+}
+
+}  // namespace
+
+ScoreFunction score_function(DType dtype) {
+  const auto address = [](auto* function) { return reinterpret_cast<void (*)()>(function); };
+  return {dtype == DType::float64 ? address(&modify<double>) : address(&modify<float>), nullptr,
+          nullptr};
+}
+
 Sizes::Sizes(const Problem& p) {
   const auto axis = [](const Array& a, int from_end) {
     return from_end < a.rank ? a.shape[static_cast<std::size_t>(a.rank - 1 - from_end)] : 1;
@@ -87,6 +105,12 @@ Expected attention_oracle(const Problem& p, const Index& element, std::int64_t h
     const auto factor = load<double>(address(*p.query_scale, joined(element, {head, i})));
     S.row(i) *= factor;
     size.row(i) *= std::abs(factor);
+  }
+  if (p.score_mod) {
+    for_each_index({n.queries, n.keys}, [&](const Index& at) {
+      S(at[0], at[1]) = modified(S(at[0], at[1]), at[0], at[1], head);
+      size(at[0], at[1]) += 2;
+    });
   }
   if (p.bias) {
     const Matrix bias = matrix(*p.bias, element, head, n.queries, n.keys);

@@ -53,11 +53,12 @@ Spec draw_spec(Random& random, DType dtype, Layout layout) {
   spec.bias = chance(random, 0.3);
   spec.lengths = chance(random, 0.2);
   spec.query_scale = chance(random, 0.2);
+  spec.score_mod = chance(random, 0.2);
   if (chance(random, 0.4)) {
     spec.causal = chance(random, 0.7) ? Causal::lower_right : Causal::upper_left;
   }
-  if (chance(random, 0.2)) spec.left = pick(random, 0, 80);
-  if (chance(random, 0.2)) spec.right = pick(random, 0, 80);
+  if (chance(random, 0.2)) spec.left = pick(random, -20, 80);
+  if (chance(random, 0.2)) spec.right = pick(random, -20, 80);
   if (chance(random, 0.2)) {
     // So many heads that there are units enough for the threads with several panels in each.
     spec.batch.clear();
@@ -88,9 +89,9 @@ std::string describe(const Spec& s) {
   text << ") kv_heads=" << s.kv_heads << " group=" << s.group << " queries=" << s.queries
        << " keys=" << s.keys << " head_dim=" << s.head_dim << " value_dim=" << s.value_dim
        << " mask=" << s.mask << " bias=" << s.bias << " lengths=" << s.lengths
-       << " query_scale=" << s.query_scale << " causal=" << static_cast<int>(s.causal)
-       << " left=" << s.left.value_or(-1) << " right=" << s.right.value_or(-1)
-       << " layout=" << static_cast<int>(s.layout);
+       << " query_scale=" << s.query_scale << " score_mod=" << s.score_mod
+       << " causal=" << static_cast<int>(s.causal) << " left=" << s.left.value_or(-999)
+       << " right=" << s.right.value_or(-999) << " layout=" << static_cast<int>(s.layout);
   if (s.scale) text << " scale=" << *s.scale;
   return text.str();
 }
@@ -183,6 +184,7 @@ Case::Case(const Spec& spec, std::uint64_t seed)
     query_scale_->fill([&] { return normal(numbers_); });
     problem_.query_scale = query_scale_->array();
   }
+  if (spec.score_mod) problem_.score_mod = score_function(spec.dtype);
   problem_.causal = spec.causal;
   problem_.window_left = spec.left;
   problem_.window_right = spec.right;

@@ -28,7 +28,7 @@ struct Spec {
   std::optional<DType> key_dtype, value_dtype;  ///< int8 has scales
   Index batch = {};
   std::int64_t kv_heads = 1, group = 1, queries = 1, keys = 1, head_dim = 1, value_dim = 1;
-  bool mask = false, bias = false, lengths = false, query_scale = false;
+  bool mask = false, bias = false, lengths = false, query_scale = false, score_mod = false;
   Causal causal = Causal::none;
   std::optional<std::int64_t> left, right;
   std::optional<double> scale;

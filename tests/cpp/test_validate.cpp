@@ -102,8 +102,6 @@ const BadValue kBadValues[] = {
      }},
     {"attention: key_lengths of shape (3,) does not broadcast to the batch axes (2,).",
      [](Problem& p) { p.key_lengths = shaped(DType::int64, {3}); }},
-    {"attention: window is -1 to the left.", [](Problem& p) { p.window_left = -1; }},
-    {"attention: window is -3 to the right.", [](Problem& p) { p.window_right = -3; }},
     {"attention: scale is not finite.", [](Problem& p) { p.scale = 1e308 * 10; }},
     {"attention: num_threads is 0.", [](Problem& p) { p.threads = 0; }},
 };

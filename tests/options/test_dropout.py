@@ -204,3 +204,27 @@ def test_dropout_needs_a_seed(rng):
     x = rng.standard_normal((4, 8))
     with pytest.raises((ValueError, TypeError), match="seed"):
         regard.attention(x, x, x, dropout=0.5)
+
+
+@pytest.mark.parametrize("queries", [7, 1], ids=["tiles", "decode"])
+def test_part_of_a_larger_call_drops_what_the_whole_does(rng, isa, queries):
+    """The core is told where it lies: elements in any order, odd keys, a group's second head."""
+    query = rng.standard_normal((5, 4, 40, 8))
+    key, value = rng.standard_normal((2, 5, 2, 50, 8))
+    options = {"dropout": 0.5, "seed": 2**40 + 3}
+    i, j, element, head = slice(13, 13 + queries), slice(21, 50), [4, 1], slice(2, 4)
+    kept = factors(0.5, options["seed"], np.arange(5), (4, 40, 50))
+    part = query[element, head, i], key[element, 1:, j], value[element, 1:, j]
+    core = {
+        **options, "dropout_elements": np.array(element), "dropout_head": 2,
+        "dropout_query": i.start, "dropout_key": j.start,
+    }  # fmt: skip
+    out, lse = regard._core.attention(*part, core, True, None)
+    weights = regard.attention_weights(*part[:2]) * kept[element, head, i, j]
+    np.testing.assert_allclose(out, weights @ part[2], atol=1e-12)
+    assert abs(out - regard.attention(*part, **options)).max() > 0.1
+    gradients = {"value": np.zeros(part[2].shape)}
+    dout = rng.standard_normal(out.shape)
+    regard._core.backward(*part, core, out, lse, dout, None, gradients, False)
+    expected = (weights.swapaxes(-1, -2) @ dout).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(gradients["value"], expected, atol=1e-12)

@@ -80,7 +80,8 @@ CASES: dict[str, tuple[str, type[Exception], dict[str, Any]]] = {
     "window of heads of floats": ("window", TypeError, {"window": np.ones(8)}),
     "window side of floats": ("window", TypeError, {"window": (np.ones(8), 1)}),
     "window of heads of bools": ("window", TypeError, {"window": ones(8)}),
-    "window < 0": ("window", ValueError, {"window": (-1, None)}),
+    "window list of 7 heads": ("window", ValueError, {"window": ([None] * 7, 1)}),
+    "window list of floats": ("window", TypeError, {"window": ([1.0] * 8, 1)}),
     # Masks in other forms.
     "keys of packed mask": ("mask", ValueError, {"mask": packed(12, 9)}),
     "queries of packed mask": ("mask", ValueError, {"mask": packed(11, 10)}),

@@ -46,7 +46,8 @@ def test_lower_right_is_true_spelt_out(isa, rng, dtype):
 
 WINDOWS = [
     0, 1, 5, 64, 10_000, (0, 0), (3, 0), (0, 3), (2, 70), (70, 2), (None, 0), (0, None), (4, None),
-    (None, 4), (None, None), (65, 65),
+    (None, 4), (None, None), (65, 65), (None, -1), (-1, None), (None, -64), (-64, None), (40, -3),
+    (-3, 40), (-5, 3), (-2, -2), -1, (-(2**70), None), (None, -(2**70)),
 ]  # fmt: skip
 
 
@@ -65,6 +66,39 @@ def test_window_by_hand(isa, dtype):
     x = np.arange(5.0, dtype=dtype)[:, np.newaxis]
     out = regard.attention(x, x, x, window=(1, 0), scale=0.0)
     np.testing.assert_allclose(out[:, 0], [0, 0.5, 1.5, 2.5, 3.5], rtol=1e-6)
+
+
+@pytest.mark.parametrize("lengths", [(1, 90), (6, 600), (70, 70), (130, 50), (50, 600)])
+@pytest.mark.parametrize(
+    "window",
+    [
+        ([-1, None, -64, 3], 40), (None, [-1, -64, 0, None]),
+        ([5, -9, None, 300], [None, 20, -7, -9]), (np.array([3, -1, 0, 64]), [-2, -1, None, -70]),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_windows_of_heads_of_either_sign(isa, rng, dtype, lengths, window):
+    queries, keys = lengths
+    for causal in (False, True, "upper_left"):
+        check_seen(
+            positions(rng, dtype, queries=queries, keys=keys, heads=4, window=window, causal=causal)
+        )
+
+
+def test_a_lagged_window_by_hand(isa, dtype):
+    """What sees nothing gives 0 and an LSE of -inf."""
+    x = np.arange(5.0, dtype=dtype)[:, np.newaxis]
+    for causal in (False, True):
+        out, lse = regard.attention(
+            x, x, x, window=(3, -2), scale=0.0, causal=causal, return_lse=True
+        )
+        np.testing.assert_allclose(out[:, 0], [0, 0, 0, 0.5, 1.5], rtol=1e-6)
+        np.testing.assert_array_equal(np.isneginf(lse), [True, True, False, False, False])
+    out = regard.attention(x, x, x, window=(-1, None), scale=0.0)
+    np.testing.assert_allclose(out[:, 0], [2.5, 3, 3.5, 4, 0], rtol=1e-6)
+    out, lse = regard.attention(x, x, x, window=(-3, 2), return_lse=True)
+    assert not out.any()
+    assert np.isneginf(lse).all()
 
 
 @pytest.mark.parametrize("window", [(None, None), 10_000, (2**62, 2**62), (None, 2**62)])

@@ -111,7 +111,10 @@ def test_oracle_has_the_same_options(definition):
 
 
 # Options of the core that are none of the user's.
-ARGUMENTS = ("cu_seqlens_q", "cu_seqlens_k")
+ARGUMENTS = (
+    "dropout_elements", "dropout_head", "dropout_query", "dropout_key",
+    "cu_seqlens_q", "cu_seqlens_k",
+)  # fmt: skip
 
 
 TYPED: dict[str, Callable[[Any], object]] = {

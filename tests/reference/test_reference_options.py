@@ -56,6 +56,8 @@ OPTIONS = {
         "key_lengths": [4, 7],
         "query_lengths": [n, 3],
     },
+    "window < 0": lambda rng, n: {"window": (None, -1)},
+    "window of heads < 0": lambda rng, n: {"window": ([0, None, -1, 1], [None, -1, 2, -2])},
     "window of heads": lambda rng, n: {"window": np.array([0, 2, -1, 1])},
     "window of heads, left": lambda rng, n: {"window": (np.array([0, 2, -1, 1]), 1)},
     "window of heads, right": lambda rng, n: {"window": (None, np.array([0, 2, -1, 1]))},
@@ -218,7 +220,7 @@ def test_bad_arguments(rng):
         ("broadcast", {"query_offset": [1, 2, 3]}),
         ("window", {"window": np.array([1, 2, 3])}),
         ("window", {"window": (np.array([1, 2, 3, -2]), None)}),
-        ("window", {"window": -1}),
+        ("window", {"window": ([1, None, 3], None)}),
         ("position_bias", {"position_bias": DistanceTable(np.zeros((3, 2)))}),
     ):
         with pytest.raises(ValueError, match=match):

@@ -25,14 +25,21 @@ def visible(b, h, i, j, sizes, *, causal=False, window=None, mask=None, bias=Non
         return False, p
     if window is not None:
         left, right = window if isinstance(window, tuple) else (window, window)
-        left, right = (int(w[h]) if np.ndim(w) else w for w in (left, right))
-        if left not in (None, -1) and j < p - left:
+        left, right = (of_side(w, h) for w in (left, right))
+        if left is not None and j < p - left:
             return False, p
-        if right not in (None, -1) and j > p + right:
+        if right is not None and j > p + right:
             return False, p
     if mask is not None and not of_pair(getattr(mask, "dense", mask), b, h, i, j):
         return False, p
     return bias is None or of_pair(bias, b, h, i, j) != -math.inf, p
+
+
+def of_side(side, h):
+    """The limit of head h: in arrays -1 is none, in lists None."""
+    if isinstance(side, np.ndarray):
+        return None if side[h] == -1 else int(side[h])
+    return side[h] if isinstance(side, list) else side
 
 
 def of_element(x, b):

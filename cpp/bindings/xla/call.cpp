@@ -178,6 +178,9 @@ class Reader {
     tiles.tiles = numbers_of<std::uint8_t>("block_mask.tiles", DType::uint8);
   }
 
+  /// The package refuses functions: a program may outlive them.
+  void function(const char*, std::optional<ScoreFunction>&) {}
+
   void position_bias(Problem& p) {
     const Buffer* table = Call::find(call_.operands_, "position_bias");
     if (table == nullptr) return;

@@ -21,6 +21,7 @@
 #include "regard/gradients.hpp"
 #include "regard/isa.hpp"
 #include "regard/options.hpp"
+#include "regard/score_function.hpp"
 #include "regard/threads.hpp"
 
 namespace regard {
@@ -45,8 +46,8 @@ struct Problem {
   std::optional<std::int64_t> packed_mask_keys;
   std::optional<BlockMask> block_mask;  ///< in place of `mask`
   Causal causal = Causal::none;
-  std::optional<PerHead<std::int64_t>> window_left;   ///< keys before the query's own position
-  std::optional<PerHead<std::int64_t>> window_right;  ///< keys after it
+  /// A query at p sees the keys p - left <= j <= p + right; of any sign, INT64_MAX is no limit.
+  std::optional<PerHead<std::int64_t>> window_left, window_right;
   std::optional<Array> key_lengths;    ///< int64; broadcasts to the batch axes, as the next two do
   std::optional<Array> query_lengths;  ///< later queries give 0
   std::optional<Array> query_offset;   ///< query i is at i + offset; default by causal and lengths
@@ -56,11 +57,17 @@ struct Problem {
   bool cosine = false;               ///< queries and keys are brought to length 1
   std::optional<PerHead<double>> softcap;  ///< c tanh(score / c); 0 is off
   std::optional<Array> alibi_slopes;       ///< float64; broadcasts to (..., heads)
+  std::optional<ScoreFunction> score_mod;  ///< after ALiBi, before biases
+  std::optional<ScoreFunction> score_mod_gradient;
   std::optional<PositionBias> position_bias;
   std::optional<Array> bias;             ///< added to the scores; broadcasts like the mask
   std::optional<PerHead<double>> sinks;  ///< one more logit a row, without a value
   double dropout = 0;                    ///< share of the weights left out, in [0, 1)
   std::optional<std::uint64_t> seed;     ///< of the dropout
+  /// Where a part of a larger call lies in it, so that dropout is that of the whole: numbers of its
+  /// batch elements, int64, which broadcast to the batch axes; first head, query and key.
+  std::optional<Array> dropout_elements;
+  std::int64_t dropout_head = 0, dropout_query = 0, dropout_key = 0;
 
   /// Packed pieces of different lengths: piece n has the queries query_starts[n] ..
   /// query_starts[n + 1], and keys likewise; int64, from 0 to the length of the array. The arrays
@@ -89,6 +96,9 @@ class Plan {
   /// Computes into `out`, and the logarithm of the softmax denominators into `lse` if given.
   /// @throws ValueError, TypeError when an output has another shape or type, or overlaps itself.
   void run(const Array& out, const Array* lse = nullptr) const;
+
+  /// Refuses outputs that `run` would refuse, and writes nothing.
+  void check(const Array& out, const Array* lse = nullptr) const;
 
   /// Writes weights: those of query rows[n] to out[..., n, :], for the keys [first_key, last_key).
   /// `out` is (batch, query heads, rows, keys). The problem's values and dropout take no part.
@@ -133,6 +143,7 @@ class Plan {
   std::int64_t head_dim() const;
   std::int64_t value_dim() const;
   double scale() const;          ///< of the first head
+  bool has_score_mod() const;    ///< whether scores go through a function of the caller's
   double visible_share() const;  ///< share of the scores that positions and block masks leave
   std::string options() const;   ///< what is done to scores and weights, in order, e.g. "softcap"
 

@@ -4,6 +4,7 @@
 
 #include "kernels/blocks/dot_products.hpp"
 #include "kernels/forward/forward.hpp"
+#include "kernels/forward/forward_group.hpp"
 #include "kernels/probes/roofline.hpp"
 
 namespace regard::kernels {
@@ -17,7 +18,8 @@ std::size_t dot_scratch_bytes(const ScratchSizes& sizes) {
 }
 
 template <class V, class P>
-constexpr DotKernels dot_kernels_of = {forward<V, DotProducts<V, P>>, dot_scratch_bytes<V, P>,
+constexpr DotKernels dot_kernels_of = {forward<V, DotProducts<V, P>>,
+                                       forward_group<V, DotProducts<V, P>>, dot_scratch_bytes<V, P>,
                                        fma_loop<P, 2>};
 
 }  // namespace

@@ -8,6 +8,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "regard/score_function.hpp"
+
 namespace regard::kernels {
 
 /// A strided view of rows seen from one kv head; all strides in bytes, of any sign.
@@ -73,7 +75,16 @@ struct Dropout {
   std::uint32_t threshold;  ///< words below it drop their weight
   std::uint32_t head;       ///< the first query head of the group
   std::uint32_t element;    ///< batch element
+  std::uint32_t query;      ///< i of the first query, where the call is a part of another
+  std::int64_t key;         ///< j of the first key, likewise
   double keep_factor;       ///< 1 / (1 - p); 1 and threshold 0 without dropout
+};
+
+/// What the caller makes of scores.
+struct ScoreModUnit {
+  ScoreFunction function, gradient;
+  std::int64_t head;     ///< the first query head of the group
+  std::int64_t element;  ///< batch element
 };
 
 /// A block of query rows of one kv head against all its keys: which scores there are, and what is
@@ -92,6 +103,7 @@ struct ScoreUnit {
   MaskKind mask_kind;
   BlockMask blocks;
   PositionBias position_bias;
+  ScoreModUnit score_mod;
   std::int64_t group;
   std::int64_t first_row;
   std::int64_t row_count;  ///< 1 .. query_block
@@ -119,8 +131,23 @@ struct ForwardUnit {
   Rows lse;          ///< (group, queries, 1) of the compute type; data is null when not asked for
   Storage out_storage;
   std::int64_t value_dim;
+  bool value_in_key;  ///< value is the first columns of key, in the same memory
   Dropout dropout;
   void* scratch;  ///< scratch_bytes(...) bytes, aligned to 64, contents arbitrary
+};
+
+/// A block of rows against one group of the keys that it sees, [first_key, last_key). What the
+/// groups come to is merged in their order; with the last one, the output is written.
+struct GroupUnit {
+  ForwardUnit forward;
+  std::int64_t first_key, last_key;  ///< the first is a multiple of the tile of keys
+  std::int64_t group, groups;
+  void* total;  ///< what the groups before have come to: group_state_bytes
+  /// Units take turns at `total`, as those of BackwardUnit: wait(turn, n) returns once groups
+  /// before n are merged, pass(turn, n) says that they are.
+  void (*wait)(void* turn, std::int64_t groups);
+  void (*pass)(void* turn, std::int64_t groups);
+  void* turn;
 };
 
 /// Most rows of a kv head that are decoded: read against the keys in dot form.
@@ -230,6 +257,7 @@ struct ScratchSizes {
   std::int64_t value_dim;
   std::int64_t key_tile;
   std::int64_t top_k;
+  bool score_mod;
 };
 
 /// Sizes that the scratch memory of gradients depends on.
@@ -238,6 +266,7 @@ struct BackwardSizes {
   std::int64_t value_dim;
   std::int64_t key_tile;
   std::int64_t table_size;  ///< 0 if no gradient of a position bias is wanted
+  bool score_mod;
 };
 
 /// What blocks of rows and tiles of keys a kernel is made for.
@@ -252,6 +281,8 @@ struct TileSizes {
 struct Kernels {
   TileSizes tiles;
   void (*forward)(const ForwardUnit& unit);
+  void (*forward_group)(const GroupUnit& unit);
+  std::size_t (*group_state_bytes)(std::int64_t rows, std::int64_t value_dim);  ///< of a block
   void (*decode)(const DecodeUnit& unit);
   void (*finish_decode)(const DecodeUnit& unit);  ///< once the states of all groups are there
   std::size_t (*decode_state_bytes)(std::int64_t value_dim);
@@ -281,6 +312,7 @@ struct FloatKernels {
 /// all bfloat16. Tiles are those of f32.
 struct DotKernels {
   void (*forward)(const ForwardUnit& unit);
+  void (*forward_group)(const GroupUnit& unit);
   std::size_t (*scratch_bytes)(const ScratchSizes& sizes);
   double (*dot)(std::int64_t steps);  ///< as Kernels::fma
 };

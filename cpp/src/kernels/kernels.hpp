@@ -4,6 +4,7 @@
 #include "kernels/backward/backward.hpp"
 #include "kernels/decode/decode.hpp"
 #include "kernels/forward/forward.hpp"
+#include "kernels/forward/forward_group.hpp"
 #include "kernels/kernel_api.hpp"
 #include "kernels/probes/roofline.hpp"
 #include "kernels/tangent/tangent.hpp"
@@ -31,6 +32,8 @@ constexpr Kernels kernels_of() {
   using B = BackwardTiles<V>;
   return {{V::lanes, V::panel_rows, V::query_block, V::key_tile},
           forward<V>,
+          forward_group<V>,
+          group_state_bytes<V>,
           decode<V>,
           finish_decode<V>,
           decode_state_bytes<V>,

@@ -98,8 +98,9 @@ BackwardPlan plan_backward(const CheckedProblem& problem, const WantedGradients&
     std::ranges::stable_sort(plan.order, {},
                              [&](std::size_t n) { return plan.jobs[n].kv_head / plan.threads; });
   }
-  plan.scratch_bytes = plan.tiling.kernel->backward_bytes(
-      {problem.head_dim, problem.value_dim, plan.tiling.key_tile, wanted.table_size});
+  plan.scratch_bytes =
+      plan.tiling.kernel->backward_bytes({problem.head_dim, problem.value_dim, plan.tiling.key_tile,
+                                          wanted.table_size, problem.has_score_mod()});
   return plan;
 }
 

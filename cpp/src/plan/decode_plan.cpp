@@ -19,11 +19,15 @@ bool decodes(const Tiling& tiling, std::int64_t element) {
   return rows > 0 && rows <= kernels::kDecodeRows;
 }
 
-KeyGroups key_groups(const CheckedProblem& problem, std::int64_t element) {
+KeyRange reachable_keys(const CheckedProblem& problem, std::int64_t element) {
   const std::int64_t keys = problem.keys_of(element), last = problem.queries_of(element) - 1;
   const Reach reach = problem.widest_reach(element);
   const std::int64_t begin = std::clamp<std::int64_t>(reach.begin, 0, keys);
-  const std::int64_t end = std::clamp<std::int64_t>(last + reach.end, begin, keys);
+  return {begin, std::clamp<std::int64_t>(last + reach.end, begin, keys)};
+}
+
+KeyGroups key_groups(const CheckedProblem& problem, std::int64_t element) {
+  const auto [begin, end] = reachable_keys(problem, element);
   const std::int64_t first = begin / kernels::kDecodeChunk * kernels::kDecodeChunk;
   const std::int64_t chunks = ceil_div(end - first, kernels::kDecodeChunk);
   const std::int64_t each = std::max<std::int64_t>(ceil_div(chunks, kMostGroups), 1);

@@ -10,6 +10,12 @@ namespace regard {
 /// Whether an element has so few rows that they are decoded.
 bool decodes(const Tiling& tiling, std::int64_t element);
 
+/// The keys [begin, end) that some query of an element can reach by its position.
+struct KeyRange {
+  std::int64_t begin, end;
+};
+KeyRange reachable_keys(const CheckedProblem& problem, std::int64_t element);
+
 /// The keys that a decoded element can reach, in groups: group n has `keys` keys from first_key +
 /// n * keys on. They depend on the element alone, so that its result does too.
 struct KeyGroups {

@@ -6,7 +6,9 @@
 
 #include "plan/backward_plan.hpp"
 #include "plan/decode_plan.hpp"
+#include "plan/latent_plan.hpp"
 #include "plan/planned_call.hpp"
+#include "plan/score_mod_calls.hpp"
 #include "plan/summary_plan.hpp"
 #include "plan/tangent_plan.hpp"
 #include "plan/weights_plan.hpp"
@@ -38,9 +40,9 @@ bool tiles_in_place(const Operand& operand, const Tiling& tiling, bool pairs) {
              0;
 }
 
-/// What passes over tiles of keys have in common.
+/// What passes over tiles of keys have in common; `scored`: how often functions see each score.
 template <class Plan>
-Explanation explain_tiles(const char* algorithm, const Plan& plan, std::int64_t units) {
+Explanation explain_tiles(const char* algorithm, const Plan& plan, std::int64_t units, int scored) {
   const Tiling& tiling = plan.tiling;
   const CheckedProblem& problem = *tiling.problem;
   Explanation e = {};
@@ -50,6 +52,7 @@ Explanation explain_tiles(const char* algorithm, const Plan& plan, std::int64_t 
   e.query_block = tiling.tiles.query_block;
   e.key_tile = tiling.key_tile;
   e.heads_a_unit = tiling.unit_heads;
+  e.score_mod_calls = scored * score_mod_calls(tiling, false);
   e.units = units;
   e.threads = plan.threads;
   e.scratch_bytes = plan.scratch_bytes;
@@ -72,10 +75,14 @@ Explanation explain_forward(const ForwardPlan& plan) {
   for (std::int64_t element = 0; element < problem.batch; ++element) {
     const bool decoded = decodes(plan.tiling, element);
     (decoded ? rows : tiles) = true;
-    if (decoded) groups = std::max(groups, key_groups(problem, element).count);
+    const std::int64_t count =
+        decoded ? key_groups(problem, element).count : tile_groups(plan.tiling, element).count;
+    if (decoded || count > 1) groups = std::max(groups, count);
   }
-  Explanation e = explain_tiles(rows ? "forward+decode" : "forward", plan, plan.units);
+  Explanation e = explain_tiles(rows ? "forward+decode" : "forward", plan, plan.units, 1);
+  e.score_mod_calls = score_mod_calls(plan.tiling, true);
   e.key_groups = groups;
+  e.value_in_key = plan.value_in_key;
   if (!tiles) {
     e.algorithm = "decode";
     e.query_block = kernels::kDecodeRows;
@@ -97,23 +104,23 @@ Explanation explain_weights(const CheckedProblem& problem) {
   std::vector<std::int64_t> rows(static_cast<std::size_t>(problem.queries));
   std::iota(rows.begin(), rows.end(), 0);
   const WeightsPlan plan = plan_weights(problem, rows);
-  return without_values(explain_tiles("weights", plan, plan.units));
+  return without_values(explain_tiles("weights", plan, plan.units, 2));
 }
 
 Explanation explain_summary(const CheckedProblem& problem, std::int64_t top_k) {
   const SummaryPlan plan = plan_summary(problem, top_k);
-  return without_values(explain_tiles("summary", plan, plan.units));
+  return without_values(explain_tiles("summary", plan, plan.units, 2));
 }
 
 Explanation explain_backward(const CheckedProblem& problem) {
   const BackwardPlan plan =
       plan_backward(problem, {problem.bias.data != nullptr, problem.position_bias_places()});
-  return explain_tiles("backward", plan, static_cast<std::int64_t>(plan.jobs.size()));
+  return explain_tiles("backward", plan, static_cast<std::int64_t>(plan.jobs.size()), 2);
 }
 
 Explanation explain_tangent(const CheckedProblem& problem) {
   const TangentPlan plan = plan_tangent(problem);
-  return explain_tiles("tangent", plan, plan.units);
+  return explain_tiles("tangent", plan, plan.units, 2);
 }
 
 }  // namespace
@@ -139,6 +146,7 @@ std::int64_t Plan::keys() const { return call_->problem.keys; }
 std::int64_t Plan::head_dim() const { return call_->problem.head_dim; }
 std::int64_t Plan::value_dim() const { return call_->problem.value_dim; }
 double Plan::scale() const { return call_->problem.scale.of(0); }
+bool Plan::has_score_mod() const { return call_->problem.has_score_mod(); }
 
 namespace {
 
@@ -202,6 +210,7 @@ std::string Plan::options() const {
   add(problem.query_scale.data != nullptr, "query scale");
   add(!problem.softcap.empty(), "softcap");
   add(problem.alibi_given, "alibi");
+  add(problem.has_score_mod(), problem.score_mod.tile ? "score mod in Python" : "score mod");
   add(problem.position_bias.table != nullptr,
       problem.position_bias.width > 0 ? "grid bias" : "relative bias");
   add(problem.bias.data != nullptr, "bias");

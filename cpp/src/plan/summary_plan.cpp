@@ -23,7 +23,7 @@ SummaryPlan plan_summary(const CheckedProblem& problem, std::int64_t top_k) {
   }
   plan.threads = threads_for(problem, work, plan.units);
   plan.scratch_bytes = plan.tiling.kernel->scratch_bytes(
-      {problem.head_dim, problem.value_dim, plan.tiling.key_tile, top_k});
+      {problem.head_dim, problem.value_dim, plan.tiling.key_tile, top_k, problem.has_score_mod()});
   return plan;
 }
 

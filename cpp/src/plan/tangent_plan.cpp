@@ -16,7 +16,7 @@ TangentPlan plan_tangent(const CheckedProblem& problem) {
   plan.units = problem.batch * problem.query_heads * plan.blocks;
   plan.threads = threads_for(problem, work, plan.units);
   plan.scratch_bytes = plan.tiling.kernel->tangent_bytes(
-      {problem.head_dim, problem.value_dim, plan.tiling.key_tile, 0});
+      {problem.head_dim, problem.value_dim, plan.tiling.key_tile, 0, problem.has_score_mod()});
   return plan;
 }
 

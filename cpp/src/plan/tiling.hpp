@@ -13,7 +13,10 @@ namespace regard {
 struct Unit {
   std::int64_t element, head_set, first, count;
   bool decodes = false;
-  std::int64_t part = 0;  ///< where the states of the set's groups begin, if they are split
+  /// Where the states of the set's groups begin, if they are split; of a block of rows whose keys
+  /// are in groups, its state.
+  std::int64_t part = 0;
+  std::int64_t group = 0, groups = 1;  ///< of keys, and how many there are for a block of rows
 };
 
 /// Depends on shapes and options alone, never on the number of threads, so that results do not.

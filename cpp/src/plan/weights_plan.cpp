@@ -30,7 +30,7 @@ WeightsPlan plan_weights(const CheckedProblem& problem, std::span<const std::int
                       static_cast<double>(problem.keys * problem.head_dim);
   plan.threads = threads_for(problem, work, plan.units);
   plan.scratch_bytes = plan.tiling.kernel->scratch_bytes(
-      {problem.head_dim, problem.value_dim, plan.tiling.key_tile, 0});
+      {problem.head_dim, problem.value_dim, plan.tiling.key_tile, 0, problem.has_score_mod()});
   return plan;
 }
 

@@ -4,54 +4,22 @@
 // block before it has: sums are formed in one order whatever the threads do, nothing is stored
 // twice, and a block waits only if it is a whole tile ahead of its turn.
 #include <algorithm>
-#include <atomic>
-#include <chrono>
 #include <cstring>
-#include <limits>
 #include <memory>
-#include <thread>
 #include <vector>
 
-#include "base/threads.hpp"
 #include "plan/backward_plan.hpp"
 #include "plan/planned_call.hpp"
 #include "regard/attention.hpp"
 #include "run/kernel_units.hpp"
 #include "run/scratch.hpp"
+#include "run/turns.hpp"
 #include "validate/validate.hpp"
 
 namespace regard {
 namespace {
 
 using kernels::BackwardUnit;
-
-/// Keys below which a job, and all before it in turn, is done; on a cache line of its own.
-struct alignas(64) Progress {
-  std::atomic<std::int64_t> end{std::numeric_limits<std::int64_t>::min()};
-};
-
-struct Turn {
-  Progress* own;
-  const Progress* previous;  ///< null: the first
-};
-
-void wait(void* turn, std::int64_t end) {
-  const Progress* previous = static_cast<Turn*>(turn)->previous;
-  if (previous == nullptr) return;
-  // The wait is short as a rule: the other thread is at the same tile. If it is not running at
-  // all, it needs this one's CPU.
-  for (int tries = 0; previous->end.load(std::memory_order_acquire) < end; ++tries) {
-    if (tries > 2000) {
-      std::this_thread::sleep_for(std::chrono::microseconds(50));
-    } else if (tries > 1000) {
-      std::this_thread::yield();
-    }
-  }
-}
-
-void pass(void* turn, std::int64_t end) {
-  static_cast<Turn*>(turn)->own->end.store(end, std::memory_order_release);
-}
 
 /// Sums that jobs or heads keep for themselves, added up in order at the end.
 struct Parts {
@@ -160,25 +128,21 @@ void Plan::backward(const Saved& saved, const Gradients& gradients) const {
   parts.tables.resize(static_cast<std::size_t>(problem.batch * problem.query_heads * b.table_size));
   const auto progress = std::make_unique<Progress[]>(plan.jobs.size());
   ThreadScratch scratch(plan.scratch_bytes, plan.threads);
-  std::atomic<std::int64_t> next = 0;
-  // Jobs are taken in order, so the first that is not done never waits.
-  parallel_for(plan.threads, plan.threads, [&](std::int64_t, int thread) {
-    for (std::int64_t taken = next++; taken < count; taken = next++) {
-      const std::size_t n = plan.order[static_cast<std::size_t>(taken)];
-      const BackwardJob& job = plan.jobs[n];
-      const std::int64_t head = job.rows.head_set * tiling.unit_heads;
-      BackwardUnit unit = backward_unit(tiling, b, job.rows);
-      Turn turn = {&progress[n],
-                   job.previous < 0 ? nullptr : &progress[static_cast<std::size_t>(job.previous)]};
-      unit.turn = &turn;
-      unit.dbias_shared = plan.all_in_turn;
-      unit.dsink = b.sinks.data ? &parts.sinks[n * unit_heads] : nullptr;
-      unit.dalibi = b.alibi_slopes.data ? &parts.alibi[n * unit_heads] : nullptr;
-      const std::int64_t place = (job.rows.element * problem.query_heads + head) * b.table_size;
-      unit.dtable = b.table ? parts.tables.data() + place : nullptr;
-      unit.scratch = scratch.of(thread);
-      tiling.kernel->backward(unit);
-    }
+  parallel_in_turn(count, plan.threads, [&](std::int64_t taken, int thread) {
+    const std::size_t n = plan.order[static_cast<std::size_t>(taken)];
+    const BackwardJob& job = plan.jobs[n];
+    const std::int64_t head = job.rows.head_set * tiling.unit_heads;
+    BackwardUnit unit = backward_unit(tiling, b, job.rows);
+    Turn turn = {&progress[n],
+                 job.previous < 0 ? nullptr : &progress[static_cast<std::size_t>(job.previous)]};
+    unit.turn = &turn;
+    unit.dbias_shared = plan.all_in_turn;
+    unit.dsink = b.sinks.data ? &parts.sinks[n * unit_heads] : nullptr;
+    unit.dalibi = b.alibi_slopes.data ? &parts.alibi[n * unit_heads] : nullptr;
+    const std::int64_t place = (job.rows.element * problem.query_heads + head) * b.table_size;
+    unit.dtable = b.table ? parts.tables.data() + place : nullptr;
+    unit.scratch = scratch.of(thread);
+    tiling.kernel->backward(unit);
   });
   add_parts(plan, b, parts);
 }

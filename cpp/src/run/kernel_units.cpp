@@ -45,8 +45,11 @@ kernels::StoredRows stored_rows(const Operand& operand, const Operand& scales,
 kernels::Dropout unit_dropout(const CheckedProblem& problem, std::int64_t element,
                               std::int64_t head) {
   kernels::Dropout dropout = problem.dropout;
-  dropout.head = static_cast<std::uint32_t>(head);
-  dropout.element = static_cast<std::uint32_t>(element);
+  dropout.head += static_cast<std::uint32_t>(head);
+  dropout.element =
+      static_cast<std::uint32_t>(problem.dropout_elements.empty()
+                                     ? element
+                                     : problem.dropout_elements[static_cast<std::size_t>(element)]);
   return dropout;
 }
 
@@ -70,6 +73,7 @@ kernels::ScoreUnit score_unit(const Tiling& tiling, const Unit& at) {
     unit.position_bias.table =
         static_cast<const char*>(problem.position_bias.table) + head * problem.position_bias_stride;
   }
+  unit.score_mod = {problem.score_mod, problem.score_mod_gradient, head, element};
   unit.group = tiling.unit_heads;
   unit.first_row = at.first;
   unit.row_count = at.count;

@@ -36,6 +36,7 @@ void clear_rows(const kernels::Rows& rows, std::int64_t count, std::int64_t keys
 void stop_at(Stage stage, kernels::ScoreUnit& unit) {
   if (stage >= Stage::masked) return;
   unit.alibi = nullptr;
+  unit.score_mod.function = {};
   unit.position_bias.table = nullptr;
   unit.bias.data = nullptr;
   unit.mask_kind = kernels::MaskKind::none;

@@ -74,6 +74,7 @@ struct CheckedProblem {
   BlockMaskOperand blocks;
   kernels::PositionBias position_bias = {};
   std::int64_t position_bias_stride = 0;  ///< bytes from head to head of its table
+  ScoreFunction score_mod = {}, score_mod_gradient = {};
 
   /// One a batch element, or empty: all count; by causal and lengths.
   std::vector<std::int64_t> key_lengths, query_lengths, query_offsets;
@@ -90,7 +91,9 @@ struct CheckedProblem {
   std::vector<double> softcap, alibi, sinks;
   bool alibi_given = false, sinks_given = false;  ///< though there may be no head to have them
   bool cosine = false;
-  kernels::Dropout dropout = {0, 0, 0, 0, 1};
+  kernels::Dropout dropout = {0, 0, 0, 0, 0, 0, 1};
+  /// Numbers of the batch elements in a larger call, or empty: as they are here.
+  std::vector<std::int64_t> dropout_elements;
   int threads = 1;
 
   /// Shapes of the outputs, as the caller sees them.
@@ -128,6 +131,8 @@ struct CheckedProblem {
     return reach(element, left.most(), right.most());
   }
 
+  bool has_score_mod() const { return score_mod.rows != nullptr || score_mod.tile != nullptr; }
+
   /// Sum of strides over the batch axes of element number `element`, counted in C order.
   std::int64_t batch_offset(std::int64_t element,
                             const std::array<std::int64_t, kMaxRank>& strides) const {
@@ -163,8 +168,10 @@ struct CheckedProblem {
   Reach reach(std::int64_t element, std::int64_t to_left, std::int64_t to_right) const {
     const std::int64_t offset = offset_of(element);
     const bool bounded_left = to_left != kUnbounded, bounded_right = to_right != kUnbounded;
-    return {bounded_left ? far_sum(offset, -to_left) : -kFarthest,
-            bounded_right ? far_sum(far_sum(offset, to_right), 1) : kFarthest};
+    const Reach reach = {bounded_left ? far_sum(offset, -to_left) : -kFarthest,
+                         bounded_right ? far_sum(far_sum(offset, to_right), 1) : kFarthest};
+    // A side below 0 may leave nothing between them: then all keys are before the first one.
+    return reach.begin < reach.end ? reach : Reach{kFarthest, kFarthest};
   }
   static std::int64_t length_of(const std::vector<std::int64_t>& starts, std::int64_t element) {
     const auto at = static_cast<std::size_t>(element);

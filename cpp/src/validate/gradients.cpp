@@ -115,11 +115,19 @@ void refuse_kept_keys(const CheckedProblem& checked) {
                            {}, "Give key and value as arrays of floats."));
 }
 
+void refuse_unknown_slopes(const CheckedProblem& checked) {
+  const ScoreFunction& gradient = checked.score_mod_gradient;
+  if (!checked.has_score_mod() || gradient.rows != nullptr || gradient.tile != nullptr) return;
+  throw ValueError(message("score_mod has no gradient.", {},
+                           "Give score_mod_gradient, which multiplies derivatives by its slopes."));
+}
+
 }  // namespace
 
 BackwardOperands validate_backward(const Saved& saved, const Gradients& wanted,
                                    const CheckedProblem& checked) {
   refuse_kept_keys(checked);
+  refuse_unknown_slopes(checked);
   BackwardOperands b;
   b.out = read_like_output("out", saved.out, checked, 2);
   b.dout = read_like_output("dout", saved.dout, checked, 2);
@@ -177,6 +185,7 @@ BackwardOperands validate_backward(const Saved& saved, const Gradients& wanted,
 TangentOperands validate_tangent(const Tangents& moves, const TangentOutputs& outputs,
                                  const CheckedProblem& checked) {
   refuse_kept_keys(checked);
+  refuse_unknown_slopes(checked);
   TangentOperands t;
   const std::int64_t queries = packed_length(checked.query_starts, checked.queries);
   const std::int64_t keys = packed_length(checked.key_starts, checked.keys);

@@ -144,6 +144,9 @@ void check_lengths(const Problem& p, CheckedProblem& checked) {
   if (p.query_offset) {
     checked.query_offsets = read_batch("query_offset", *p.query_offset, p, checked);
   }
+  if (p.dropout_elements) {
+    checked.dropout_elements = read_batch("dropout_elements", *p.dropout_elements, p, checked);
+  }
 }
 
 }  // namespace regard

@@ -40,29 +40,29 @@ HeadNumbers<T> of_heads(const PerHead<T>& numbers) {
   return {values.front(), {values.begin(), values.end()}};
 }
 
-HeadNumbers<std::int64_t> reach(const char* side, const std::optional<PerHead<std::int64_t>>& given,
-                                const Problem& p, const CheckedProblem& checked) {
+HeadNumbers<std::int64_t> reach(const std::optional<PerHead<std::int64_t>>& given, const Problem& p,
+                                const CheckedProblem& checked) {
   if (!given) return {kUnbounded, {}};
   check_heads("window", *given, p, checked);
   HeadNumbers<std::int64_t> reach = of_heads(*given);
-  const auto check = [&](std::int64_t& keys) {
-    if (keys == -1 && !given->is_one()) keys = kUnbounded;  // no limit for this head
-    if (keys < 0) {
-      throw ValueError(
-          message(std::string("window is ") + std::to_string(keys) + " to the " + side + ".", {},
-                  "Give a number of keys of at least 0, or None for no limit (-1 in an array)."));
-    }
-  };
-  check(reach.one);
-  for (auto& keys : reach.each) check(keys);
+  reach.one = std::max(reach.one, -kFarthest);
+  for (auto& keys : reach.each) keys = std::max(keys, -kFarthest);
   return reach;
 }
 
 /// Causal is a window with nothing to the right, so both end up in left and right.
 void check_positions(const Problem& p, CheckedProblem& checked) {
-  checked.left = reach("left", p.window_left, p, checked);
-  checked.right = reach("right", p.window_right, p, checked);
-  if (p.causal != Causal::none) checked.right = {0, {}};
+  checked.left = reach(p.window_left, p, checked);
+  checked.right = reach(p.window_right, p, checked);
+  if (p.causal != Causal::none) {
+    HeadNumbers<std::int64_t>& right = checked.right;
+    right.one = std::min<std::int64_t>(right.one, 0);
+    for (auto& keys : right.each) keys = std::min<std::int64_t>(keys, 0);
+    // Heads that do not differ share a pass over their keys.
+    if (std::ranges::all_of(right.each, [&](auto keys) { return keys == right.one; })) {
+      right.each.clear();
+    }
+  }
   checked.upper_left = p.causal == Causal::upper_left;
 }
 
@@ -161,6 +161,23 @@ void check_alibi(const Problem& p, CheckedProblem& checked) {
   }
 }
 
+void check_score_mod(const Problem& p, CheckedProblem& checked) {
+  const auto check = [](const char* argument, const ScoreFunction& f) {
+    if ((f.rows == nullptr) == (f.tile == nullptr)) {
+      throw ValueError(message(std::string(argument) + " has no function, or two.", {},
+                               "Give one of rows, the address of a function, and tile."));
+    }
+  };
+  if (p.score_mod_gradient && !p.score_mod) {
+    throw ValueError(message("score_mod_gradient is given without score_mod.", {},
+                             "Give the function that it is the gradient of."));
+  }
+  if (p.score_mod) check("score_mod", checked.score_mod = *p.score_mod);
+  if (p.score_mod_gradient) {
+    check("score_mod_gradient", checked.score_mod_gradient = *p.score_mod_gradient);
+  }
+}
+
 void check_dropout(const Problem& p, CheckedProblem& checked) {
   if (!(p.dropout >= 0 && p.dropout < 1)) {
     throw ValueError(message("dropout is " + std::to_string(p.dropout) + ".", {},
@@ -172,6 +189,9 @@ void check_dropout(const Problem& p, CheckedProblem& checked) {
                              "Give seed=, an integer: the same seed drops the same weights."));
   }
   checked.dropout.seed = *p.seed;
+  checked.dropout.head = static_cast<std::uint32_t>(p.dropout_head);
+  checked.dropout.query = static_cast<std::uint32_t>(p.dropout_query);
+  checked.dropout.key = p.dropout_key;
   const double words = std::nearbyint(p.dropout * 4294967296.0);
   checked.dropout.threshold = static_cast<std::uint32_t>(std::min(words, 4294967295.0));
   checked.dropout.keep_factor = 1 / (1 - p.dropout);
@@ -186,6 +206,7 @@ void check_numbers(const Problem& p, CheckedProblem& checked) {
   check_softcap(p, checked);
   check_sinks(p, checked);
   check_alibi(p, checked);
+  check_score_mod(p, checked);
   check_dropout(p, checked);
 }
 

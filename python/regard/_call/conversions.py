@@ -7,6 +7,7 @@ query, for its dtype and number of heads. What depends on shapes is for the core
 from __future__ import annotations
 
 import numbers
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from regard._arrays import coerce, int64
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+_UNLIMITED = 2**63 - 1  # a side of a window, in the core
 _CAUSAL: dict[Any, int] = {False: 0, True: 1, "lower_right": 1, "upper_left": 2}
 
 
@@ -46,24 +48,40 @@ def window(core: dict[str, Any], name: str, value: Any, query: ArrayLike) -> Non
     for of_side, side in zip(("window_left", "window_right"), sides, strict=True):
         if side is None:
             continue
-        if isinstance(side, np.ndarray) and side.ndim > 0:
+        if isinstance(side, (list, tuple)) or (isinstance(side, np.ndarray) and side.ndim > 0):
             core[of_side] = _window_of_heads(side)
         elif isinstance(side, bool) or not isinstance(side, (numbers.Integral, np.integer)):
             raise TypeError(
                 f"attention: window is {value!r}.\n  Give a number of keys, (left, right), None "
-                "on a side that has no limit, or an integer array with one number a head."
+                "on a side that has no limit, or an array or list with one number a head."
             )
         else:
             core[of_side] = int64(side)
 
 
-def _window_of_heads(side: NDArray[Any]) -> list[int]:
+def _window_of_heads(side: NDArray[Any] | Sequence[int | None]) -> list[int]:
     advice = "Give integers, one for each head of query; -1 is no limit."
+    if not isinstance(side, np.ndarray):
+        return [_UNLIMITED if keys is None else _whole(keys) for keys in side]
     if side.dtype.kind not in "iu":
         raise TypeError(f"attention: window has an array of dtype {side.dtype}.\n  {advice}")
     if side.ndim != 1:
         raise ValueError(f"attention: window has an array of shape {side.shape}.\n  {advice}")
-    return [int64(keys) for keys in side]
+    if (side < -1).any():
+        raise ValueError(
+            f"attention: window has an array that holds {side.min()}.\n  In an array -1 is no "
+            "limit. For sides below 0, give a list with one number a head, None for no limit."
+        )
+    return [_UNLIMITED if keys == -1 else int64(keys) for keys in side]
+
+
+def _whole(keys: Any) -> int:
+    if isinstance(keys, bool) or not isinstance(keys, (numbers.Integral, np.integer)):
+        raise TypeError(
+            f"attention: window has a list that holds {keys!r}.\n  Give one whole number for each "
+            "head of query, or None for no limit."
+        )
+    return int64(keys)
 
 
 def mask(core: dict[str, Any], name: str, value: Any, query: ArrayLike) -> None:
@@ -99,6 +117,19 @@ def lowered_position_bias(bias: Any, query: ArrayLike) -> tuple[NDArray[Any], in
     wide = coerce(query, "query", "input").dtype == np.float64
     lowered = bias.lower(heads, np.float64 if wide else np.float32)
     return lowered["table"], lowered["height"], lowered["width"]
+
+
+def score_mod(core: dict[str, Any], name: str, value: Any, query: ArrayLike) -> None:
+    """Lower a function of scores to an address, or to what is called for a tile."""
+    from regard._call.functions import lowered  # not needed by who has no such function
+
+    if name == "score_mod_gradient" and "score_mod" not in core:
+        raise ValueError(
+            "attention: score_mod_gradient is given without score_mod.\n  Give the function that "
+            "it is the gradient of."
+        )
+    wide = coerce(query, "query", "input").dtype == np.float64
+    core[name] = lowered(value, name, np.dtype(np.float64 if wide else np.float32))
 
 
 def per_head(core: dict[str, Any], name: str, value: Any, query: ArrayLike) -> None:

@@ -22,7 +22,7 @@ FOREIGN: dict[str, str] = {
     "need_weights": "regard.attention_weights, which is a function of its own",
     "return_attention_scores": "regard.attention_weights, which is a function of its own",
     "output_attentions": "regard.attention_weights, which is a function of its own",
-    "score_mod": "bias=, position_bias=, softcap= or alibi_slopes=",
+    "mask_mod": "mask=regard.masks.from_function(...)",
     "block_mask": "mask=, which takes a regard.BlockMask",
     "query_seq_lengths": "query_lengths=",
     "key_value_seq_lengths": "key_lengths=",

@@ -103,6 +103,8 @@ OPTIONS: tuple[Option, ...] = (
         "position_bias", "PositionBias | None", None, "object", conversions.position_bias,
         gradient="numbers", cached="always",
     ),
+    Option("score_mod", "ScoreMod | None", None, "object", conversions.score_mod),
+    Option("score_mod_gradient", "ScoreMod | None", None, "object", conversions.score_mod),
     Option("key_lengths", _ARRAY, None, "lengths", offset=True, cached="never", traced=True),
     Option("query_lengths", _ARRAY, None, "lengths", offset=True, cached="always", traced=True),
     Option("query_offset", _ARRAY, None, "lengths", offset=True, traced=True),

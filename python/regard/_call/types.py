@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
+    from typing_extensions import CapsuleType
+
     from regard.bias import PositionBias
     from regard.masks import BlockMask, PackedMask
 
+    class HasAddress(Protocol):
+        """A compiled function as numba.cfunc makes it."""
+
+        @property
+        def address(self) -> int: ...
+        @property
+        def ctypes(self) -> Any: ...
+
+
 Causal: TypeAlias = "bool | Literal['lower_right', 'upper_left']"
-Side: TypeAlias = "int | NDArray[np.integer[Any]] | None"
+Side: TypeAlias = "int | NDArray[np.integer[Any]] | Sequence[int | None] | None"
 Window: TypeAlias = "int | NDArray[np.integer[Any]] | tuple[Side, Side] | None"
+# Also what has a C address and no type to say so: PyCapsules, functions of ctypes.
+ScoreMod: TypeAlias = "Callable[..., ArrayLike] | HasAddress | tuple[Any, ...] | CapsuleType"
 Similarity: TypeAlias = "Literal['dot', 'cosine']"
 Stage: TypeAlias = "Literal['scaled', 'softcapped', 'masked', 'weights']"
 
@@ -27,6 +41,8 @@ class CommonOptions(TypedDict, total=False):
     key_mask: ArrayLike | None
     bias: ArrayLike | None
     position_bias: PositionBias | None
+    score_mod: ScoreMod | None
+    score_mod_gradient: ScoreMod | None
     query_lengths: ArrayLike | None
     query_offset: ArrayLike | None
     scale: ArrayLike | None

@@ -44,7 +44,7 @@ def largest_error(case: Case, inputs: Inputs, output: Any) -> float:
     ----------
     case : Case
     inputs : Inputs
-    output : ndarray, (batch, heads, length, head_dim); or AttentionSummary, or Gradients
+    output : ndarray, (batch, heads, length, value_dim); or AttentionSummary, or Gradients
 
     Returns
     -------
@@ -55,7 +55,7 @@ def largest_error(case: Case, inputs: Inputs, output: Any) -> float:
         return backward.largest_error(case, inputs, output)
     if case.option == "summary":
         return _summary_error(case, inputs, output)
-    if output.shape != inputs.query.shape:
+    if output.shape != (*inputs.query.shape[:-1], case.value_dim):
         return float("nan")
     if case.option == "blocks":
         dense = {"mask": inputs.more["mask"].to_dense(), "more": {}}

@@ -28,6 +28,7 @@ TITLES = {
     "cosine": "cosine",
     "summary": "attention_summary",
     "blocks": "block mask",
+    "score-mod": "compiled score_mod",
 }
 
 
@@ -39,9 +40,11 @@ class Case:
     query sees itself and the ``window - 1`` keys before it. A causal case is square, because
     libraries disagree about what any other means. `mask` is ``"random"``, a full
     (batch, heads, length, key_length) array, or ``"key_padding"``, a (batch, 1, 1, key_length)
-    array that is broadcast. `option` is one of :data:`TITLES`; `density` is the share of the tiles
-    that ``"blocks"`` leaves. `cache` is the type of keys and values where it is not `dtype`. In the
-    groups ``"backward"`` and ``"backward-options"`` a call is the forward and the backward pass.
+    array that is broadcast. `latent` counts the first columns of a key that are its value too; with
+    0, values are arrays of their own. `option` is one of :data:`TITLES`; `density` is the share of
+    the tiles that ``"blocks"`` leaves. `cache` is the type of keys and values where it is not
+    `dtype`. In the groups ``"backward"`` and ``"backward-options"`` a call is the forward and the
+    backward pass.
     """
 
     name: str
@@ -61,6 +64,7 @@ class Case:
     density: float = 1.0
     layout: str = "bhnd"
     cache: str = ""
+    latent: int = 0
     model: str = ""
     quick: bool = False
 
@@ -85,7 +89,13 @@ class Case:
         length = str(self.length)
         if self.key_length != self.length:
             length += f":{self.key_length}"
-        return f"{self.batch}x{heads}x{length}x{self.head_dim}"
+        value_dim = f"/{self.latent}" if self.latent else ""
+        return f"{self.batch}x{heads}x{length}x{self.head_dim}{value_dim}"
+
+    @property
+    def value_dim(self) -> int:
+        """Columns of a value."""
+        return self.latent or self.head_dim
 
     @property
     def title(self) -> str:
@@ -145,7 +155,7 @@ class Case:
     @property
     def flops(self) -> float:
         """Useful floating-point operations: two products, a multiply and an add each."""
-        forward = 4.0 * self.batch * self.heads * self.pairs * self.head_dim
+        forward = 2.0 * self.batch * self.heads * self.pairs * (self.head_dim + self.value_dim)
         return WITH_GRADIENTS * forward if self.backward else forward
 
     @property
@@ -161,7 +171,7 @@ class Case:
     @property
     def bytes(self) -> int:
         """Bytes of keys and values, and of their scales: what has to be read once."""
-        rows = 2 * self.batch * self.kv_heads * self.key_length
+        rows = (1 if self.latent else 2) * self.batch * self.kv_heads * self.key_length
         scale = 4 if self.stored == "int8" else 0
         return rows * (self.head_dim * storage.BYTES[self.stored] + scale)
 

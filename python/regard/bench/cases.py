@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any
 
 from regard.bench import storage
@@ -42,6 +43,17 @@ def _decode(stored: str) -> Iterator[Case]:
         yield Case(
             f"decode-{name}{end}", "decode", batch, heads, kv_heads, 1, keys, head_dim,
             dtype=dtype, cache=cache, quick=name == "4k-d128-gqa4",
+        )  # fmt: skip
+
+
+def _latent(stored: str) -> Iterator[Case]:
+    """One query of 128 heads for a latent cache, which is bound by arithmetic."""
+    end = "" if stored == "float32" else f"-{storage.SHORT[stored]}"
+    dtype, cache = ("float32", stored) if stored == "int8" else (stored, "")
+    for thousands in (4, 32):
+        yield Case(
+            f"latent-128x{thousands}k{end}", "latent", 1, 128, 1, 1, 1024 * thousands, 576,
+            dtype=dtype, cache=cache, latent=512, model="MLA", quick=thousands == 4,
         )  # fmt: skip
 
 
@@ -88,7 +100,9 @@ CASES: tuple[Case, ...] = (
     _square("window-512-of-4k", "window", 8, 4096, 64, causal=True, window=512),
     *(case for dtype in ("bfloat16", "float16") for case in _halves(dtype)),
     *(case for stored in storage.SHORT for case in _decode(stored)),
-    *(_option(name) for name in TITLES if name not in ("bias", "blocks")),
+    *(case for stored in storage.SHORT if stored != "float16" for case in _latent(stored)),
+    *(_option(name) for name in TITLES if name not in ("bias", "blocks", "score-mod")),
+    *((_option("score-mod"),) if find_spec("numba") else ()),
     _option("bias", bias=True),
     *(
         _square(f"blocks-{percent}", "options", 8, 4096, 64, option="blocks", density=percent / 100)

@@ -64,7 +64,10 @@ def make_inputs(case: Case, rng: np.random.Generator) -> Inputs:
     bias = rng.standard_normal(full, dtype=dtype.type) if case.bias else None
     query, _ = storage.store(draw(case.heads, case.length), case.dtype)
     key, key_scales = storage.store(draw(case.kv_heads, case.key_length), case.stored)
-    value, value_scales = storage.store(draw(case.kv_heads, case.key_length), case.stored)
+    if case.latent:
+        value, value_scales = key[..., : case.latent], key_scales
+    else:
+        value, value_scales = storage.store(draw(case.kv_heads, case.key_length), case.stored)
     more = options.draw(case, rng)
     if key_scales is not None:
         more |= {"key_scales": key_scales, "value_scales": value_scales}

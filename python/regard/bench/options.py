@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 import regard
+from regard.bench import score_mod
 from regard.bench.case import TILE, Case, block_tiles
 
 
@@ -45,6 +46,8 @@ def draw(case: Case, rng: np.random.Generator) -> dict[str, Any]:
         return {"position_bias": regard.bias.Relative(numbers(2 * 128 + 1, case.heads))}
     if case.option == "cosine":
         return {"similarity": "cosine", "scale": 10.0}
+    if case.option == "score-mod":
+        return {"score_mod": score_mod.compiled()}
     if case.option == "blocks":
         return {"mask": _random_blocks(case, rng)}
     return {}
@@ -56,6 +59,8 @@ def of_heads(options: dict[str, Any], heads: Sequence[int]) -> dict[str, Any]:
     for name in ("alibi_slopes", "sinks"):
         if name in part:
             part[name] = part[name][heads]
+    if "score_mod" in part:  # what calls for a part is the oracle
+        part["score_mod"] = score_mod.of_arrays
     if "position_bias" in part:
         part["position_bias"] = copy.copy(part["position_bias"])
         part["position_bias"].table = part["position_bias"].table[:, heads]

@@ -66,10 +66,47 @@ def rows(array: Any, name: str) -> NDArray[Any]:
     """Return an array of floats; integers become float64."""
     if type(array) is np.ndarray and array.dtype.char in "fde" and array.dtype.isnative:
         return array
-    if name == "query":
+    if name.startswith("query"):
         return coerce(array, name, "input")
     stored = coerce(array, name, "stored")
     return stored if stored.dtype != np.int8 else stored.astype(np.float64)
+
+
+def latent_scale(options: Any) -> None:
+    """Refuse a call that does not say what its scores are multiplied by."""
+    if options.get("scale") is None:
+        raise TypeError(
+            "attend: scale is missing.\n  Give that of the heads before they were absorbed, "
+            "1 / sqrt(of their head_dim)."
+        )
+
+
+def latent_queries(parts: list[NDArray[Any]], latent_dim: int, rope_dim: int) -> NDArray[Any]:
+    """Join the two parts of queries to latent rows."""
+    for part, name, dim in zip(parts, ("query", "query_rope"), (latent_dim, rope_dim), strict=True):
+        if not part.ndim or part.shape[-1] != dim:
+            raise ValueError(
+                f"attend: {name} has shape {part.shape}.\n  The last axis must have "
+                f"{'latent_dim' if name == 'query' else 'rope_dim'}={dim} columns."
+            )
+    return joined(parts, ["query", "query_rope"], "attend")
+
+
+def joined(parts: list[NDArray[Any]], names: list[str], call: str) -> NDArray[Any]:
+    """Join the columns of arrays that are alike but for their last axes."""
+    first = parts[0]
+    for part, name in zip(parts, names, strict=True):
+        if part.shape[:-1] != first.shape[:-1]:
+            raise ValueError(
+                f"{call}: {name} has shape {part.shape}, and {names[0]} {first.shape}.\n  All axes "
+                "but the last must match."
+            )
+        if part.dtype != first.dtype:
+            raise TypeError(
+                f"{call}: {name} is of {part.dtype}, and {names[0]} of {first.dtype}.\n  Give one "
+                "type."
+            )
+    return np.concatenate(parts, axis=-1)
 
 
 def refuse_decided(options: dict[str, Any]) -> None:

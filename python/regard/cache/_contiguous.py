@@ -10,11 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 from regard._call.messages import in_the_name_of
 from regard._layout import Layout as Order
 from regard.cache import _check
+from regard.cache._appending import append_rows
 from regard.cache._attending import Attending
 from regard.cache._file import read_layout
 from regard.cache._layout import Layout
-from regard.cache._range import within
-from regard.cache._rotary import choose, turned_keys
 from regard.cache._state import State
 
 if TYPE_CHECKING:
@@ -132,7 +131,12 @@ class KVCache(Attending):
         """
         cache = cls.__new__(cls)
         call = "KVCache.open"
-        cache._state = State(read_layout(buffer, call), buffer, call, overflow)
+        layout = read_layout(buffer, call)
+        if layout.latent:
+            raise ValueError(
+                f"{call}: buffer holds a LatentKVCache.\n  Open it with LatentKVCache.open."
+            )
+        cache._state = State(layout, buffer, call, overflow)
         return cache
 
     @staticmethod
@@ -205,38 +209,12 @@ class KVCache(Attending):
             key = order.by_head(_check.rows(key, "key"), "key")
             value = order.by_head(_check.rows(value, "value"), "value")
         keys, values = of_cache.new_rows(key, "key"), of_cache.new_rows(value, "value")
-        count: int = keys.shape[2]
-        if values.shape[2] != count:
+        if values.shape[2] != keys.shape[2]:
             raise ValueError(
-                f"append: key has {count} tokens, value {values.shape[2]}.\n  Give as many of each."
+                f"append: key has {keys.shape[2]} tokens, value {values.shape[2]}.\n  Give as many "
+                "of each."
             )
-        same = state.same if lengths is None else -1  # the length of all, the fast case
-        after = state.lengths
-        if same < 0:
-            after = after + (
-                count
-                if lengths is None
-                else _check.counts(
-                    lengths, "lengths", "append", of_cache.batch, count, "the tokens of key"
-                )
-            )
-        if state.ring is None and (same + count if same >= 0 else after.max()) > of_cache.capacity:
-            _check.refuse_no_room(
-                state.lengths, state.lengths + count if same >= 0 else after, of_cache.capacity
-            )
-        rotation = choose(state.rotation, rope, of_cache.head_dim, state.same != 0)
-        state.check_writeable("append")
-        turned = keys
-        if rotation is not None:
-            turned = turned_keys(rotation, keys, state.lengths, state.same)
-        more = None if lengths is None else after - state.lengths
-        dtype, overflow = of_cache.dtype, state.overflow
-        keys = within(turned, keys, dtype, overflow, _key, more)
-        values = within(values, values, dtype, overflow, _value, more)
-        if same >= 0:
-            state.write_alike(keys, values, rotation)
-        else:
-            state.write(keys, values, after, rotation)
+        append_rows(state, keys, values, rope, lengths, _key, _value)
 
 
 def _key(at: tuple[int, ...]) -> str:

@@ -91,6 +91,6 @@ class Described:
 
     def __reduce__(self) -> str:
         raise TypeError(
-            "KVCache: a cache cannot be pickled.\n  Give another process the file of a cache with "
-            "buffer=np.memmap(...); copy one with fork()."
+            f"{type(self).__name__}: a cache cannot be pickled.\n  Give another process the file "
+            "of a cache with buffer=np.memmap(...); copy one with fork()."
         )

@@ -24,7 +24,7 @@ from regard.cache._layout import FIELDS_BYTES, ROTATION_BYTES, Layout
 from regard.cache._storage import DTYPES
 from regard.positions._rotation import Rotation
 
-_MAGIC = b"regardKV"
+_MAGIC, _LATENT_MAGIC = b"regardKV", b"regardLA"
 _VERSION = 1
 # Magic, version, dtype, seven sizes of which the window is -1 for none, bytes in all; checksum.
 _FIELDS = struct.Struct("<8sII8q")
@@ -87,9 +87,9 @@ class File:
                 f"{call}: buffer is read-only and holds no cache.\n  Give one that can be written."
             )
         fields = _FIELDS.pack(
-            _MAGIC, _VERSION, _CODES[layout.dtype], layout.batch, layout.kv_heads, layout.head_dim,
-            layout.value_dim, layout.capacity, -1 if layout.window is None else layout.window,
-            layout.sink_tokens, layout.nbytes,
+            _LATENT_MAGIC if layout.latent else _MAGIC, _VERSION, _CODES[layout.dtype],
+            layout.batch, layout.kv_heads, layout.head_dim, layout.value_dim, layout.capacity,
+            -1 if layout.window is None else layout.window, layout.sink_tokens, layout.nbytes,
         )  # fmt: skip
         header = fields + _CHECKSUM.pack(zlib.crc32(fields))
         self._bytes[: len(header)] = np.frombuffer(header, np.uint8)
@@ -129,7 +129,7 @@ class File:
         if not known:
             return None
         frequencies = np.frombuffer(body, "<f8", pairs, start)
-        return Rotation(frequencies, factor, bool(interleaved))
+        return Rotation(frequencies, factor, bool(interleaved), self._layout.first_turned)
 
     def write_rotation(self, rotation: Rotation | None) -> None:
         """Remember how the keys are rotated."""
@@ -157,7 +157,7 @@ def read_layout(buffer: Any, call: str) -> Layout:
     data = _checked(buffer, call)
     size = _FIELDS.size + _CHECKSUM.size
     header = data[:size].tobytes()
-    if len(header) < size or header[: len(_MAGIC)] != _MAGIC:
+    if len(header) < size or header[: len(_MAGIC)] not in (_MAGIC, _LATENT_MAGIC):
         empty = not any(header)
         raise ValueError(
             f"{call}: buffer holds no cache of regard"
@@ -177,7 +177,7 @@ def read_layout(buffer: Any, call: str) -> Layout:
     batch, kv_heads, head_dim, value_dim, capacity, window, sink_tokens, size = fields[3:]
     layout = Layout(
         names[fields[2]], batch, kv_heads, head_dim, value_dim, capacity,
-        window if window >= 0 else None, sink_tokens,
+        window if window >= 0 else None, sink_tokens, fields[0] == _LATENT_MAGIC,
     )  # fmt: skip
     if data.size < layout.nbytes or size != layout.nbytes:
         raise ValueError(

@@ -33,6 +33,7 @@ class Layout:
     capacity: int
     window: int | None
     sink_tokens: int
+    latent: bool = False  # values are the first columns of the keys
 
     @staticmethod
     def checked(
@@ -45,6 +46,7 @@ class Layout:
         value_dim: Any,
         window: Any,
         sink_tokens: Any,
+        latent: bool = False,
     ) -> Layout:
         """Make one of what a user gave."""
         head_dim = whole(head_dim, "head_dim", call, 1)
@@ -57,6 +59,7 @@ class Layout:
             whole(capacity, "capacity", call, 1),
             None if window is None else whole(window, "window", call, 0),
             whole(sink_tokens, "sink_tokens", call, 0),
+            latent,
         )
         if layout.window is None and layout.sink_tokens:
             raise ValueError(
@@ -92,7 +95,14 @@ class Layout:
     @property
     def nbytes(self) -> int:
         """Bytes of the whole."""
-        return self.data_at + Storage.size(self.dtype, self.lead, self.head_dim, self.value_dim)
+        return self.data_at + Storage.size(
+            self.dtype, self.lead, self.head_dim, self.value_dim, self.latent
+        )
+
+    @property
+    def first_turned(self) -> int:
+        """Columns of a key in front of those that a rope turns."""
+        return self.value_dim if self.latent else 0
 
     def new_rows(self, array: ArrayLike, name: str) -> NDArray[Any]:
         """Check tokens to append: (batch, kv_heads, n, dim)."""

@@ -5,17 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence as Several
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from regard._call.messages import in_the_name_of
 from regard.cache import _check
-from regard.cache._packing import handles_of, pieces_of, token_numbers
 from regard.cache._paged_attending import PagedAttending
-from regard.cache._range import overflow_policy, within
-from regard.cache._rotary import choose
-from regard.cache._sequences import Sequences
-from regard.cache._storage import Storage
 
 if TYPE_CHECKING:
     from regard.positions import Rope
@@ -104,22 +98,9 @@ class PagedKVCache(PagedAttending):
         value_dim: int | None = None,
         overflow: str = "raise",
     ) -> None:
-        call = "PagedKVCache"
-        self.overflow = overflow_policy(overflow, call)
-        self.pages = _check.whole(pages, "pages", call, 1)
-        self.page_size = _check.whole(page_size, "page_size", call, 1)
-        self.kv_heads = _check.whole(kv_heads, "kv_heads", call, 1)
-        self.head_dim = _check.whole(head_dim, "head_dim", call, 1)
-        self.dtype = _check.dtype_name(dtype, call)
-        self.value_dim = self.head_dim
-        if value_dim is not None:
-            self.value_dim = _check.whole(value_dim, "value_dim", call, 1)
-        # Tokens of a head lie next to each other, for the memory's sake.
-        lead = (self.pages, self.kv_heads, self.page_size)
-        self._storage = Storage(self.dtype, lead, self.head_dim, self.value_dim)
-        self._sequences = Sequences(self.pages, self.page_size, self._storage)
-        self._rotation = None
-        self._used = False  # whether anything has ever been appended
+        self._set_up(
+            "PagedKVCache", pages, page_size, kv_heads, head_dim, value_dim, dtype, overflow
+        )
 
     @in_the_name_of("append")
     def append(
@@ -157,57 +138,21 @@ class PagedKVCache(PagedAttending):
             An argument does not fit, or a number is beyond the range of the cache's type. Nothing
             has changed.
         """
-        several = self._sequences.look_up(sequences, "append")
-        if len({one.row for one in several}) < len(several):
-            raise ValueError(f"append: sequences is {sequences}.\n  Give each of them once.")
         keys, values = self._new_rows(key, "key"), self._new_rows(value, "value")
-        total = len(keys)
-        if len(values) != total:
+        if len(values) != len(keys):
             raise ValueError(
-                f"append: key has {total} tokens, value {len(values)}.\n  Give as many of each."
+                f"append: key has {len(keys)} tokens, value {len(values)}.\n  Give as many of each."
             )
-        starts, cuts = pieces_of(cu_seqlens, total, len(several), "append: cu_seqlens")
-        numbers = None if tokens is None else token_numbers(tokens, "append", total)
-        rotation = choose(self._rotation, rope, self.head_dim, self._used)
-        table_rows = np.array([one.row for one in several], np.int64)
-        before = self._sequences.lengths[table_rows]
-        after = before + cuts
-        self._sequences.check_pages(several, before.tolist(), after.tolist())
-
-        positions = np.repeat(before - starts, cuts) + np.arange(total)
-        turned = keys
-        if rotation is not None:
-            with np.errstate(over="ignore"):  # of half precision: `within` looks for it
-                turned = rotation.turn(keys, positions[:, np.newaxis])
-        ends = starts + cuts
-
-        def place(at: tuple[int, ...]) -> str:
-            piece = int(np.searchsorted(ends, at[0], side="right"))
-            token = at[0] - starts[piece]
-            return f"sequence {handles_of(sequences)[piece]}, head {at[1]}, token {token}"
-
-        dtype, overflow = self.dtype, self.overflow
-        keys = within(turned, keys, dtype, overflow, lambda at: f"key of {place(at)}")
-        values = within(values, values, dtype, overflow, lambda at: f"value of {place(at)}")
-        blocks, slots = np.divmod(positions, self.page_size)
-        try:
-            for one, start, end in zip(several, before.tolist(), after.tolist(), strict=True):
-                if end > start:
-                    self._sequences.make_room(one, start, end)
-            pages = self._sequences.table[np.repeat(table_rows, cuts), blocks]
-            self._storage.scatter(keys, values, pages, slots)
-        except BaseException:  # no memory, or a key pressed: pages without tokens are given back
-            for one, start in zip(several, before.tolist(), strict=True):
-                self._sequences.cut(one, start)
-            raise
-        self._sequences.lengths[table_rows] = after
-        self._rotation = rotation
-        self._used = self._used or total > 0
-        if numbers is not None:
-            for one, length, start, count in zip(several, before, starts, cuts, strict=True):
-                one.know(
-                    length, numbers[start : start + count], self.page_size, self._sequences.pages
-                )
+        self._append_rows(
+            sequences,
+            keys,
+            values,
+            cu_seqlens,
+            tokens,
+            rope,
+            lambda at: "key",
+            lambda at: "value",
+        )
 
     def _new_rows(self, array: ArrayLike, name: str) -> NDArray[Any]:
         """Check tokens to append: (total, kv_heads, dim)."""

@@ -12,7 +12,7 @@ from regard._call.messages import in_the_name_of
 from regard._varlen import varlen_attention
 from regard.cache import _check
 from regard.cache._packing import handles_of, pieces_of
-from regard.cache._paged_contents import PagedContents
+from regard.cache._paged_appending import PagedAppending
 from regard.cache._rotary import first_positions
 
 if TYPE_CHECKING:
@@ -23,7 +23,60 @@ if TYPE_CHECKING:
     Array: TypeAlias = NDArray[Any]
 
 
-class PagedAttending(PagedContents):
+class PagedAttendingRows(PagedAppending):
+    """How packed queries attend to a cache in pages."""
+
+    __slots__ = ()
+
+    def _attend_to(
+        self,
+        sequences: int | Several[int],
+        queries: list[tuple[ArrayLike, str]],
+        cu_seqlens_q: ArrayLike | None,
+        return_lse: bool,
+        out: Array | None,
+        given: dict[str, Any],
+    ) -> Array | tuple[Array, Array]:
+        """Attention of queries, whose columns are in one array or two, with their names."""
+        several = self._sequences.look_up(sequences, "attend")
+        parts = [_check.rows(query, name) for query, name in queries]
+        rows = parts[0]
+        if self._latent:
+            rows = _check.latent_queries(parts, self.value_dim, self.head_dim - self.value_dim)
+        if rows.ndim != 3:
+            raise ValueError(
+                f"attend: query has shape {rows.shape}.\n  Give (queries, heads, "
+                f"head_dim={self.head_dim}), one sequence after the other."
+            )
+        _check.refuse_decided(given)
+        total = len(rows)
+        starts, cuts = pieces_of(cu_seqlens_q, total, len(several), "attend: cu_seqlens_q")
+        table_rows = np.array([one.row for one in several], np.int64)
+        lengths = self._sequences.lengths[table_rows]
+        if (cuts > lengths).any():
+            _check.queries_have_tokens(
+                cuts, lengths, given, lambda n: f"sequence {handles_of(sequences)[n]}"
+            )
+        if self._rotation is not None:
+            _check.query_dim(rows, self.head_dim)
+            first = first_positions(lengths, cuts, given)
+            positions = np.repeat(first - starts, cuts) + np.arange(total)
+            rows = self._rotation.turn(rows, positions[:, np.newaxis])
+        longest = int(lengths.max(initial=0))
+        blocks = -(-longest // self.page_size)
+        given.setdefault("causal", True)
+        _check.widen_masks(given, longest, blocks * self.page_size)
+        keys, values, scales = self._storage.by_token()
+        given.update(
+            block_table=self._sequences.table[table_rows, :blocks], key_lengths=lengths, **scales
+        )
+        return varlen_attention(
+            rows, keys, values, np.append(starts, total), None, return_lse=return_lse, out=out,
+            **given,
+        )  # fmt: skip
+
+
+class PagedAttending(PagedAttendingRows):
     """A cache in pages that queries can attend to."""
 
     __slots__ = ()
@@ -104,37 +157,6 @@ class PagedAttending(PagedContents):
             As `varlen_attention` does; or there is no such sequence, one has fewer tokens than
             queries, or an option is the cache's own to give.
         """
-        several = self._sequences.look_up(sequences, "attend")
-        rows = _check.rows(query, "query")
-        if rows.ndim != 3:
-            raise ValueError(
-                f"attend: query has shape {rows.shape}.\n  Give (queries, heads, "
-                f"head_dim={self.head_dim}), one sequence after the other."
-            )
-        given: dict[str, Any] = {**options}
-        _check.refuse_decided(given)
-        total = len(rows)
-        starts, cuts = pieces_of(cu_seqlens_q, total, len(several), "attend: cu_seqlens_q")
-        table_rows = np.array([one.row for one in several], np.int64)
-        lengths = self._sequences.lengths[table_rows]
-        if (cuts > lengths).any():
-            _check.queries_have_tokens(
-                cuts, lengths, given, lambda n: f"sequence {handles_of(sequences)[n]}"
-            )
-        if self._rotation is not None:
-            _check.query_dim(rows, self.head_dim)
-            first = first_positions(lengths, cuts, given)
-            positions = np.repeat(first - starts, cuts) + np.arange(total)
-            rows = self._rotation.turn(rows, positions[:, np.newaxis])
-        longest = int(lengths.max(initial=0))
-        blocks = -(-longest // self.page_size)
-        given.setdefault("causal", True)
-        _check.widen_masks(given, longest, blocks * self.page_size)
-        keys, values, scales = self._storage.by_token()
-        given.update(
-            block_table=self._sequences.table[table_rows, :blocks], key_lengths=lengths, **scales
+        return self._attend_to(
+            sequences, [(query, "query")], cu_seqlens_q, return_lse, out, {**options}
         )
-        return varlen_attention(
-            rows, keys, values, np.append(starts, total), None, return_lse=return_lse, out=out,
-            **given,
-        )  # fmt: skip

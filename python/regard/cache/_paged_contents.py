@@ -20,6 +20,7 @@ class PagedContents:
     """The methods of a paged cache by which no new numbers come in."""
 
     __slots__ = (
+        "_latent",
         "_rotation",
         "_sequences",
         "_storage",
@@ -33,6 +34,7 @@ class PagedContents:
         "value_dim",
     )
 
+    _latent: bool  # values are the first columns of the keys
     _rotation: Rotation | None
     _sequences: Sequences
     _storage: Storage
@@ -207,4 +209,6 @@ class PagedContents:
         )
 
     def __reduce__(self) -> str:
-        raise TypeError("PagedKVCache: a cache cannot be pickled.\n  Each process needs its own.")
+        raise TypeError(
+            f"{type(self).__name__}: a cache cannot be pickled.\n  Each process needs its own."
+        )

@@ -15,7 +15,9 @@ from regard.positions._rotation import Rotation
 MOVES = frozenset(names(lambda option: option.offset))
 
 
-def choose(current: Rotation | None, rope: Any, head_dim: int, filled: bool) -> Rotation | None:
+def choose(
+    current: Rotation | None, rope: Any, head_dim: int, filled: bool, first: int = 0
+) -> Rotation | None:
     """Return the rotation of an append, refusing another one than that of earlier tokens.
 
     Parameters
@@ -26,6 +28,8 @@ def choose(current: Rotation | None, rope: Any, head_dim: int, filled: bool) -> 
     head_dim : int
     filled : bool
         Whether there are any tokens; while there are none, any rotation will do.
+    first : int, default 0
+        Features of head_dim that are not turned, in front.
     """
     if rope is None:
         return current
@@ -33,7 +37,10 @@ def choose(current: Rotation | None, rope: Any, head_dim: int, filled: bool) -> 
         raise TypeError(
             f"append: rope is a {type(rope).__name__}.\n  Give a regard.positions.Rope(...)."
         )
-    rotation = rope.rotation(head_dim)
+    rotation = rope.rotation(head_dim - first)
+    if first:
+        rotation = Rotation(rotation.frequencies, rotation.factor, rotation.interleaved, first)
+        rotation = current if rotation == current and current is not None else rotation
     if rotation is current or not filled:
         return rotation
     if current is None:

@@ -40,7 +40,9 @@ class State:
         self.overflow = overflow_policy(overflow, call)
         self.file = None if buffer is None else File(buffer, layout, call)
         memory = None if self.file is None else self.file.data
-        self.storage = Storage(layout.dtype, layout.lead, layout.head_dim, layout.value_dim, memory)
+        self.storage = Storage(
+            layout.dtype, layout.lead, layout.head_dim, layout.value_dim, memory, layout.latent
+        )
         self.ring: Ring | None = None
         if layout.window is not None:
             self.ring = Ring(layout.capacity, layout.window, layout.sink_tokens)

@@ -42,9 +42,11 @@ class Storage:
     memory : ndarray of uint8, optional
         `nbytes` bytes to lie in; by default memory of their own, which is not touched before it is
         written to.
+    latent : bool, default False
+        Values are the first columns of the keys, and not stored again.
     """
 
-    __slots__ = ("key_scales", "keys", "nbytes", "value_scales", "values")
+    __slots__ = ("_latent", "key_scales", "keys", "nbytes", "value_scales", "values")
 
     def __init__(
         self,
@@ -53,8 +55,10 @@ class Storage:
         head_dim: int,
         value_dim: int,
         memory: NDArray[np.uint8] | None = None,
+        latent: bool = False,
     ) -> None:
-        parts, self.nbytes = _parts(dtype, lead, head_dim, value_dim)
+        parts, self.nbytes = _parts(dtype, lead, head_dim, value_dim, latent)
+        self._latent = latent
         if memory is None:
             raw = np.empty(self.nbytes + _ALIGNMENT, np.uint8)
             memory = raw[-raw.ctypes.data % _ALIGNMENT :]
@@ -62,9 +66,15 @@ class Storage:
             memory[start : start + size].view(kind).reshape(shape)
             for start, size, kind, shape in parts
         ]
-        self.keys, self.values = arrays[:2]
         self.key_scales: NDArray[Any] | None = None
         self.value_scales: NDArray[Any] | None = None
+        if latent:
+            self.keys = arrays[0]
+            self.values = self.keys[..., :value_dim]
+            if len(arrays) > 1:
+                self.key_scales = self.value_scales = arrays[1]
+            return
+        self.keys, self.values = arrays[:2]
         if len(arrays) > 2:
             self.key_scales, self.value_scales = arrays[2:]
 
@@ -72,7 +82,8 @@ class Storage:
         """Round rows to the type of the storage and write them to the place `at`."""
         key_scales, value_scales = self.key_scales, self.value_scales
         _put(key, self.keys[at], None if key_scales is None else key_scales[at])
-        _put(value, self.values[at], None if value_scales is None else value_scales[at])
+        if not self._latent:
+            _put(value, self.values[at], None if value_scales is None else value_scales[at])
 
     def scatter(
         self, key: NDArray[Any], value: NDArray[Any], pages: NDArray[Any], slots: NDArray[Any]
@@ -90,10 +101,15 @@ class Storage:
         for start in range(0, len(key), _TOGETHER):
             some = slice(start, start + _TOGETHER)
             at = (pages[some], slice(None), slots[some])
-            for rows, target, scales in (
+            both = (
                 (key[some], self.keys, self.key_scales),
-                (value[some], self.values, self.value_scales),
-            ):
+                (
+                    value[some],
+                    self.values,
+                    self.value_scales,
+                ),
+            )
+            for rows, target, scales in both[:1] if self._latent else both:
                 rounded = np.empty(rows.shape, target.dtype)
                 of_rows = None if scales is None else np.empty(rows.shape[:-1], np.float32)
                 _put(rows, rounded, of_rows)
@@ -120,6 +136,8 @@ class Storage:
 
     def arrays(self) -> list[NDArray[Any]]:
         """All arrays: keys, values, and the scales if there are any."""
+        if self._latent:
+            return [self.keys] if self.key_scales is None else [self.keys, self.key_scales]
         arrays = [self.keys, self.values]
         if self.key_scales is not None and self.value_scales is not None:
             arrays += [self.key_scales, self.value_scales]
@@ -144,9 +162,11 @@ class Storage:
             _plain(mine)[target] = _plain(other)[at]
 
     @staticmethod
-    def size(dtype: str, lead: tuple[int, ...], head_dim: int, value_dim: int) -> int:
+    def size(
+        dtype: str, lead: tuple[int, ...], head_dim: int, value_dim: int, latent: bool = False
+    ) -> int:
         """Bytes that these arrays take."""
-        return _parts(dtype, lead, head_dim, value_dim)[1]
+        return _parts(dtype, lead, head_dim, value_dim, latent)[1]
 
 
 def _put(source: NDArray[Any], target: NDArray[Any], scales: NDArray[Any] | None) -> None:
@@ -168,13 +188,15 @@ _Part = tuple[int, int, "np.dtype[Any]", tuple[int, ...]]
 
 
 def _parts(
-    dtype: str, lead: tuple[int, ...], head_dim: int, value_dim: int
+    dtype: str, lead: tuple[int, ...], head_dim: int, value_dim: int, latent: bool
 ) -> tuple[list[_Part], int]:
     """(first byte, bytes, type, shape) of each array, and the bytes of all."""
     kind = DTYPES[dtype]
-    shapes = [(kind, (*lead, head_dim)), (kind, (*lead, value_dim))]
+    shapes = [(kind, (*lead, head_dim))]
+    if not latent:
+        shapes.append((kind, (*lead, value_dim)))
     if dtype == "int8":
-        shapes += [(np.dtype(np.float32), lead)] * 2
+        shapes += [(np.dtype(np.float32), lead)] * len(shapes)
     parts: list[_Part] = []
     end = 0
     for part, shape in shapes:

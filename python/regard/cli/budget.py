@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -105,6 +106,8 @@ def _added(shape: tuple[int, ...], options: dict[str, Any]) -> float:
             *nothing, batch=tuple(batch), position_bias=options["position_bias"], offset=offset
         )
         total += float(np.abs(dense).max(initial=0))
+    if "score_mod" in options:  # as regard.cli.options draws it
+        total += 1 + 0.01 * max(queries, keys) + 0.1 * math.prod(batch)
     if "bias" in options:
         total += float(magnitude(options["bias"]).max(initial=0))
     return total

@@ -78,9 +78,11 @@ class Options:
             self.drawn["causal"] = self.pick((True, "upper_left"))
         if self.chance(0.3):
             of_heads = self.rng.choice([-1, 0, 7, 64], self.heads)
-            self.drawn["window"] = self.pick(
-                (0, 7, (None, 3), (40, None), (64, 0), (3, 100), of_heads, (of_heads, 5))
-            )
+            each = [(None, -64, -1, 0, 9)[n] for n in self.rng.integers(5, size=self.heads)]
+            self.drawn["window"] = self.pick((
+                0, 7, (None, 3), (40, None), (64, 0), (3, 100), of_heads, (of_heads, 5),
+                (None, -1), (-1, None), (90, -20), (each, 70), (None, each),
+            ))  # fmt: skip
 
     def _draw_lengths(self) -> None:
         if self.chance(0.3):
@@ -126,6 +128,9 @@ class Options:
         if self.chance(0.2):
             lead = self.pick(((), self.batch))
             self.drawn["alibi_slopes"] = self.rng.choice([0.5, 0.02, 0, -0.01], (*lead, self.heads))
+        if self.chance(0.15):
+            self.drawn["score_mod"] = _bent
+            self.drawn["score_mod_gradient"] = _straightened
         if self.chance(0.2):
             self.drawn["sinks"] = self.rng.choice([-np.inf, -2.0, 0.0, 3.0], self.heads)
 
@@ -145,6 +150,16 @@ class Options:
             bias = self.rng.standard_normal(broadcast(self.rng, self.shape))
             bias[self.rng.random(bias.shape) < self.pick((0, 0.1))] = -np.inf
             self.drawn["bias"] = bias.astype(self.dtype)
+
+
+def _bent(s: Any, b: Any, h: Any, i: Any, j: Any) -> Any:
+    """Depend on all that a function of scores is told, and be nowhere steeper than 1."""
+    return np.tanh(s) / (1 + h) + 0.01 * (j - i) + 0.1 * b
+
+
+def _straightened(d: Any, s: Any, b: Any, h: Any, i: Any, j: Any) -> Any:
+    """Go the way back."""
+    return d * (1 - np.tanh(s) ** 2) / (1 + h)
 
 
 def broadcast(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[int, ...]:

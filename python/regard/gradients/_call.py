@@ -47,6 +47,11 @@ class DifferentiableCall:
                     "arrays of floats."
                 )
         check_names(function, options)
+        if options.get("score_mod") is not None and options.get("score_mod_gradient") is None:
+            raise ValueError(
+                "attention: score_mod has no gradient.\n  Give score_mod_gradient, which takes "
+                "(dscores, scores, ...) to derivatives by the scores."
+            )
         self.packed = starts is not None
         self.given = {name: x for name, x in options.items() if x is not None}
         options = dict(options)

@@ -37,7 +37,9 @@ def pull_back(
         )
     by_out = call.upstream(dout, "dout", out)
     by_lse = None if dlse is None else call.upstream(dlse, "dlse", lse)
-    targets = {name: target_for(call, name, given.get(name), accumulate) for name in names}
+    # A function of Python's may raise when half is written.
+    written = {n: x.copy() for n, x in given.items()} if _calls_python(call) else given
+    targets = {name: target_for(call, name, written.get(name), accumulate) for name in names}
     check_apart(call, given, (("dout", by_out), ("dlse", by_lse), ("out", out), ("lse", lse)))
     arrays = {name: target.array for name, target in targets.items()}
     core_out = call.by_head(out)
@@ -47,7 +49,16 @@ def pull_back(
         call.query, call.key, call.value, call.options or None, core_out, lse, by_out, by_lse,
         arrays, adds,
     )  # fmt: skip
-    return Gradients(**{name: target.finish() for name, target in targets.items()})
+    finished = {name: target.finish() for name, target in targets.items()}
+    if written is not given:
+        for name, buffer in given.items():
+            buffer[...] = finished[name]
+    return Gradients(**{**finished, **given})
+
+
+def _calls_python(call: DifferentiableCall) -> bool:
+    functions = (call.options.get("score_mod"), call.options.get("score_mod_gradient"))
+    return any(function is not None and function[0] is None for function in functions)
 
 
 def _wanted(wrt: Sequence[str] | str | None, call: DifferentiableCall) -> tuple[str, ...]:

@@ -86,6 +86,12 @@ def prepare(
     """
     check_names("attention", dict(options))
     given = {name: x for name, x in options.items() if x is not None}
+    for name in ("score_mod", "score_mod_gradient"):
+        if name in given:
+            raise TypeError(
+                f"attention: {name} is not for JAX.\n  A compiled program may outlive the "
+                "function; give a bias, a position_bias or softcap."
+            )
     arrays = {name: _array(name, x) for name, x in inputs.items()}
     core = _checked(arrays, given, table, tokens_first)
     computed = computed_dtype(arrays["query"])

@@ -154,7 +154,8 @@ def dot_product_attention(
     if pairs["bias"] is not None:
         # The scores, which it is added to, are in float32 for 16-bit arrays.
         options["bias"] = pairs["bias"].astype(jnp.promote_types(q.dtype, jnp.float32))
-    options.update(_window_options(window, queries, keys, options))
+    if window is not None:
+        options["window"] = (int(window[0]), int(window[1]))
     if isinstance(scale, jax.core.Tracer):
         options.update(scale=1.0, query_scale=jnp.reshape(scale, (1, 1)))
     elif scale is not None:
@@ -172,20 +173,6 @@ def dot_product_attention(
 def _of_rank_4(x: Any) -> jax.Array:
     array = jnp.asarray(x)
     return array.reshape((1,) * (4 - array.ndim) + array.shape)
-
-
-def _window_options(
-    window: tuple[int, int] | None, queries: int, keys: int, options: dict[str, Any]
-) -> dict[str, Any]:
-    """Make a mask of a window with a side below 0, which ours does not have."""
-    if window is None:
-        return {}
-    left, right = (int(side) for side in window)
-    if left >= 0 and right >= 0:
-        return {"window": (left, right)}
-    i, j = np.arange(queries)[:, None], np.arange(keys)
-    seen = jnp.asarray((j >= i - left) & (j <= i + right))
-    return {"mask": seen if options["mask"] is None else options["mask"] & seen}
 
 
 def _may_see_nothing(

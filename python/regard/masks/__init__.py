@@ -14,12 +14,15 @@ from regard.masks._block import BlockMask
 from regard.masks._packed import PackedMask
 from regard.masks._patterns import causal, dilated, documents, prefix_lm, sliding_window_global
 
+from_function = BlockMask.from_function
+
 __all__ = [
     "BlockMask",
     "PackedMask",
     "causal",
     "dilated",
     "documents",
+    "from_function",
     "prefix_lm",
     "sliding_window_global",
 ]

@@ -8,6 +8,7 @@ With ``a = p * frequency`` for each pair (x, y) of features, and the factor f of
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -32,9 +33,18 @@ class Rotation:
         Multiplies the turned features.
     interleaved : bool
         Whether features 2 n and 2 n + 1 are a pair, or n and n + dim / 2.
+    first : int, default 0
+        Features in front of those that are turned.
     """
 
-    def __init__(self, frequencies: NDArray[np.float64], factor: float, interleaved: bool) -> None:
+    def __init__(
+        self,
+        frequencies: NDArray[np.float64],
+        factor: float,
+        interleaved: bool,
+        first: int = 0,
+    ) -> None:
+        self.first = first
         self.frequencies = frequencies
         self.factor = factor
         self.interleaved = interleaved
@@ -44,6 +54,7 @@ class Rotation:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Rotation) and (
             self.factor == other.factor
+            and self.first == other.first
             and self.interleaved == other.interleaved
             and np.array_equal(self.frequencies, other.frequencies)
         )
@@ -52,6 +63,11 @@ class Rotation:
 
     def turn(self, x: NDArray[Any], positions: NDArray[Any]) -> NDArray[Any]:
         """Turn x (..., S, D), whose vectors are at `positions`, which broadcasts to (..., S)."""
+        if self.first:
+            return self._behind(x, lambda rest: self._turn(rest, positions))
+        return self._turn(x, positions)
+
+    def _turn(self, x: NDArray[Any], positions: NDArray[Any]) -> NDArray[Any]:
         dtype = accurate(x.dtype)
         if positions.dtype.kind == "i" and positions.size:
             last = int(positions.max())
@@ -62,6 +78,17 @@ class Rotation:
 
     def turn_from(self, x: NDArray[Any], first: int) -> NDArray[Any]:
         """Turn x (..., S, D), whose vectors are at `first` and the positions after it."""
+        if self.first:
+            return self._behind(x, lambda rest: self._turn_from(rest, first))
+        return self._turn_from(x, first)
+
+    def _behind(
+        self, x: NDArray[Any], turn: Callable[[NDArray[Any]], NDArray[Any]]
+    ) -> NDArray[Any]:
+        """Turn what lies behind the first features."""
+        return np.concatenate((x[..., : self.first], turn(x[..., self.first :])), axis=-1)
+
+    def _turn_from(self, x: NDArray[Any], first: int) -> NDArray[Any]:
         end, dtype = first + x.shape[-2], accurate(x.dtype)
         if first >= 0 and end <= _KEPT:
             cos, sin = self._table(end, dtype)

@@ -8,7 +8,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from regard.reference._layout import as_given, by_head
-from regard.reference._shapes import Array, Causal, DenseMask, PositionBias, Window
+from regard.reference._shapes import (
+    Array,
+    Causal,
+    DenseMask,
+    PositionBias,
+    ScoreFunction,
+    Window,
+)
 from regard.reference._softmax import attend, probabilities, staged_scores
 from regard.reference._stored import values, write
 
@@ -20,6 +27,8 @@ def attention(
     window: Window = None, mask: ArrayLike | DenseMask | None = None,
     key_mask: ArrayLike | None = None, bias: ArrayLike | None = None,
     position_bias: PositionBias | None = None,
+    score_mod: ScoreFunction | None = None,
+    score_mod_gradient: ScoreFunction | None = None,
     key_lengths: ArrayLike | None = None, query_lengths: ArrayLike | None = None,
     query_offset: ArrayLike | None = None, block_table: ArrayLike | None = None,
     key_scales: ArrayLike | None = None, value_scales: ArrayLike | None = None,
@@ -35,6 +44,8 @@ def attention(
     window: Window = None, mask: ArrayLike | DenseMask | None = None,
     key_mask: ArrayLike | None = None, bias: ArrayLike | None = None,
     position_bias: PositionBias | None = None,
+    score_mod: ScoreFunction | None = None,
+    score_mod_gradient: ScoreFunction | None = None,
     key_lengths: ArrayLike | None = None, query_lengths: ArrayLike | None = None,
     query_offset: ArrayLike | None = None, block_table: ArrayLike | None = None,
     key_scales: ArrayLike | None = None, value_scales: ArrayLike | None = None,
@@ -56,6 +67,8 @@ def attention(
     key_mask: ArrayLike | None = None,
     bias: ArrayLike | None = None,
     position_bias: PositionBias | None = None,
+    score_mod: ScoreFunction | None = None,
+    score_mod_gradient: ScoreFunction | None = None,
     key_lengths: ArrayLike | None = None,
     query_lengths: ArrayLike | None = None,
     query_offset: ArrayLike | None = None,
@@ -91,8 +104,10 @@ def attention(
         Key and value are pages; see :func:`stored`. Needs key_lengths.
     key_scales, value_scales : array_like of float, shape (..., Hkv, Sk), optional
         Factors of the rows of key and value; see :func:`stored`.
-    bias, position_bias, scale, query_scale, softcap, alibi_slopes, similarity
+    bias, position_bias, score_mod, scale, query_scale, softcap, alibi_slopes, similarity
         What a score is; see :func:`scores`. A bias of -inf masks as well.
+    score_mod_gradient : callable, optional
+        Of no concern here; see :func:`gradients`.
     sinks : array_like of float, shape (Hq,), optional
         One more score in each row of a head, with no value: it takes a share of the weight, and is
         in the LSE. -inf is no sink.
@@ -140,10 +155,11 @@ def attention(
         )
     o, lse = attend(
         query, key, value, causal=causal, window=window, mask=mask, key_mask=key_mask, bias=bias,
-        position_bias=position_bias, key_lengths=key_lengths, query_lengths=query_lengths,
-        query_offset=query_offset, scale=scale, query_scale=query_scale, softcap=softcap,
-        alibi_slopes=alibi_slopes, sinks=sinks, similarity=similarity, dropout=dropout, seed=seed,
-        key_scales=key_scales, value_scales=value_scales, block_table=block_table,
+        position_bias=position_bias, score_mod=score_mod, key_lengths=key_lengths,
+        query_lengths=query_lengths, query_offset=query_offset, scale=scale,
+        query_scale=query_scale, softcap=softcap, alibi_slopes=alibi_slopes, sinks=sinks,
+        similarity=similarity, dropout=dropout, seed=seed, key_scales=key_scales,
+        value_scales=value_scales, block_table=block_table,
     )  # fmt: skip
     if np.ndim(query) == 1:
         o, lse = o[..., 0, :], lse[..., 0]

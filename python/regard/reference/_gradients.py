@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from regard.reference._scores import scores, unit_vectors
+from regard.reference._scores import mapped, scores, unit_vectors
 from regard.reference._shapes import (
     Array,
     offsets,
@@ -55,8 +55,9 @@ def gradients(
         D   = rowsum(dO ∘ O) - dLSE
         dV  = (P ∘ R)ᵀ dO
         dP  = R ∘ (dO Vᵀ)
-        dS  = P ∘ (dP - D)                                bias, position_bias, ALiBi: sums of dS
-        dS' = dS ∘ (1 - tanh²)                            before the softcap
+        dS  = P ∘ (dP - D)                                bias, position_bias: sums of dS
+        dS' = score_mod_gradient(dS, S)                   before score_mod; ALiBi: sums of dS'
+        dS' = dS' ∘ (1 - tanh²)                           before the softcap
         dQ  = scale · f ∘ dS' K,   dK = scale · (f ∘ dS')ᵀ Q     f = query_scale
         df  = scale · rowsum(dS' ∘ Q Kᵀ)
         dsink = -Σ exp(sink - LSE) D
@@ -109,7 +110,9 @@ def gradients(
         dp = r * np.where(sees, do @ in_values.swapaxes(-1, -2), 0)
         ds = np.where(sees, p * (dp - d[..., np.newaxis]), 0)
         dv = weighted_sum((p * r).swapaxes(-1, -2), do, sees.swapaxes(-1, -2))
-        of_scores = _by_what_is_added(ds, options)
+        of_scores = _by_biases(ds, options)
+        ds = before_score_mod(ds, q, k, options, elements)
+        of_scores["alibi_slopes"] = _by_alibi(ds, options)
         ds = _before_softcap(ds, q, k, options)
         dq, dk = _by_query_and_key(ds, q, keys, sees, options)
         of_scores["query_scale"] = _by_query_scale(ds, q, k, options)
@@ -153,19 +156,40 @@ def _kept(
     return factors(options["dropout"], options["seed"], elements, (heads, queries, keys))
 
 
-def _by_what_is_added(ds: Array, options: dict[str, Any]) -> dict[str, Array | None]:
-    """Gradients of bias, slopes and table: sums of dS over all pairs that share a number."""
-    found: dict[str, Array | None] = dict.fromkeys(("bias", "alibi_slopes", "position_bias"))
+def before_score_mod(
+    ds: Array,
+    q: Array,
+    k: Array,
+    options: dict[str, Any],
+    elements: NDArray[np.int64] | None = None,
+) -> Array:
+    """Through the gradient of a function of the scores, at what it was given."""
+    if options.get("score_mod") is None:
+        return ds
+    given = _given(options, "scale", "query_scale", "similarity", "softcap", "alibi_slopes")
+    offset = offsets(ds.shape, **{n: options[n] for n in _POSITIONS if n in options})
+    s = scores(q, k, batch=ds.shape[:-3], offset=offset, **given)
+    return np.where(ds == 0, 0, mapped(options["score_mod_gradient"], elements, ds, s))
+
+
+def _by_alibi(ds: Array, options: dict[str, Any]) -> Array | None:
+    """Sum dS over the pairs of a head, times their distances."""
+    if options.get("alibi_slopes") is None:
+        return None
+    *_, queries, keys = ds.shape
+    offset = offsets(ds.shape, **{n: options[n] for n in _POSITIONS if n in options})
+    distance = np.abs(np.arange(queries)[:, np.newaxis] + offset - np.arange(keys))
+    return sum_to(-(ds * distance).sum(axis=(-1, -2)), np.shape(options["alibi_slopes"]))
+
+
+def _by_biases(ds: Array, options: dict[str, Any]) -> dict[str, Array | None]:
+    """Gradients of bias and table: sums of dS over all pairs that share a number."""
+    found: dict[str, Array | None] = dict.fromkeys(("bias", "position_bias"))
     *_, heads, queries, keys = ds.shape
     where = {name: options[name] for name in _POSITIONS if name in options}
     offset = offsets(ds.shape, **where)
     if options.get("bias") is not None:
         found["bias"] = sum_to(ds, np.shape(options["bias"]))
-    if options.get("alibi_slopes") is not None:
-        p = np.arange(queries)[:, np.newaxis] + offset
-        distance = np.abs(p - np.arange(keys))
-        by_head = -(ds * distance).sum(axis=(-1, -2))
-        found["alibi_slopes"] = sum_to(by_head, np.shape(options["alibi_slopes"]))
     if options.get("position_bias") is not None:
         bias = options["position_bias"]
         rows = copy.copy(bias)  # the same bias of row numbers says which row each pair takes

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from regard.reference._shapes import (
     Array,
     PositionBias,
+    ScoreFunction,
     exact,
     per_head,
     per_query,
@@ -26,6 +27,8 @@ def scores(
     batch: tuple[int, ...] | None = None,
     bias: ArrayLike | None = None,
     position_bias: PositionBias | None = None,
+    score_mod: ScoreFunction | None = None,
+    elements: NDArray[np.int64] | None = None,
     scale: ArrayLike | None = None,
     query_scale: ArrayLike | None = None,
     softcap: ArrayLike | None = None,
@@ -35,7 +38,7 @@ def scores(
 ) -> Array:
     """Compute the scores of every pair, seen or not.
 
-    In this order: scale · query_scale · Q Kᵀ, softcap, ALiBi, position_bias, bias.
+    In this order: scale · query_scale · Q Kᵀ, softcap, ALiBi, score_mod, position_bias, bias.
 
     Parameters
     ----------
@@ -48,6 +51,11 @@ def scores(
         Added to the scores.
     position_bias : object of regard.bias, optional
         Its ``to_dense(Sq, Sk, offset)`` is added to the scores.
+    score_mod : callable, optional
+        ``f(scores, batch, head, query, key)`` is called for the scores (Sq, Sk) of each element and
+        head, with index arrays that broadcast to them, and returns what they become.
+    elements : ndarray of int64, optional
+        The numbers that score_mod knows the batch elements by, their flat indices if not given.
     scale : float, or array_like of shape (Hq,), optional
         1 / sqrt(D) if not given; 1 with cosine similarity.
     query_scale : array_like of float, broadcast to (..., Hq, Sq), optional
@@ -101,11 +109,27 @@ def scores(
             p = np.arange(queries)[:, np.newaxis] + exact(offset)
             distance = np.abs(p - np.arange(keys)).astype(np.float64)
             s += -slopes[..., np.newaxis, np.newaxis] * distance
+        if score_mod is not None:
+            s = mapped(score_mod, elements, s)
         if position_bias is not None:
             s += _dense_bias(position_bias, heads, queries, keys, offset)
         if bias is not None:
             s += np.broadcast_to(values(bias), s.shape)
     return s
+
+
+def mapped(function: ScoreFunction, elements: NDArray[np.int64] | None, *of_pairs: Array) -> Array:
+    """Call a function for each element and head of arrays (..., Hq, Sq, Sk)."""
+    *batch, heads, queries, keys = of_pairs[0].shape
+    count = int(np.prod(batch, dtype=int))
+    flat = np.arange(count) if elements is None else np.asarray(elements).reshape(-1)
+    numbers = np.broadcast_to(flat, count).reshape(batch)
+    i, j = np.arange(queries)[:, np.newaxis], np.arange(keys)[np.newaxis]
+    found = np.empty(of_pairs[0].shape)
+    for at in np.ndindex(*batch, heads):
+        place = np.full((1, 1), numbers[at[:-1]]), np.full((1, 1), at[-1]), i, j
+        found[at] = function(*(x[at].copy() for x in of_pairs), *place)
+    return found
 
 
 def unit_vectors(x: Array) -> Array:

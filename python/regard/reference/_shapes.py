@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 Array: TypeAlias = NDArray[np.float64]
 Causal: TypeAlias = "bool | Literal['lower_right', 'upper_left']"
 Side: TypeAlias = "int | NDArray[np.integer[Any]] | None"
+ScoreFunction: TypeAlias = "Callable[..., ArrayLike]"
 Window: TypeAlias = "Side | tuple[Side, Side]"
 
 

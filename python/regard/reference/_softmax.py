@@ -45,7 +45,9 @@ def probabilities(
     `elements` are the numbers that dropout knows the batch elements by, their flat indices if not
     given. `of_scores` are the options of :func:`scores_and_seen` that are no others' as well.
     """
-    s, sees = scores_and_seen(query, key, query_lengths=query_lengths, **of_scores)
+    s, sees = scores_and_seen(
+        query, key, query_lengths=query_lengths, elements=elements, **of_scores
+    )
     *batch, heads, queries, keys = s.shape
     p, lse = _softmax(s, sees, sinks)
     # A row past its element's length is no row: not even the sink is in its LSE.
@@ -60,7 +62,7 @@ def probabilities(
 
 
 _ADDED_OR_HIDDEN = (
-    "alibi_slopes", "position_bias", "bias", "mask", "key_mask", "causal", "window",
+    "alibi_slopes", "score_mod", "position_bias", "bias", "mask", "key_mask", "causal", "window",
 )  # fmt: skip
 _AFTER = {"scaled": ("softcap", *_ADDED_OR_HIDDEN), "softcapped": _ADDED_OR_HIDDEN, "masked": ()}
 
@@ -103,6 +105,7 @@ def scores_and_seen(
     key_mask: ArrayLike | None = None,
     key_scales: ArrayLike | None = None,
     block_table: ArrayLike | None = None,
+    score_mod_gradient: Any = None,
     **of_scores: Any,
 ) -> tuple[Array, NDArray[np.bool_]]:
     """Return S of all pairs and which keys are seen, (..., Hq, Sq, Sk) or what broadcasts to it.

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from regard.reference._gradients import _before_softcap, _kept, _undropped
+from regard.reference._gradients import _before_softcap, _kept, _undropped, before_score_mod
 from regard.reference._scores import unit_vectors
 from regard.reference._shapes import Array, per_head, per_query, per_query_head, with_heads
 from regard.reference._softmax import probabilities, weighted_sum
@@ -76,6 +76,7 @@ def attention_jvp(
             ds = ds * per_query(options["query_scale"], p.shape)
         ds = np.where(sees, ds, 0)
         ds = _before_softcap(np.broadcast_to(ds, p.shape), q, k, options)
+        ds = before_score_mod(ds, q, k, options)
         dlse = (p * ds).sum(axis=-1)
         out = weighted_sum(p * r, in_values, sees)
         dout = weighted_sum(p * (ds - dlse[..., np.newaxis]) * r, in_values, sees)

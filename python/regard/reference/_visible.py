@@ -37,9 +37,9 @@ def visible(
         Key j is seen from position p if j <= p. The position of query i is p = i + Sk - Sq, so
         that the last query sees the last key; with ``"upper_left"`` it is p = i.
     window : int, (left, right) or None
-        p - left <= j <= p + right. None on a side leaves that side open, as 2**63 - 1 and more
-        do; w means (w, w). A side may be an integer array of shape (Hq,), a limit for each head,
-        -1 for none.
+        p - left <= j <= p + right, for sides of either sign. None on a side leaves that side open,
+        as 2**63 - 1 and more do; w means (w, w). A side may be an integer array of shape (Hq,), a
+        limit for each head, -1 for none; or a list of Hq limits, None for none.
     mask : array_like of bool, broadcast to `shape`
         True where the query may look; or an object whose ``to_dense()`` is such an array.
     key_mask : array_like of bool, or 0 and 1, broadcast to the batch axes of `shape` and Sk
@@ -105,14 +105,19 @@ def dense_mask(mask: ArrayLike | DenseMask) -> NDArray[np.bool_]:
 
 
 def _within(
-    distance: NDArray[Any], side: int | NDArray[Any], heads: int
+    distance: NDArray[Any], side: int | NDArray[Any] | Sequence[int | None], heads: int
 ) -> NDArray[np.bool_] | np.bool_:
-    """Which keys one side of a window leaves: a limit, or one for each head, -1 being none."""
-    if np.ndim(side) == 0:
-        if int(side) < 0:
-            raise ValueError(f"window is {side} to one side; give None for no limit")
-        return np.bool_(True) if int(side) >= UNLIMITED else distance <= int(side)
+    """Which keys one side of a window leaves: a limit, or one for each head."""
+    if isinstance(side, (list, tuple)):
+        if len(side) != heads:
+            raise ValueError(f"window has a side of {len(side)} limits for {heads} heads")
+        each = [np.broadcast_to(limit is None or _within(distance, limit, heads), distance.shape)
+                for limit in side]  # fmt: skip
+        return np.concatenate(each, axis=-3) if distance.ndim > 2 else np.stack(each)
     limits = np.asarray(side)
+    if limits.ndim == 0:
+        limit = int(limits.item())
+        return np.bool_(True) if limit >= UNLIMITED else distance <= limit
     if limits.shape != (heads,) or limits.dtype.kind not in "iu" or (limits < -1).any():
         raise ValueError(f"window has a side of {limits!r}; give integers >= -1, one for each head")
     limits = limits[:, np.newaxis, np.newaxis]

@@ -52,7 +52,7 @@ class BackwardBlock {
         rows(unit, memory),
         dropout(unit.scores, unit.dropout),
         options(unit, memory),
-        memory_(memory, {unit.scores.head_dim, unit.value_dim, unit.scores.key_tile, 0}) {
+        memory_(memory, {unit.scores.head_dim, unit.value_dim, unit.scores.key_tile, 0, false}) {
     columns = round_up(u.scores.head_dim, V::lanes);
     value_columns = round_up(u.value_dim, V::lanes);
     options_wanted = OptionGradients<V>::any_wanted(u);
@@ -60,12 +60,14 @@ class BackwardBlock {
     scores_wanted = OptionGradients<V>::any_wants_scores(u);
     onwards = u.dquery.data || u.dkey.data || rows_wanted;
     if (onwards) block.keep_slopes(memory_.slopes);
+    if (onwards || options_wanted) block.want_tile_slopes();
     value_in_place = readable_in_place<T>(u.value);
     rows.read_rows(block, gradients, memory_.value_copy);  // which is not in use yet
   }
 
   static void count(ScratchMemory& memory, const BackwardSizes& sizes) {
-    QueryBlock<V>::count(memory, {sizes.head_dim, sizes.value_dim, sizes.key_tile, 0});
+    QueryBlock<V>::count(memory,
+                         {sizes.head_dim, sizes.value_dim, sizes.key_tile, 0, sizes.score_mod});
     BackwardRows<V>::count(memory, sizes);
     OptionGradients<V>::count(memory, sizes);
     Memory(memory, sizes);
@@ -184,10 +186,16 @@ class BackwardBlock {
                      rows.dO + panel.row * value_columns, value_columns, value_columns,
                      memory_.dV + first * value_columns, value_columns);
     }
-    for_each_option([&](auto& gradient) {
-      if (gradient.needs_turn()) u.wait(u.turn, tile.begin + tile.count);
-      gradient.add(panel, keys, tile.begin, dSt);
-    });
+    const auto add = [&](bool before_score_mod) {
+      for_each_option([&](auto& gradient) {
+        if (gradient.before_score_mod != before_score_mod) return;
+        if (gradient.needs_turn()) u.wait(u.turn, tile.begin + tile.count);
+        gradient.add(panel, keys, tile.begin, dSt);
+      });
+    };
+    add(false);
+    block.multiply_by_tile_slopes(panel, keys, dSt);
+    add(true);
     if (!onwards) return;
     gradients.pass_options(block, panel, keys, dSt);
     if (careful) copy_hidden(block.St, keys.count * panel.ld, dSt);

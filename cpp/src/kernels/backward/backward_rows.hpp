@@ -47,7 +47,7 @@ class BackwardRows {
 
  public:
   BackwardRows(const BackwardUnit& unit, ScratchMemory& memory)
-      : BackwardRows(unit, memory, {unit.scores.head_dim, unit.value_dim, 0, 0}) {}
+      : BackwardRows(unit, memory, {unit.scores.head_dim, unit.value_dim, 0, 0, false}) {}
 
   static void count(ScratchMemory& memory, const BackwardSizes& sizes) {
     const BackwardUnit none = {};

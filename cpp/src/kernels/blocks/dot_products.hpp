@@ -56,7 +56,7 @@ class DotScores {
 
   DotScores(const ScoreUnit& unit, ScratchMemory& memory)
       : u(unit), words((unit.head_dim + 1) / 2) {
-    take(memory, {u.head_dim, 0, u.key_tile, 0}, queries, key_copy, rows);
+    take(memory, {u.head_dim, 0, u.key_tile, 0, false}, queries, key_copy, rows);
     in_place = u.head_dim % 2 == 0 && u.key.rows.column_stride == sizeof(Bfloat16) &&
                u.key.rows.row_stride % word == 0 && u.key.page_stride % word == 0 &&
                reinterpret_cast<std::uintptr_t>(u.key.rows.data) % sizeof(T) == 0;
@@ -143,7 +143,7 @@ class DotValues {
 
   DotValues(const ForwardUnit& unit, ScratchMemory& memory)
       : stored(unit.value), width(unit.value_dim), ld(round_up(width, V::lanes)) {
-    take(memory, {0, width, unit.scores.key_tile, 0}, copy);
+    take(memory, {0, width, unit.scores.key_tile, 0, false}, copy);
   }
 
   static void count(ScratchMemory& memory, const ScratchSizes& sizes) {
@@ -151,7 +151,9 @@ class DotValues {
     take(memory, sizes, values);
   }
 
-  void read(std::int64_t begin, std::int64_t end) {
+  /// Words of values are never those of keys, of two columns; but where values are in the keys,
+  /// this has just brought the tile that DotScores reads into the cache.
+  void read(std::int64_t begin, std::int64_t end, const Rows& /*keys*/) {
     first_word = begin / 2;
     T* to = copy;
     for (std::int64_t n = first_word; 2 * n < end; ++n, to += ld) {

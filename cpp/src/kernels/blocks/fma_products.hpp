@@ -30,7 +30,7 @@ class FmaScores {
   static constexpr std::int64_t spare_keys = 0;  ///< rows of S' that are wanted before and after
 
   FmaScores(const ScoreUnit& unit, ScratchMemory& memory) : u(unit) {
-    take(memory, {u.head_dim, 0, u.key_tile, 0}, queries, key_copy, query_copy);
+    take(memory, {u.head_dim, 0, u.key_tile, 0, false}, queries, key_copy, query_copy);
     in_place = readable_in_place<T>(u.key);
   }
 
@@ -103,8 +103,9 @@ class FmaValues {
 
   FmaValues(const ForwardUnit& unit, ScratchMemory& memory)
       : stored(unit.value), width(unit.value_dim) {
-    take(memory, {0, width, unit.scores.key_tile, 0}, copy);
+    take(memory, {0, width, unit.scores.key_tile, 0, false}, copy);
     in_place = readable_in_place<T>(stored) && width % V::lanes == 0;
+    in_key = unit.value_in_key && round_up(width, V::lanes) <= unit.scores.head_dim;
   }
 
   static void count(ScratchMemory& memory, const ScratchSizes& sizes) {
@@ -112,9 +113,10 @@ class FmaValues {
     take(memory, sizes, values);
   }
 
-  /// Makes the values of the keys [begin, end) those that the next calls are about.
-  void read(std::int64_t begin, std::int64_t end) {
-    tile = read_tile<V>(stored, in_place, begin, end, width, copy);
+  /// Makes the values of the keys [begin, end) those that the next calls are about. `keys` are the
+  /// tile as FmaScores reads it, whose first columns may be the values.
+  void read(std::int64_t begin, std::int64_t end, const Rows& keys) {
+    tile = in_key ? keys : read_tile<V>(stored, in_place, begin, end, width, copy);
   }
 
   /// ROWS rows x VECTORS vectors of O, from column c on, over the keys [from, to) of `keys`. Pt is
@@ -136,7 +138,7 @@ class FmaValues {
  private:
   StoredRows stored;
   std::int64_t width;
-  bool in_place;
+  bool in_place, in_key;
   Rows tile;
   T* copy;
 

@@ -41,7 +41,7 @@ class QueryBlock {
   QueryBlock(const ScoreUnit& unit, ScratchMemory& memory)
       : St(memory.take<T>(score_count(unit.key_tile)) + spare),
         u(unit),
-        options(unit),
+        options(unit, memory),
         product(unit, memory) {
     split_panels();
     for (int i = 0; i < panel_count; ++i) product.pack(panels[i]);
@@ -50,21 +50,30 @@ class QueryBlock {
   /// Counts the scratch memory that the constructor takes.
   static void count(ScratchMemory& memory, const ScratchSizes& sizes) {
     memory.take<T>(score_count(sizes.key_tile));
+    ScoreOptions<V>::count(memory, sizes.key_tile, sizes.score_mod);
     Scores::count(memory, sizes);
   }
 
   int panel_count;
   Panel<T> panels[most_panels];
-  T* St;             ///< S' of one panel, at St[key * panel.ld + row]
+  Rows key;  ///< the tile's keys where the product reads them, as T or in words of that size
+  T* St;     ///< S' of one panel, at St[key * panel.ld + row]
   TileEdge<V> edge;  ///< of the panel and tile of the last call of `scores`, if edged
   bool masked;       ///< something has been hidden from somebody since the last `for_each_tile`
 
   /// Calls body(begin, end) for the tiles of keys that the block can reach.
   template <class Body>
   void for_each_tile(const Body& body) {
+    for_each_tile(0, u.key_count, body);
+  }
+
+  /// The same for the keys [first, last).
+  template <class Body>
+  void for_each_tile(std::int64_t first, std::int64_t last, const Body& body) {
     masked = false;
     const std::int64_t last_row = u.first_row + u.row_count - 1;
-    const std::int64_t begin = reachable(u, u.first_row).begin, end = reachable(u, last_row).end;
+    const std::int64_t begin = clamp(reachable(u, u.first_row).begin, first, last);
+    const std::int64_t end = clamp(reachable(u, last_row).end, first, last);
     for (std::int64_t tile = begin / u.key_tile * u.key_tile; tile < end; tile += u.key_tile) {
       const std::int64_t from = tile < begin ? begin : tile;
       const std::int64_t to = tile + u.key_tile < end ? tile + u.key_tile : end;
@@ -109,6 +118,15 @@ class QueryBlock {
     masked |= keys.edged || options.can_hide;
     options.set_tile(panel.row, panel.rows, panel.ld, keys.begin, keys.count);
     multiply<false>(panel, keys, maximum);
+    if (options.by_tile) {
+      options.apply_by_tile(
+          St, panel.ld,
+          [&](std::int64_t r, std::int64_t& from, std::int64_t& to) {
+            used_keys(panel, keys, r, from, to);
+          },
+          keys.edged ? &edge : nullptr, mixed, maximum);
+      return true;
+    }
     for (std::int64_t r = 0; r < panel.ld; r += V::lanes) {
       std::int64_t from = 0, to = keys.count;
       used_keys(panel, keys, r, from, to);
@@ -145,12 +163,29 @@ class QueryBlock {
   /// Those of the last `scores`.
   Slopes<V> slopes() { return options.slopes(); }
 
+  /// The same of functions of the caller's, which are apart from the others.
+  void want_tile_slopes() { options.want_tile_slopes(); }
+  /// x, laid out as the scores, times those of the last `scores`; what is 0 stays so.
+  void multiply_by_tile_slopes(const Panel<T>& panel, const Keys<T>& keys, T* x) {
+    const T* slopes = options.tile_slopes();
+    if (slopes == nullptr || x == nullptr) return;
+    for (std::int64_t r = 0; r < panel.ld; r += V::lanes) {
+      std::int64_t from, to;
+      used_keys(panel, keys, r, from, to);
+      for (std::int64_t j = from; j < to; ++j) {
+        const std::int64_t at = j * panel.ld + r;
+        const reg before = V::load(x + at);
+        const reg after = V::mul(before, V::load(slopes + at));
+        V::store(x + at, V::select(V::equal(before, V::zero()), V::zero(), after));
+      }
+    }
+  }
+
  private:
   const ScoreUnit& u;
   ScoreOptions<V> options;
   Scores product;
   bool mixed;
-  Rows key;  ///< the tile's keys where the product reads them, as T or in words of that size
 
   static constexpr std::int64_t spare = Scores::spare_keys * V::panel_rows;
   static constexpr std::int64_t score_count(std::int64_t key_tile) {

@@ -20,6 +20,7 @@
 #include "kernels/kernel_api.hpp"
 #include "kernels/simd/base2.hpp"
 #include "kernels/softmax/dropout.hpp"
+#include "kernels/softmax/merge.hpp"
 #include "kernels/tiles/stored_rows.hpp"
 
 namespace regard::kernels {
@@ -57,24 +58,6 @@ struct DecodeScratch {
     copy = memory.take<T>(kRunRows * (width > columns ? width : columns));
   }
 };
-
-/// 2^(from - to), 1 where both are -inf.
-template <class V>
-inline typename V::scalar rescale(typename V::scalar from, typename V::scalar to) {
-  if (from == to) return 1;
-  typename V::scalar lanes[V::lanes];
-  V::store(lanes, V::exp2(V::set1(from - to)));
-  return lanes[0];
-}
-
-/// x = a x + b y for `count` numbers.
-template <class V>
-inline void combine(typename V::scalar a, typename V::scalar* x, typename V::scalar b,
-                    const typename V::scalar* y, std::int64_t count) {
-  for (std::int64_t c = 0; c < count; c += V::lanes) {
-    V::store(x + c, V::fma(V::set1(a), V::load(x + c), V::mul(V::set1(b), V::load(y + c))));
-  }
-}
 
 template <class V>
 class DecodeBlock {

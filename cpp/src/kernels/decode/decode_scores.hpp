@@ -76,6 +76,7 @@ class DecodeScores {
     const bool factors = RowOptions<V>::has_key_factors(u) || u.key.storage == Storage::int8;
     if (factors) set_factors(copy);
     masked = u.mask_kind != MaskKind::none || RowOptions<V>::can_hide(u);
+    const bool by_tile = RowOptions<V>::by_tile(u);
     for (std::int64_t r = 0; r < u.row_count; ++r) {
       T* s = S + r * kDecodeChunk;
       for (std::int64_t j = low; j < from; ++j) s[j] = 0;
@@ -84,9 +85,10 @@ class DecodeScores {
       if (factors) {
         change_row<V>(row, [&](reg x, std::int64_t j) { return V::mul(x, V::load(factor + j)); });
       }
-      RowOptions<V>::apply(u, row);
+      if (!by_tile) RowOptions<V>::apply(u, row);
       masked |= reach[r].begin > begin + from || reach[r].end < begin + to;
     }
+    if (by_tile) RowOptions<V>::apply_by_tile(u, row_of(S, 0), u.row_count, kDecodeChunk);
     for (std::int64_t r = 0; r < u.row_count; ++r) hide(S + r * kDecodeChunk, r);
     return true;
   }

@@ -46,14 +46,11 @@ class ForwardBlock {
   }
 
   void run() {
-    attend(false);
-    // 0 * NaN is NaN: a non-finite value at a masked position shows in O. That is rare, so it is
-    // looked for in the result and the block done again with masked values left out.
-    if (block.masked && !all_finite<V>(O, u.scores.row_count * columns)) attend(true);
+    attend(0, u.scores.key_count);
     write_output<V>(u, O, columns, softmax.m, softmax.l, softmax.weight_sums());
   }
 
- private:
+ protected:
   const ForwardUnit& u;
   Block block;
   typename Products::Softmax softmax;
@@ -63,11 +60,20 @@ class ForwardBlock {
   bool started[Block::most_panels];
   T* O;  ///< rows x columns
 
-  void attend(bool careful) {
+  /// m, l and O over the keys [first, last).
+  void attend(std::int64_t first, std::int64_t last) {
+    attend(first, last, false);
+    // 0 * NaN is NaN: a non-finite value at a masked position shows in O. That is rare, so it is
+    // looked for in the result and the block done again with masked values left out.
+    if (block.masked && !all_finite<V>(O, u.scores.row_count * columns)) attend(first, last, true);
+  }
+
+ private:
+  void attend(std::int64_t first, std::int64_t last, bool careful) {
     softmax.start();
     for (auto& panel : started) panel = false;
-    block.for_each_tile([&](std::int64_t begin, std::int64_t end) {
-      values.read(begin, end);
+    block.for_each_tile(first, last, [&](std::int64_t begin, std::int64_t end) {
+      values.read(begin, end, block.key);
       for (int i = 0; i < block.panel_count; ++i) {
         Keys<T> keys;
         if (!block.reach(block.panels[i], begin, end, keys)) continue;

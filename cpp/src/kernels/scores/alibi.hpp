@@ -20,6 +20,7 @@ struct AlibiGradient : NoGradient<V> {
       : NoGradient<V>(unit, memory), b(unit) {
     for (double& sum : sums) sum = 0;
   }
+  static constexpr bool before_score_mod = true;
   static bool is_wanted(const BackwardUnit& unit) { return unit.dalibi != nullptr; }
 
   void add(const Panel<T>& panel, const Keys<T>& keys, std::int64_t, const T* dSt) {

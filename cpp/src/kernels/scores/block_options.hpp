@@ -11,6 +11,7 @@
 #include "kernels/simd/unroll.hpp"
 #include "kernels/tiles/mask.hpp"
 #include "kernels/tiles/reach.hpp"
+#include "kernels/tiles/scratch_memory.hpp"
 
 namespace regard::kernels {
 namespace {
@@ -47,17 +48,29 @@ class ScoreOptions {
   using reg = typename V::reg;
 
  public:
-  explicit ScoreOptions(const ScoreUnit& unit) : u(unit), mask(unit) {
+  ScoreOptions(const ScoreUnit& unit, ScratchMemory& memory) : u(unit), mask(unit) {
     const std::int64_t rows = (u.row_count + V::lanes - 1) / V::lanes * V::lanes;
     for_each_on([&]<class O>(O& option) {
       any |= O::changes_scores;
       can_hide |= O::hides_keys;
+      by_tile |= O::by_tile;
+      if constexpr (O::by_tile) option.take(memory, u.key_tile);
       option.set_rows(u, rows);
     });
   }
 
   bool any = false;       ///< some option changes scores
   bool can_hide = false;  ///< some option can hide keys
+  bool by_tile = false;   ///< some option wants a tile at once
+
+  /// Counts the scratch memory that the constructor takes.
+  static void count(ScratchMemory& memory, std::int64_t key_tile, bool some_by_tile) {
+    OptionsInOrder<V>::for_each_type([&]<class O>() {
+      if constexpr (O::by_tile) {
+        if (some_by_tile) O::count(memory, key_tile);
+      }
+    });
+  }
 
   /// Numbers that `keep_slopes` needs, for scores of which there are so many.
   static std::int64_t slope_count(std::int64_t scores) {
@@ -74,6 +87,21 @@ class ScoreOptions {
         memory += scores;
       }
     });
+  }
+
+  /// Slopes are wanted of options that want a tile at once.
+  void want_tile_slopes() {
+    for_each_on([&]<class O>(O& option) {
+      if constexpr (O::by_tile) option.want_slopes();
+    });
+  }
+  /// Those of the last tile, laid out as the scores; null if there are none.
+  const T* tile_slopes() {
+    const T* slopes = nullptr;
+    for_each_on([&]<class O>(O& option) {
+      if constexpr (O::by_tile) slopes = option.tile_slopes();
+    });
+    return slopes;
   }
 
   /// Those of the scores that `apply` saw last.
@@ -121,11 +149,36 @@ class ScoreOptions {
     reg largest = V::set1(minus_infinity<V>());
     for_each_step(St, ld, r, from, to, [&](const ScoreStep<T>& step) {
       for_each_on([&]<class O>(O& option) {
-        if constexpr (O::changes_scores) option.apply(u, step);
+        if constexpr (O::changes_scores && !O::by_tile) option.apply(u, step);
       });
       largest = V::max(largest, hide(step, edge, mixed, minus_infinity<V>()));
     });
     return largest;
+  }
+
+  /// The same for all vectors of rows of a panel, one option after the other. `keys_of(r, from,
+  /// to)` says which keys [from, to) count for the vector from r on.
+  template <class KeysOf>
+  REGARD_NOINLINE void apply_by_tile(T* St, std::ptrdiff_t ld, const KeysOf& keys_of,
+                                     const TileEdge<V>* edge, bool mixed, T* maximum) {
+    const auto for_each_row = [&](const auto& body) {
+      for (std::int64_t r = 0; r < ld; r += V::lanes) {
+        std::int64_t from, to;
+        keys_of(r, from, to);
+        for_each_step(St + r, ld, r, from, to, [&](const ScoreStep<T>& step) { body(step); });
+      }
+    };
+    for_each_on([&]<class O>(O& option) {
+      if constexpr (O::by_tile) {
+        option.apply_tile(u, St, edge);
+      } else if constexpr (O::changes_scores) {
+        for_each_row([&](const ScoreStep<T>& step) { option.apply(u, step); });
+      }
+    });
+    for_each_row([&](const ScoreStep<T>& step) {
+      const reg largest = hide(step, edge, mixed, minus_infinity<V>());
+      V::store(maximum + step.r, V::max(V::load(maximum + step.r), largest));
+    });
   }
 
   /// Gives the weights of hidden scores the value -0, in place (is_hidden in softmax.hpp).

@@ -11,6 +11,7 @@
 #include "kernels/scores/option_chain.hpp"
 #include "kernels/scores/position_bias.hpp"
 #include "kernels/scores/query_scale.hpp"
+#include "kernels/scores/score_mod.hpp"
 #include "kernels/scores/softcap.hpp"
 
 namespace regard::kernels {
@@ -18,8 +19,8 @@ namespace {
 
 /// The list. What belongs to a query alone is part of Q' (scale.hpp).
 template <class V>
-using OptionsInOrder =
-    OptionChain<V, QueryScale, KeyNorms, Softcap, Alibi, RelativeBias, GridBias, ArrayBias>;
+using OptionsInOrder = OptionChain<V, QueryScale, KeyNorms, Softcap, Alibi, ScoreMod, RelativeBias,
+                                   GridBias, ArrayBias>;
 
 }  // namespace
 }  // namespace regard::kernels

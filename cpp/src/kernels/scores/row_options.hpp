@@ -17,7 +17,27 @@ struct RowOptions {
 
   static void apply(const ScoreUnit& u, const ScoreRow<T>& row) {
     for_each_on(u, [&]<class O>() {
-      if constexpr (O::changes_scores) O::apply_row(u, row);
+      if constexpr (O::changes_scores && !O::by_tile) O::apply_row(u, row);
+    });
+  }
+
+  /// Whether an option wants the scores of all rows at once.
+  static bool by_tile(const ScoreUnit& u) {
+    bool some = false;
+    for_each_on(u, [&]<class O>() { some |= O::by_tile; });
+    return some;
+  }
+
+  /// `apply` for `count` rows whose scores are `step` numbers apart, one option after the other.
+  static void apply_by_tile(const ScoreUnit& u, const ScoreRow<T>& first, std::int64_t count,
+                            std::int64_t step) {
+    for_each_on(u, [&]<class O>() {
+      if constexpr (O::by_tile) {
+        O::apply_chunk(u, first, count, step);
+      } else if constexpr (O::changes_scores) {
+        ScoreRow<T> row = first;
+        for (std::int64_t r = 0; r < count; ++r, ++row.row, row.s += step) O::apply_row(u, row);
+      }
     });
   }
 

@@ -4,6 +4,9 @@
 //   rows in the lanes  set_rows, set_keys, set_tile, then apply: forward, weights, summary,
 //                      gradients and tangents, which score a block of rows against a tile
 //   keys in the lanes  apply_row: decode, which scores a row against a chunk of keys
+//   by tile            apply_tile and apply_chunk in their place, for all scores of a panel and
+//   tile,
+//                      or of some rows and a chunk, at once
 //   the way back       slope: what dS is multiplied by on its way to Q and K;
 //                      Gradient: what dS adds to the option's own gradient, score by score
 //                      (add) or summed over the keys of a row (add_row)
@@ -66,6 +69,9 @@ struct NoGradient {
   NoGradient(const BackwardUnit&, ScratchMemory&) {}
   static void count(ScratchMemory&, const BackwardSizes&) {}
   static bool is_wanted(const BackwardUnit&) { return false; }
+  /// Whether scores pass a function of the caller's after the option, so that `add` wants dS' from
+  /// before it.
+  static constexpr bool before_score_mod = false;
   /// Whether `add_row` is wanted, and not `add`.
   static bool wants_rows(const BackwardUnit&) { return false; }
   /// Whether `add` writes to what units share, and so has to be in turn.
@@ -92,6 +98,7 @@ struct ScoreOption {
   static constexpr bool keeps_slopes = false;     ///< has one by score: then `keep_slopes`
   static constexpr bool has_key_factors = false;  ///< then `multiply_key_factors`
   static constexpr bool hides_keys = false;       ///< then `mark_hidden` and `hides`
+  static constexpr bool by_tile = false;          ///< then `apply_tile`, `apply_chunk`, `take`
 
   /// What a row of the kv head is multiplied by, besides the scale.
   static double query_factor(const ScoreUnit&, std::int64_t /*row*/) { return 1; }

@@ -22,7 +22,7 @@ class DropoutRows {
     if (options.threshold == 0) return;
     for (std::int64_t r = 0; r < V::query_block; ++r) {
       const std::int64_t row = unit.first_row + (r < unit.row_count ? r : 0);
-      query[r] = static_cast<std::uint32_t>(query_of(unit, row));
+      query[r] = options.query + static_cast<std::uint32_t>(query_of(unit, row));
       head[r] = options.head + static_cast<std::uint32_t>(unit.group == 1 ? 0 : row % unit.group);
     }
   }
@@ -41,6 +41,7 @@ class DropoutRows {
   void visit(std::int64_t r, std::int64_t begin, std::int64_t count, const Body& body) {
     using W = typename V::words;
     const typename W::reg threshold = W::set1(options.threshold);
+    begin += options.key;
     const std::int64_t end = begin + count;
     for (std::int64_t j = begin; j < end;) {
       typename W::reg x[4] = {W::set1(static_cast<std::uint32_t>(j / 4)), W::load(query + r),

@@ -36,11 +36,12 @@ class TangentBlock {
       : u(unit),
         block(unit.scores, memory),
         dropout(unit.scores, unit.dropout),
-        memory_(memory, {unit.scores.head_dim, unit.value_dim, unit.scores.key_tile, 0}) {
+        memory_(memory, {unit.scores.head_dim, unit.value_dim, unit.scores.key_tile, 0, false}) {
     columns = round_up(u.value_dim, V::lanes);
     key_columns = round_up(u.scores.head_dim, V::lanes);
     moves = u.dquery.data || u.dkey.data;
     if (moves) block.keep_slopes(memory_.slopes);
+    if (moves) block.want_tile_slopes();
   }
 
   static void count(ScratchMemory& memory, const ScratchSizes& sizes) {
@@ -224,6 +225,8 @@ class TangentBlock {
       multiply_tile<V>(tile.dK + (keys.begin - tile.begin) * tile.lddk, tile.lddk, keys.count, edge,
                        panel.Qt, panel.ld, s.head_dim, by_key);
     }
+    block.multiply_by_tile_slopes(panel, keys, dSt);
+    if (both) block.multiply_by_tile_slopes(panel, keys, by_key);
     const Slopes<V> slopes = block.slopes();
     for (std::int64_t r = 0; r < panel.ld; r += V::lanes) {
       std::int64_t from = 0, to = keys.count;

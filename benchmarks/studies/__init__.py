@@ -1,0 +1,1 @@
+"""Studies: whether something would pay, measured before it is built."""
