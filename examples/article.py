@@ -154,7 +154,7 @@ def draw(found: Layer) -> Any:
     """Draw positions and a map of the heads; returns the figure."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 5.6), layout="constrained")
+    figure: Any = Figure(figsize=(9, 5.6), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=(1.2, 1))
     places = regard.positions.sinusoidal(50, found.inputs.shape[1])
     for n, (name, axes) in enumerate(zip(("sines", "cosines"), above.subplots(1, 2), strict=True)):

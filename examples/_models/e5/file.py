@@ -103,9 +103,9 @@ def read(file: Path) -> Contents:
     arrays = {}
     for _ in range(reader.take("i")):
         name = reader.bytes(reader.take("H")).decode()
-        _, elements = reader.take("B"), reader.take("I")
+        reader.bytes(5)  # a type and a number of elements, which the name says too
         start, stored = reader.take("Q"), reader.take("Q")
-        arrays[name] = _array(reader.data[start : start + stored], elements, features, name)
+        arrays[name] = _array(reader.data[start : start + stored], features, name)
     return Contents(
         heads, layers, positions, eps, list(zip(words, scores, strict=True)), begin, end, unknown,
         replaced, arrays,
@@ -117,14 +117,15 @@ def four_bits(data: bytes) -> Array:
     blocks = np.frombuffer(data, np.uint8).reshape(-1, BYTES)
     scale = blocks[:, :2].copy().view("<f2").astype(np.float32)
     halves = np.concatenate([blocks[:, 2:] & 15, blocks[:, 2:] >> 4], axis=1)
-    return (halves.astype(np.float32) - 8) * scale
+    numbers: Array = (halves.astype(np.float32) - 8) * scale
+    return numbers
 
 
-def _array(data: bytes, elements: int, features: int, name: str) -> Array:
+def _array(data: bytes, features: int, name: str) -> Array:
     matrix = name == "emb.word" or (name.endswith(".w") and "ln" not in name)
     if not matrix:
-        plain: Array = np.frombuffer(data, "<f4").reshape(-1, features if name == "emb.pos" else 1)
-        return plain if name == "emb.pos" else plain.ravel()
+        plain: Array = np.frombuffer(data, "<f4")
+        return plain.reshape(-1, features) if name == "emb.pos" else plain
     numbers = four_bits(data)
     rows = features if name.endswith("fo.w") else numbers.size // features
     whole: Array = numbers.reshape(rows, -1)

@@ -115,7 +115,7 @@ class Marian:
         caches = []
         for layer in self.decoder:
             _, key, value = layer.cross.project(padded)
-            cache = KVCache(*key.shape[:1], HEADS, key.shape[-1], max(lengths), "float32")
+            cache = KVCache(len(encoded), HEADS, key.shape[-1], max(lengths), "float32")
             cache.append(key, value, lengths=lengths, layout="BSHD")
             caches.append(cache)
         return Memory(lengths, caches)
