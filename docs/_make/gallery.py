@@ -23,6 +23,9 @@ import gallery_image_generation
 import gallery_saliency
 import gallery_sentiment
 import gallery_speech
+import gallery_article
+import gallery_multilingual
+import gallery_translate
 import numpy as np
 from theme import accent, save
 
@@ -271,6 +274,9 @@ EXAMPLES = (
     ),
     Example("sentiment", *gallery_sentiment.TEXT, gallery_sentiment.draw),
     Example("speech", *gallery_speech.TEXT, gallery_speech.draw),
+    Example(**gallery_translate.PAGE),
+    Example(**gallery_article.PAGE),
+    Example(**gallery_multilingual.PAGE),
 )  # fmt: skip
 
 PAGE = """# {title}

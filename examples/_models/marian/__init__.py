@@ -1,0 +1,1 @@
+"""Marian's small translation models: an encoder of attention, a decoder of recurrent cells."""
