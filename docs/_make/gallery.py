@@ -18,13 +18,13 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import gallery_article
 import gallery_image_classification
 import gallery_image_generation
+import gallery_multilingual
 import gallery_saliency
 import gallery_sentiment
 import gallery_speech
-import gallery_article
-import gallery_multilingual
 import gallery_translate
 import numpy as np
 from theme import accent, save

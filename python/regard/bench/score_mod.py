@@ -18,7 +18,7 @@ def compiled() -> Any:
     """Compile it by Numba, for float32."""
     from numba import cfunc, float32, int64, types  # an extra
 
-    @cfunc(types.void(types.CPointer(float32), *[int64] * 5, types.voidptr))
+    @cfunc(types.void(types.CPointer(float32), *[int64] * 5, types.voidptr))  # type: ignore[no-untyped-call,unused-ignore]
     def rows(scores, count, query, first, head, batch, user):  # type: ignore[no-untyped-def]
         for n in range(count):
             scores[n] = scores[n] / (float32(1) + abs(scores[n]) * float32(1 / _BOUND))

@@ -159,8 +159,8 @@ class ScoreOptions {
   /// The same for all vectors of rows of a panel, one option after the other. `keys_of(r, from,
   /// to)` says which keys [from, to) count for the vector from r on.
   template <class KeysOf>
-  REGARD_NOINLINE void apply_by_tile(T* St, std::ptrdiff_t ld, const KeysOf& keys_of,
-                                     const TileEdge<V>* edge, bool mixed, T* maximum) {
+  REGARD_SMALL void apply_by_tile(T* St, std::ptrdiff_t ld, const KeysOf& keys_of,
+                                  const TileEdge<V>* edge, bool mixed, T* maximum) {
     const auto for_each_row = [&](const auto& body) {
       for (std::int64_t r = 0; r < ld; r += V::lanes) {
         std::int64_t from, to;

@@ -29,8 +29,8 @@ struct RowOptions {
   }
 
   /// `apply` for `count` rows whose scores are `step` numbers apart, one option after the other.
-  static void apply_by_tile(const ScoreUnit& u, const ScoreRow<T>& first, std::int64_t count,
-                            std::int64_t step) {
+  REGARD_SMALL static void apply_by_tile(const ScoreUnit& u, const ScoreRow<T>& first,
+                                         std::int64_t count, std::int64_t step) {
     for_each_on(u, [&]<class O>() {
       if constexpr (O::by_tile) {
         O::apply_chunk(u, first, count, step);
