@@ -99,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     # Files of a local cluster are where all workers can open them.
     with (
-        LocalCluster(given.workers, threads_per_worker=1, **quiet) as cluster,
+        LocalCluster(n_workers=given.workers, threads_per_worker=1, **quiet) as cluster,
         Client(cluster) as client,
         tempfile.TemporaryDirectory() as directory,
     ):

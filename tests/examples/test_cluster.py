@@ -12,7 +12,7 @@ import cluster
 
 
 def test_a_worker_is_killed_and_nothing_is_silently_missing(capsys):
-    assert cluster.main(["--tokens", "400", "--workers", "2"]) == 0
+    assert cluster.main(["--tokens", "400", "--workers", "3"]) == 0
     printed = capsys.readouterr().out
     assert "10 of 16 pairs of chunks are computed" in printed
     for apart in re.findall(r"by (\de-\d+)", printed):
