@@ -317,6 +317,18 @@ def fold(line: str) -> str:
     return fill(line) if len(line) > 100 else line
 
 
+def command(words: list[str]) -> str:
+    """Write a command, in several lines if it is long."""
+    lines = [words[0]]
+    for word in words[1:]:
+        if len(lines[-1]) + len(word) > 92:
+            lines[-1] += " \\"
+            lines.append(f"    {word}")
+        else:
+            lines[-1] += f" {word}"
+    return "\n".join(lines)
+
+
 def record(example: Example) -> None:
     """Run it, and write its picture and its page."""
     program = [sys.executable, f"examples/{example.name}.py", *example.arguments]
@@ -332,7 +344,7 @@ def record(example: Example) -> None:
     page = PAGE.format(
         title=example.title, words=fill(example.words), caption=fill(example.caption),
         name=example.name,
-        command=" ".join(["python", f"examples/{example.name}.py", *quoted]),
+        command=command(["python", f"examples/{example.name}.py", *quoted]),
         printed="\n".join(map(fold, done.stdout.strip("\n").split("\n"))),
         where=fill(f"This run took {seconds:.0f} s, on {date.today()}, on {here['cpu']}, "
         f"{here['cores']} cores, which did other work as well."),
