@@ -152,13 +152,6 @@ CASES: dict[str, tuple[dict[str, Any], type[Exception], str, tuple[str, ...]]] =
     ),
     "causal None": ({"causal": None}, ValueError, "attention: causal is None.", ("upper_left",)),
     "causal list": ({"causal": [True]}, ValueError, "attention: causal is [True].", ()),
-    "window < 0": ({"window": -1}, ValueError, "attention: window is -1 to the left.", ("None",)),
-    "window left < 0": (
-        {"window": (-2, None)}, ValueError, "attention: window is -2 to the left.", (),
-    ),
-    "window right < 0": (
-        {"window": (1, -3)}, ValueError, "attention: window is -3 to the right.", (),
-    ),
     "window float": ({"window": 1.5}, TypeError, SIDES.format("1.5"), ("(left, right)",)),
     "window of floats": ({"window": (1.5, 0)}, TypeError, SIDES.format("(1.5, 0)"), ()),
     "window bool": ({"window": True}, TypeError, SIDES.format("True"), ()),

