@@ -5,8 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+TITLE = "One meaning in two languages"
+ARGUMENTS: tuple[str, ...] = ("--compare",)
+WORDS = (
+    "Chinese sentences and English ones as vectors, by multilingual-e5-small: twelve "
+    "layers of `regard.nn` on packed rows, with weights of 4 bits. The package brings an engine "
+    "in C, which is compiled and compared with."
+)
+CAPTION = "Cosines of Chinese and English sentences; those on the diagonal are translations."
 
-def cosines(printed: str) -> Callable[[str], Any]:
+
+def draw(printed: str) -> Callable[[str], Any]:
     """Cosines of the Chinese sentences, down, and the English ones, across."""
     import multilingual as example
     import regard
@@ -27,15 +36,3 @@ def cosines(printed: str) -> Callable[[str], Any]:
         return figure
 
     return draw
-
-
-PAGE: dict[str, Any] = {
-    "name": "multilingual",
-    "title": "One meaning in two languages",
-    "arguments": ("--compare",),
-    "words": "Chinese sentences and English ones as vectors, by multilingual-e5-small: twelve "
-    "layers of `regard.nn` on packed rows, with weights of 4 bits. The package brings an engine "
-    "in C, which is compiled and compared with.",
-    "caption": "Cosines of Chinese and English sentences; those on the diagonal are translations.",
-    "draw": cosines,
-}

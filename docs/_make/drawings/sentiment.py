@@ -24,8 +24,6 @@ CAPTION = (
     "trained on (with dropout; dashed), and on those that choose when to stop."
 )
 
-TEXT = (TITLE, ARGUMENTS, WORDS, CAPTION)
-
 
 def draw(printed: str) -> Callable[[str], Any]:
     """Accuracies and losses, as printed."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+TITLE = "A model that draws digits"
 ARGUMENTS = ("--weights", "build/digits")
 WORDS = (
     "A causal transformer of `regard.nn` over the 64 pixels of a digit, row by row: it says how "

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+TITLE = "A vision transformer that learns digits"
 ARGUMENTS = ("--weights", "build/digits")
 WORDS = (
     "Two small vision transformers of `regard.nn`, trained from scratch: patches of an image are "

@@ -22,8 +22,6 @@ CAPTION = (
     "token that was written."
 )
 
-TEXT = (TITLE, ARGUMENTS, WORDS, CAPTION)
-
 
 def draw(printed: str) -> Callable[[str], Any]:
     """Features of a recording, and the cross-attention of what was heard."""
