@@ -83,7 +83,7 @@ class Reader {
     if (parts[0].is_none()) {
       to = call_.functions.add(parts[2]);
     } else {
-      const auto address = [&](int n) { return py::cast<std::uintptr_t>(parts[n]); };
+      const auto address = [&](std::size_t n) { return py::cast<std::uintptr_t>(parts[n]); };
       to = ScoreFunction{reinterpret_cast<void (*)()>(address(0)), nullptr,
                          reinterpret_cast<void*>(address(1))};
     }

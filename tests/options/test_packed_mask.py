@@ -28,6 +28,14 @@ def test_only_a_strided_last_axis_is_copied(rng):
         np.testing.assert_array_equal(mask.bits, view)
 
 
+def test_no_queries_whatever_the_strides(rng):
+    query, key = rng.standard_normal((2, 0, 4)), rng.standard_normal((2, 20, 4))
+    bits = np.zeros((2, 9, 3), np.uint8)[:, ::-1][:, :0]
+    bits = np.lib.stride_tricks.as_strided(bits, (2, 0, 3), (0, 0, 7))
+    out = regard.attention(query, key, key, mask=regard.PackedMask(bits, 20))
+    assert out.shape == (2, 0, 4)
+
+
 @pytest.mark.parametrize("keys", [-1, 0, 8, 17])
 def test_bits_must_fit_keys(keys):
     with pytest.raises(ValueError, match=r"bits of shape \(3, 2\) do not hold"):

@@ -148,7 +148,9 @@ void check_masks(const Problem& p, CheckedProblem& checked) {
     Array by_key = *p.mask;  // messages count keys, not bytes
     by_key.shape[static_cast<std::size_t>(by_key.rank - 1)] = checked.keys;
     checked.mask = broadcast_scores("mask", by_key, p, checked);
-    if (axis(*p.mask, 0) > 1 && stride(*p.mask, 0) != 1) {
+    const bool holds_bits =
+        std::ranges::count(p.mask->dims(), 0) == 0;  // else strides are anything
+    if (holds_bits && axis(*p.mask, 0) > 1 && stride(*p.mask, 0) != 1) {
       throw ValueError(message("mask has packed bits that do not lie side by side.", {shown},
                                "Its last axis must be contiguous: np.ascontiguousarray(bits)."));
     }
