@@ -27,7 +27,7 @@ class PythonScores {
   bool empty() const { return functions_.empty(); }
 
   /// Runs body() without the GIL, which functions take back while they are called, on whatever
-  /// thread. Raises what a function raised; the others were not called after it.
+  /// thread. Raises what a function raised; none is called once that is known.
   template <class Body>
   void without_gil(const Body& body) {
     {

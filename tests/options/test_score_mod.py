@@ -197,7 +197,8 @@ def test_what_a_function_raises_is_raised(isa, dtype, rng):
         calls.clear()
         with pytest.raises(KeyError, match="mine"):
             problem.attention(score_mod=fails, out=out, num_threads=threads)
-        assert len(calls) == 4  # and none after it
+        # None after it; but the other thread may get the GIL on the exception's way out.
+        assert 4 <= len(calls) <= 3 + threads
         np.testing.assert_array_equal(out, 7)
     whole = problem.attention(score_mod=modified, out=out)
     assert whole is out
