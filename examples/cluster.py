@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--scheduler", help="address of a cluster that is there")
     given = parser.parse_args(argv)
     # What Dask writes about a worker that is killed is not news here.
-    quiet: dict[str, Any] = {"silence_logs": logging.CRITICAL, "dashboard_address": None}
+    quiet: dict[str, Any] = {"silence_logs": logging.CRITICAL, "dashboard_address": ":0"}
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     if given.scheduler:
         with Client(given.scheduler) as client:

@@ -140,7 +140,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the results")
     given = parser.parse_args()
     cluster = LocalCluster(
-        n_workers=machine.usable_cores(), threads_per_worker=1, dashboard_address=None
+        n_workers=machine.usable_cores(), threads_per_worker=1, dashboard_address=":0"
     )
     with cluster, Client(cluster) as client, tempfile.TemporaryDirectory() as directory:
         found: dict[str, Any] = {

@@ -77,7 +77,7 @@ class DistributedKVCache(Shards):
     >>> rng = np.random.default_rng(0)
     >>> key, value = rng.standard_normal((2, 2, 1000, 64), dtype=np.float32)
     >>> query = rng.standard_normal((8, 1, 64), dtype=np.float32)
-    >>> with Client(processes=False, n_workers=2, dashboard_address=None) as client:
+    >>> with Client(processes=False, n_workers=2, dashboard_address=":0") as client:
     ...     cache = regard.dask.DistributedKVCache(client, 1, 2, 64, shard_tokens=400)
     ...     cache.append(key, value)
     ...     out = cache.attend(query)

@@ -76,7 +76,7 @@ def test_dask_gives_the_same_bits() -> None:
     distributed: Any = pytest.importorskip("distributed")
     parameters, parts = problem.parameters(np.float32), pieces(np.float32)
     _, whole = accumulate_gradients(problem.loss_and_gradients, parameters, parts)
-    with distributed.Client(n_workers=2, processes=False, dashboard_address=None) as client:
+    with distributed.Client(n_workers=2, processes=False, dashboard_address=":0") as client:
         _, gradients = accumulate_gradients(
             problem.loss_and_gradients, parameters, parts, executor=client.get_executor()
         )
