@@ -1,6 +1,6 @@
 """Measures what is not the speed of a call: memory, thread scaling, import time, wheel, build.
 
-    python benchmarks/package.py --json benchmarks/results/package.json
+    python benchmarks/package.py --json benchmarks/results/CPU/package.json
     python benchmarks/package.py --wheel dist/regard-*.whl --build .
 
 Each line says what was asked for and what was found. Nothing here exits with an error when a

@@ -5,13 +5,17 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from benchmarks.compare import plot, runner
+from benchmarks.compare.cpus import folder_of
 from benchmarks.compare.rivals import RIVALS
 from regard._arguments import picture_file
 from regard.bench import command
 from regard.bench.cases import CASES
 from regard.bench.runner import select
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,11 +44,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f"benchmarks.compare: {error}", file=sys.stderr)
         return 2
+    if args.record is not None:
+        args.json = str(record(report, args.record))
     status = command.conclude(report, args)
     if args.plot:
         plot.save_plot(report, args.plot)
         print(f"drawn: {args.plot}")
     return status
+
+
+def record(report: runner.Report, part: str) -> Path:
+    """Name the file of a run among the committed results, and make its CPU's folder."""
+    folder = RESULTS / folder_of(report.machine)
+    folder.mkdir(parents=True, exist_ok=True)
+    name = "-".join(filter(None, [report.isa, f"{report.threads}t", part]))
+    return folder / f"{name}.json"
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -59,6 +73,13 @@ def arguments() -> argparse.ArgumentParser:
         default="",
         metavar="NAMES",
         help=f"other libraries to measure, comma-separated, or 'all': {', '.join(RIVALS)}",
+    )
+    parser.add_argument(
+        "--record",
+        nargs="?",
+        const="",
+        metavar="PART",
+        help="write to benchmarks/results/CPU/ISA-THREADSt[-PART].json",
     )
     parser.add_argument(
         "--plot",

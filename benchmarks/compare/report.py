@@ -35,22 +35,26 @@ class Row(report.Row):
             return None
         return self.own.seconds / self.baseline.seconds
 
-    def verdict(self, isa: str) -> targets.Verdict | None:
+    def verdict(self, setting: targets.Setting) -> targets.Verdict | None:
         """Judge the result by the case's target, where it has one."""
         if self.case.bound_by_memory and self.bandwidth is None:
             return None
         baseline = None if self.baseline is None else self.baseline.seconds
-        return targets.judge(self.case, isa, self.own.seconds, baseline, self.percent())
+        return targets.judge(self.case, setting, self.own.seconds, baseline, self.percent())
 
     def rival_cell(self, name: str) -> str:
-        """Write a rival's time over regard's; a "!" says that its result is not exact."""
+        """Write a rival's time over regard's.
+
+        A "!" says that its result is not exact, a "~" that it is another computation.
+        """
         if name not in self.results:
             return "-"
-        return f"{self.ratio(name):.2f}" + ("" if self.trusted(name) else "!")
+        mark = "~" * self.another_computation(name) if self.trusted(name) else "!"
+        return f"{self.ratio(name):.2f}{mark}"
 
-    def target_cell(self, isa: str) -> str:
+    def target_cell(self, setting: targets.Setting) -> str:
         """Write whether the target was met, and what an option costs."""
-        verdict = self.verdict(isa)
+        verdict = self.verdict(setting)
         factor = self.times_plain()
         plain = "" if factor is None else f"{factor:.2f}x plain"
         if verdict is None:
@@ -78,6 +82,13 @@ class Report(report.Report):
         """Names of the rivals that took part."""
         return [name for name in self.contenders if name != OWN]
 
+    @property
+    def setting(self) -> targets.Setting:
+        """What targets depend on."""
+        caches = self.machine["caches"]
+        last = caches.get("L3") or caches.get("L2") or "0K"
+        return targets.Setting(self.isa, self.threads, int(last.removesuffix("K")) * 1024)
+
     def _head(self) -> Iterator[str]:
         yield from super()._head()
         if self.rivals:
@@ -93,7 +104,7 @@ class Report(report.Report):
         return [
             head,
             *(
-                [*row.cells(), *map(row.rival_cell, names), row.target_cell(self.isa)]
+                [*row.cells(), *map(row.rival_cell, names), row.target_cell(self.setting)]
                 for row in self.rows
             ),
         ]
@@ -102,9 +113,15 @@ class Report(report.Report):
         yield from ()  # the table spells everything out
 
     def _notes(self) -> Iterator[str]:
-        verdicts = [v for row in self.rows if (v := row.verdict(self.isa)) is not None]
+        verdicts = [v for row in self.rows if (v := row.verdict(self.setting)) is not None]
         if verdicts:
             yield f"targets met: {sum(v.met for v in verdicts)} of {len(verdicts)}"
         if any(not row.trusted(name) for row in self.rows for name in row.results):
             yield "! after a number: the result is less exact than its dtype allows"
+        if any(
+            row.trusted(name) and row.another_computation(name)
+            for row in self.rows
+            for name in row.results
+        ):
+            yield "~ after a number: its error is over 4 times regard's, another computation"
         yield from super()._notes()

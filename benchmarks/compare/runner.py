@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from benchmarks.compare.report import Report, Row
 from benchmarks.compare.rivals import RIVALS, Prepared, Rival, Unsupported
@@ -50,7 +51,7 @@ def run(options: Options, cases: tuple[Case, ...] = CASES) -> Report:
     runner.select(cases, options)  # an error of its own before any library is loaded
     threads = options.threads or machine.usable_cores()
     rivals, missing = start_rivals(options.rivals, threads)
-    measured = runner.run(options, cases, lambda case, inputs: prepare(case, inputs, rivals))
+    measured = runner.run(options, cases, partial(prepare, rivals))
     versions = {rival.name: rival.version() for rival in rivals}
     found = {
         "contenders": {**measured.contenders, **versions},
@@ -80,14 +81,14 @@ def start_rivals(names: tuple[str, ...], threads: int) -> tuple[list[Rival], dic
 
 
 def prepare(
-    case: Case, inputs: Inputs, rivals: list[Rival]
+    rivals: list[Rival], case: Case, inputs: Inputs, own_error: float
 ) -> tuple[dict[str, Contender], dict[str, str]]:
     """Choose each rival's way of computing a case; say why others have none."""
     found: dict[str, Contender] = {}
     unsupported: dict[str, str] = {}
     for rival in rivals:
         try:
-            best, error = choose(case, inputs, rival)
+            best, error = choose(case, inputs, rival, own_error)
         except Unsupported as reason:
             unsupported[rival.name] = str(reason)
         else:
@@ -95,8 +96,11 @@ def prepare(
     return found, unsupported
 
 
-def choose(case: Case, inputs: Inputs, rival: Rival) -> tuple[Prepared, float]:
-    """Choose a rival's fastest way whose result is right, else the least wrong; also its error."""
+def choose(case: Case, inputs: Inputs, rival: Rival, own_error: float) -> tuple[Prepared, float]:
+    """Choose a rival's fastest way whose result is right, else the least wrong; also its error.
+
+    One that computes the same as regard is preferred to one that is less exact.
+    """
     checked = [
         (prepared, accuracy.largest_error(case, inputs, result))
         for prepared, result in rival.prepare(case, inputs)
@@ -104,6 +108,8 @@ def choose(case: Case, inputs: Inputs, rival: Rival) -> tuple[Prepared, float]:
     right = [pair for pair in checked if accuracy.acceptable(case, pair[1], own=False)]
     if not right:
         return min(checked, key=lambda pair: pair[1] if pair[1] == pair[1] else float("inf"))
+    same = [pair for pair in right if not accuracy.another_computation(case, pair[1], own_error)]
+    right = same or right
     if len(right) == 1:
         return right[0]
     return min(right, key=lambda pair: _trial(pair[0].call))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from benchmarks.compare.cpus import design
 from benchmarks.compare.report import OWN, Report, Row
 from benchmarks.compare.rivals import RIVALS
 from regard.bench.text import threads_text, time_text
@@ -24,7 +25,7 @@ def options_table(rows: list[Row], run: Report, judged: bool) -> Iterator[str]:
         times = [row.own.seconds] + ([row.baseline.seconds] if row.baseline else [])
         cells = [row.case.title, *map(time_text, times), f"{row.times_plain():.2f}"]
         cells += [row.error_text(), *(rival_cell(row, name) for name in names)]
-        yield cells_line([*cells, *([verdict_text(row, run.isa)] if judged else [])])
+        yield cells_line([*cells, *([verdict_text(row, run)] if judged else [])])
 
 
 def plain_rows(run: Report) -> list[Row]:
@@ -57,23 +58,34 @@ def machine_lines(run: Report, what: str = "Measured") -> Iterator[str]:
     yield f"regard {run.contenders[OWN]}" + (f"; {', '.join(versions)}." if versions else ".")
 
 
-def readme_table(rows: list[tuple[Report, Row]]) -> Iterator[str]:
-    """Speed and error of each case beside those of its best rival."""
-    yield (
-        "| batch x heads x length x head_dim | regard | of the ceiling | error "
-        "| best rival | its error | rival's time / regard's | target |"
-    )
-    yield "|---|--:|--:|--:|---|--:|--:|---|"
-    for run, row in rows:
-        best = row.best_rival()
-        cells = [row.case.title, *own_cells(row)]
-        if best is None:
-            cells += ["none", "", ""]
-        else:
-            result = row.results[best]
-            rival = " ".join(filter(None, [title(best), result.way, time_text(result.seconds)]))
-            cells += [rival, row.error_text(best), ratio_text(row, best)]
-        yield cells_line([*cells, verdict_text(row, run.isa)])
+def side_by_side(rows: dict[str, list[Row]]) -> Iterator[str]:
+    """Put the rows of several CPUs beside each other: regard, and the best rival of each case.
+
+    `rows` has a CPU's, by its name. A case that a CPU was not measured with has empty cells there.
+    """
+    head = [cell for cpu in rows for cell in (design(cpu), "best rival")]
+    yield cells_line(["batch x heads x length x head_dim", *head])
+    yield cells_line(["---", *("--:" for _ in head)])
+    found = {cpu: {row.case.name: row for row in of_cpu} for cpu, of_cpu in rows.items()}
+    for name in unique(row.case.name for of_cpu in rows.values() for row in of_cpu):
+        of_case = [found[cpu].get(name) for cpu in rows]
+        titles = [row.case.title for row in of_case if row is not None]
+        cells = [cell for row in of_case for cell in _beside(row)]
+        yield cells_line([titles[0], *cells])
+
+
+def _beside(row: Row | None) -> tuple[str, str]:
+    if row is None:
+        return "", ""
+    time, *share, error = own_cells(row)
+    time = time.partition(" (")[0]
+    own = ", ".join(filter(None, [time, *share, error]))
+    if (best := row.best_rival()) is None:
+        return own, "none"
+    result = row.results[best]
+    words = " ".join(filter(None, [title(best), result.way, time_text(result.seconds)]))
+    note = ", another computation" * row.another_computation(best)
+    return own, f"{words}, {ratio_text(row, best)}, {row.error_text(best)}{note}"
 
 
 def compared_table(run: Report, rows: list[Row]) -> Iterator[str]:
@@ -94,7 +106,7 @@ def judged_table(run: Report, rows: list[Row]) -> Iterator[str]:
     yield "| batch x heads x length x head_dim | regard | of the ceiling | error | target |"
     yield "| --- | --: | --: | --: | --- |"
     for row in rows:
-        yield cells_line([row.case.title, *own_cells(row), verdict_text(row, run.isa)])
+        yield cells_line([row.case.title, *own_cells(row), verdict_text(row, run)])
 
 
 def rivals_in(rows: list[Row], run: Report) -> list[str]:
@@ -115,7 +127,8 @@ def rival_cell(row: Row, name: str) -> str:
     if name not in row.results:
         return "-"
     result = row.results[name]
-    note = "" if row.trusted(name) else ", not exact"
+    note = ", another computation" * row.another_computation(name)
+    note = note if row.trusted(name) else ", not exact"
     ratio = ratio_text(row, name) if row.trusted(name) else f"{row.ratio(name):.2f}x"
     time = " ".join(filter(None, [result.way, time_text(result.seconds)]))
     return f"{time}, {ratio}, {row.error_text(name)}{note}"
@@ -127,9 +140,9 @@ def ratio_text(row: Row, name: str) -> str:
     return f"{ratio:.2f}x" if ratio >= 1 else f"**{ratio:.2f}x, lost**"
 
 
-def verdict_text(row: Row, isa: str) -> str:
+def verdict_text(row: Row, run: Report) -> str:
     """Put a target and its outcome into words."""
-    verdict = row.verdict(isa)
+    verdict = row.verdict(run.setting)
     if verdict is None:
         return "none"
     outcome = "met" if verdict.met else f"**missed {verdict.missed}**"
@@ -150,7 +163,7 @@ def row_lost(row: Row) -> bool:
 
 def row_missed(row: Row, run: Report) -> bool:
     """Whether a target is missed."""
-    verdict = row.verdict(run.isa)
+    verdict = row.verdict(run.setting)
     return verdict is not None and not verdict.met
 
 
@@ -166,7 +179,7 @@ def won_text(rows: list[tuple[Report, Row]]) -> str:
 
 def met_text(rows: list[tuple[Report, Row]]) -> str:
     """Say how many targets were met."""
-    verdicts = [verdict for run, row in rows if (verdict := row.verdict(run.isa))]
+    verdicts = [verdict for run, row in rows if (verdict := row.verdict(run.setting))]
     met = sum(verdict.met for verdict in verdicts)
     return f"Targets met: {met} of {len(verdicts)}." if verdicts else ""
 

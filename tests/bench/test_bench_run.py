@@ -51,7 +51,10 @@ def test_regard_is_measured_beside_what_it_is_compared_with(report: Report) -> N
 def test_others_are_measured_in_turn_and_kept_in_the_file() -> None:
     calls = itertools.count()
 
-    def others(case: Case, inputs: Inputs) -> tuple[dict[str, Contender], dict[str, str]]:
+    def others(
+        case: Case, inputs: Inputs, own_error: float
+    ) -> tuple[dict[str, Contender], dict[str, str]]:
+        assert 0 < own_error < 1e-6
         assert inputs.query.shape == (2, 4, 40, 8)
         return {"other": Contender(lambda: next(calls), 1.0, "by hand")}, {"none": case.title}
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from regard import reference
-from regard.bench import timing
+from regard.bench import score_mod, timing
 from regard.bench.case import TITLES, Case
 from regard.bench.cases import CASES
 from regard.bench.inputs import Inputs, make_inputs, options_of
@@ -57,6 +57,8 @@ def draw(case: Case) -> Inputs:
 
 def oracle(case: Case, inputs: Inputs) -> np.ndarray:
     words = options_of(case, inputs)
+    if "score_mod" in words:
+        words["score_mod"] = score_mod.of_arrays
     output: np.ndarray = reference.attention(inputs.query, inputs.key, inputs.value, **words)
     return output
 

@@ -79,6 +79,16 @@ def acceptable(case: Case, error: float, own: bool = True) -> bool:
     return error <= TOLERANCE[case.dtype]
 
 
+def another_computation(case: Case, error: float, own: float) -> bool:
+    """Whether an error is so far above regard's that something less exact was computed.
+
+    Four times as large, and in types of 32 and 64 bits beyond what the order of sums explains: as
+    when products of float16 are taken in bfloat16.
+    """
+    floor = 4 * float(np.finfo(case.dtype).eps) if case.dtype in ("float32", "float64") else 0.0
+    return not error <= max(4 * own, floor)
+
+
 def in_units(case: Case, inputs: Inputs, error: float) -> float | None:
     """Error in units of the output's precision relative to the largest value, of 16 bits."""
     if case.dtype not in storage.UNIT:

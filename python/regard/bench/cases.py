@@ -32,13 +32,17 @@ def _halves(dtype: str) -> Iterator[Case]:
 
 
 def _decode(stored: str) -> Iterator[Case]:
-    """One query for a cache: a long one, one with a head of its own each, and eight long ones."""
+    """One query for a cache: heads of 64 and 128, alone and in fours, in memory and in L3."""
     end = "" if stored == "float32" else f"-{storage.SHORT[stored]}"
     dtype, cache = ("float32", stored) if stored == "int8" else (stored, "")
     for name, batch, heads, kv_heads, keys, head_dim in (
         ("4k-d128-gqa4", 1, 32, 8, 4096, 128),
         ("8x12-1k-d64", 8, 12, 12, 1024, 64),
         ("8x-4k-d128-gqa4", 8, 32, 8, 4096, 128),
+        ("8x-4k-d64-gqa4", 8, 32, 8, 4096, 64),
+        ("8x8-4k-d128", 8, 8, 8, 4096, 128),
+        ("2k-d128-gqa4", 1, 32, 8, 2048, 128),  # these two fit most CPUs' L3
+        ("16-2k-d64", 1, 16, 16, 2048, 64),
     ):
         yield Case(
             f"decode-{name}{end}", "decode", batch, heads, kv_heads, 1, keys, head_dim,
@@ -91,6 +95,8 @@ CASES: tuple[Case, ...] = (
     _square("bert-8x12x128", "short", 12, 128, 64, batch=8, model="BERT", quick=True),
     _square("vit-8x12x197", "short", 12, 197, 64, batch=8, model="ViT", quick=True),
     _square("minilm-32x12x64", "short", 12, 64, 32, batch=32, model="MiniLM", quick=True),
+    _square("minilm-24x12x50", "short", 12, 50, 32, batch=24, model="MiniLM"),
+    _square("e5-5x16x100", "short", 16, 100, 64, batch=5, model="E5"),
     _square("full-1k-d64-float64", "float64", 8, 1024, 64, dtype="float64", quick=True),
     _square("mask-random-1k-d64", "mask", 8, 1024, 64, mask="random", quick=True),
     _square("mask-padding-1k-d64", "mask", 8, 1024, 64, mask="key_padding"),

@@ -115,6 +115,13 @@ class Row:
         error = self.results[name].error
         return error is not None and accuracy.acceptable(self.case, error, name == OWN)
 
+    def another_computation(self, name: str) -> bool:
+        """Whether a contender is so much less exact than regard that it computes something else."""
+        error, own = self.results[name].error, self.own.error
+        if name == OWN or error is None or own is None:
+            return False
+        return accuracy.another_computation(self.case, error, own)
+
     def cells(self) -> list[str]:
         """Write what a table says of the case and of regard itself."""
         call = self.case.group == "call"  # has no ceiling to speak of

@@ -71,8 +71,9 @@ class Contender:
     way: str = ""
 
 
-# Prepares the contenders of a case by name, and says why others cannot compute it.
-Others = Callable[[Case, Inputs], tuple[dict[str, Contender], dict[str, str]]]
+# Prepares the contenders of a case by name, given regard's own error, and says why others cannot
+# compute it.
+Others = Callable[[Case, Inputs, float], tuple[dict[str, Contender], dict[str, str]]]
 
 
 def run(options: Options, cases: tuple[Case, ...] = CASES, others: Others | None = None) -> Report:
@@ -155,7 +156,7 @@ def measure(
     ways: dict[str, str] = {}
     unsupported: dict[str, str] = {}
     if others is not None:
-        more, unsupported = others(case, inputs)
+        more, unsupported = others(case, inputs, errors[OWN])
         for name, other in more.items():
             contenders[name], errors[name], ways[name] = other.call, other.error, other.way
 
