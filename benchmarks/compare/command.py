@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks.compare import plot, runner
 from benchmarks.compare.cpus import folder_of
+from benchmarks.compare.report import Report
 from benchmarks.compare.rivals import RIVALS
 from regard._arguments import picture_file
 from regard.bench import command
@@ -53,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def record(report: runner.Report, part: str) -> Path:
+def record(report: Report, part: str) -> Path:
     """Name the file of a run among the committed results, and make its CPU's folder."""
     folder = RESULTS / folder_of(report.machine)
     folder.mkdir(parents=True, exist_ok=True)

@@ -20,6 +20,7 @@ _RIVAL_STYLES = {
     "onnxruntime": ("#009E73", "s"),
     "openvino": ("#CC79A7", "^"),
     "jax": ("#E69F00", "D"),
+    "llamacpp": ("#F0E442", "v"),
     "numpy": (None, "X"),  # that of text
 }
 # Enough to see the pattern, few enough to read; the tables have the rest.

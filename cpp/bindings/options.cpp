@@ -2,6 +2,8 @@
 
 #include <pybind11/stl.h>
 
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "option_list.hpp"
@@ -36,12 +38,27 @@ BlockMask tiles_of(Call& call, py::handle mask) {
   return tiles;
 }
 
-/// Reads the entries of the dict one by one.
+/// Reads the entries of the dict by their names. Most calls give one or two of some thirty options,
+/// so the entries are listed once: to ask the dict for every name would cost a string each.
 class Reader {
  public:
-  Reader(py::handle options, Call& call) : options_(options), call_(call) {}
+  Reader(py::handle options, Call& call) : call_(call) {
+    PyObject *key = nullptr, *value = nullptr;
+    given_.reserve(static_cast<std::size_t>(PyDict_GET_SIZE(options.ptr())));
+    for (Py_ssize_t place = 0; PyDict_Next(options.ptr(), &place, &key, &value) != 0;) {
+      Py_ssize_t size = 0;
+      const char* name = PyUnicode_AsUTF8AndSize(key, &size);
+      if (name == nullptr) throw py::error_already_set();
+      given_.emplace_back(std::string_view(name, static_cast<std::size_t>(size)), value);
+    }
+  }
 
-  PyObject* find(const char* name) const { return PyDict_GetItemString(options_.ptr(), name); }
+  PyObject* find(std::string_view name) const {
+    for (const auto& [given, value] : given_) {
+      if (given == name) return value;
+    }
+    return nullptr;
+  }
 
   void array(const char* name, const char* role, std::optional<Array>& to) {
     if (PyObject* given = find(name)) keep_view(call_, given, name, role, to.emplace());
@@ -100,8 +117,8 @@ class Reader {
   }
 
  private:
-  py::handle options_;
   Call& call_;
+  std::vector<std::pair<std::string_view, PyObject*>> given_;
 };
 
 }  // namespace

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.compare.rivals.base import Prepared, Rival, Unsupported
+from benchmarks.compare.rivals.ggml_rival import LlamaCpp
 from benchmarks.compare.rivals.jax_rival import Jax
 from benchmarks.compare.rivals.numpy_rival import NumPy
 from benchmarks.compare.rivals.onnxruntime_rival import OnnxRuntime
@@ -12,5 +13,5 @@ from benchmarks.compare.rivals.torch_rival import Torch
 __all__ = ["RIVALS", "Prepared", "Rival", "Unsupported"]
 
 RIVALS: dict[str, type[Rival]] = {
-    rival.name: rival for rival in (Torch, OnnxRuntime, OpenVino, Jax, NumPy)
+    rival.name: rival for rival in (Torch, OnnxRuntime, OpenVino, Jax, LlamaCpp, NumPy)
 }

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
     from regard._core import _Options as CoreOptions
 
-# Unpacked beforehand: a call of a few microseconds goes through all of them.
-_STEPS = tuple((option.name, option.default, option.convert) for option in CORE)
+# Unpacked beforehand: a call of a few microseconds asks for those that it gives.
+_STEPS = {option.name: (option.default, option.convert) for option in CORE}
+_PLACE = {option.name: place for place, option in enumerate(OPTIONS)}
 
 
 def core_options(query: ArrayLike, key: ArrayLike | None, options: dict[str, Any]) -> CoreOptions:
@@ -40,9 +41,12 @@ def core_options(query: ArrayLike, key: ArrayLike | None, options: dict[str, Any
         An option is not of a kind that can be meant.
     """
     core: dict[str, Any] = {}
-    for name, default, convert in _STEPS:
-        if name in options and (value := options[name]) is not default:
-            convert(core, name, value, query)
+    # In the order of the signature, whatever the caller's: some are converted by what others are.
+    for name in options if len(options) == 1 else sorted(options, key=_PLACE.__getitem__):
+        if name in _STEPS:
+            value, (default, convert) = options[name], _STEPS[name]
+            if value is not default:
+                convert(core, name, value, query)
     if "key_lengths" in core and core.get("causal") == 1:
         warn_of_padding(core, query, key)
     if options.get("key_mask") is not None:
