@@ -39,6 +39,8 @@ class LlamaCpp(Rival):
         """Offer the operator with keys and values as they are stored."""
         if case.dtype == "float64":
             raise Unsupported("computes in float32")
+        if case.bias:
+            raise Unsupported("adds nothing but what fits a mask of float16")
         if case.head_dim % 32 and case.cache:
             raise Unsupported("its blocks of 8 bits have 32 numbers")
         kind = "q8_0" if case.cache else case.dtype
