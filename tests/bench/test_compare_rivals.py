@@ -46,7 +46,8 @@ def test_rivals_agree_with_the_oracle(rival: str, name: str) -> None:
         exact = 1e-12 if case.dtype == "float64" and rival != "onnxruntime" else 2e-5
         limits = {"float16": 8e-3, "bfloat16": 6e-2, "int8": 3e-2}
         assert error < limits.get(case.stored, exact), way
-    assert ways or case.dtype == "float64" or case.group in ("storage", "decode")
+    narrow = rival == "llamacpp" and case.bias  # it has no float32 bias
+    assert ways or narrow or case.dtype == "float64" or case.group in ("storage", "decode")
 
 
 @pytest.mark.parametrize("name", ["full", "causal", "bfloat16", "window", "bias"])
