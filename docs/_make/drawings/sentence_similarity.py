@@ -10,15 +10,14 @@ import numpy as np
 import regard
 
 TITLE = "Sentences that mean the same"
-ARGUMENTS: tuple[str, ...] = ("--top", "4")
+ARGUMENTS = ("--top", "4", "--figures", "examples/figures/sentence_similarity.json")
 WORDS = (
-    "Embeds sentences with all-MiniLM-L6-v2, a trained transformer of six layers. The whole "
-    "forward pass is NumPy; every attention is one call of `regard.attention` for a padded "
-    "batch, with the lengths."
+    "Embeds sentences with all-MiniLM-L6-v2, a trained transformer of six layers, in `regard.nn`. "
+    "The tokens of all sentences lie one after the other: nothing is padded."
 )
 CAPTION = (
     "Left: what the program prints. Right: one head of one layer on the seventh sentence, by "
-    "`regard.attention_weights`."
+    "the layer's own weights."
 )
 
 
@@ -29,19 +28,12 @@ def draw(printed: str) -> Callable[[str], Any]:
     encoder = example.SentenceEncoder(example.packaged_model())
     vectors = encoder.encode(example.SENTENCES)
     text = "Shares dropped on the news."
-    heads = []
-    plain = regard.attention
-
-    def looked_at(query, key, value, **options):
-        heads.append(regard.attention_weights(query, key)[0])
-        return plain(query, key, value, **options)
-
-    regard.attention = looked_at  # the example is not changed to be looked at
-    try:
-        tokens = encoder.tokenize([text])
-        encoder.encode_batch(tokens)
-    finally:
-        regard.attention = plain
+    tokens = encoder.tokenize([text])
+    x, _ = encoder.model.embed(tokens)
+    layers = encoder.model.encoder.layers
+    for layer in layers[:2]:
+        x = layer(x)
+    heads = layers[2].self_attn.weights(x)
     words = [encoder.tokenizer.id_to_token(n) for n in tokens[0]]
 
     def draw(ink: str) -> Any:
@@ -57,7 +49,7 @@ def draw(printed: str) -> Callable[[str], Any]:
         left.set_xlabel("sentence")
         left.set_ylabel("sentence")
         regard.plot.heatmap(
-            heads[2][3], query_labels=words, key_labels=words, ax=right,
+            heads[3], query_labels=words, key_labels=words, ax=right,
             title="weights of layer 3, head 4",
         )  # fmt: skip
         return figure
