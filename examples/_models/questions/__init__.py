@@ -1,1 +1,1 @@
-"""Questions: stories that are made up, spans of a passage, replies, and answers that are looked up."""
+"""Questions: made-up stories, spans of a passage, replies, and answers that are looked up."""

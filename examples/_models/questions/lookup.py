@@ -1,8 +1,13 @@
-"""Questions and answers of chatterbot-corpus (BSD license), found by MiniLM or by TF-IDF."""
+"""Questions and answers of chatterbot-corpus (BSD license), found by MiniLM or by TF-IDF.
+
+Both compare texts by cosines, and neither learns here. Looked up are: questions, by others in other
+words; answers, by their own questions; and questions, by others that have the same answer.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +16,8 @@ from numpy.typing import NDArray
 
 from _models.minilm.model import MiniLM
 from _models.packages import package_folder
+
+from .reworded import reworded
 
 Array = NDArray[Any]
 
@@ -79,3 +86,70 @@ def found_first(scores: Array, right: Sequence[set[int]], first: int = 1) -> flo
         others = [column for column in np.flatnonzero(row >= best) if column not in columns]
         hits.append(len(others) < first)
     return 100 * float(np.mean(hits))
+
+
+@dataclass(frozen=True)
+class Search:
+    """Texts to ask with, texts to find, and which of these are right for each.
+
+    Attributes
+    ----------
+    name : str
+    asked, texts : list of str
+    right : list of set of int
+    others : list of set of int
+        Texts that do not count for each: itself, where the asked are among the texts.
+    """
+
+    name: str
+    asked: list[str]
+    texts: list[str]
+    right: list[set[int]]
+    others: list[set[int]]
+
+
+def searches(pairs: Sequence[tuple[str, tuple[str, ...]]]) -> list[Search]:
+    """Make the three of them of the corpus."""
+    questions = [question for question, _ in pairs]
+    answers = sorted({answer for _, own in pairs for answer in own})
+    numbers = {question: number for number, question in enumerate(questions)}
+    asking: dict[str, set[int]] = {}
+    for question, own in pairs:
+        for answer in own:
+            asking.setdefault(answer, set()).add(numbers[question])
+    same = [set().union(*(asking[a] for a in own)) - {n} for n, (_, own) in enumerate(pairs)]
+    shared = [n for n, others in enumerate(same) if others]
+    pairs_of_words = reworded(questions)
+    none: set[int] = set()
+    places = {answer: number for number, answer in enumerate(answers)}
+    return [
+        Search(
+            "the same question in other words", [ours for ours, _ in pairs_of_words], questions,
+            [{numbers[theirs]} for _, theirs in pairs_of_words], [none] * len(pairs_of_words),
+        ),
+        Search(
+            "an answer, by its question", questions, answers,
+            [{places[answer] for answer in own} for _, own in pairs], [none] * len(pairs),
+        ),
+        Search(
+            "another question with the same answer", [questions[n] for n in shared], questions,
+            [same[n] for n in shared], [{n} for n in shared],
+        ),
+    ]  # fmt: skip
+
+
+def shares(search: Search, cosines: Array) -> tuple[float, float]:
+    """Per cent found first, and among the first five."""
+    scores = cosines.copy()
+    for row, columns in zip(scores, search.others, strict=True):
+        row[list(columns)] = -np.inf
+    return found_first(scores, search.right), found_first(scores, search.right, 5)
+
+
+def nearest(
+    encode: Encoder, pairs: Sequence[tuple[str, tuple[str, ...]]], text: str
+) -> tuple[str, str, float]:
+    """Find the question that is most like a text: itself, its first answer, and the cosine."""
+    cosines = encode([question for question, _ in pairs]) @ encode([text])[0]
+    question, answers = pairs[int(cosines.argmax())]
+    return question, answers[0], float(cosines.max())

@@ -1,7 +1,8 @@
 """Fifty questions of chatterbot-corpus 1.3.3 in other words, which are ours.
 
-They are the first fifty that a generator of seed 0 drew from those of at least four words, none left
-out, and were reworded before anything was searched. The corpus' own words are read from the package.
+They are the first fifty that a generator of seed 0 drew from those of at least four words, none
+left out, and were reworded before anything was searched; that other words were looked for is hard
+on TF-IDF. The corpus' own words are read from the package.
 """
 
 from __future__ import annotations

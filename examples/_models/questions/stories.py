@@ -71,7 +71,7 @@ class World:
         #: Of each thing that is carried, by whom, and the sentence.
         self.carried: dict[str, tuple[str, int]] = {}
         #: Of each thing, its places, and the sentences they follow from; the journey's is last.
-        self.been: dict[str, list[tuple[str, tuple[int, ...]]]] = {thing: [] for thing in self.things}
+        self.been: dict[str, list[tuple[str, tuple[int, int]]]] = {x: [] for x in self.things}
 
     def some(self, names: tuple[str, ...], sizes: tuple[int, int]) -> list[str]:
         """Draw names without one twice."""
