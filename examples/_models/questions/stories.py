@@ -13,6 +13,7 @@ A story is drawn at random, event by event, until its last question can be asked
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -57,6 +58,17 @@ class Story:
         return " ".join(self.sentences)
 
 
+class Stay(NamedTuple):
+    """A thing at a place: two sentences that say so, of a person who has it, and of a journey.
+
+    Those of its arrival are kept, as what was before follows from them.
+    """
+
+    place: str
+    arrival: tuple[int, int]
+    latest: tuple[int, int]
+
+
 class World:
     """Where everybody and everything is, and which sentences say so."""
 
@@ -70,8 +82,8 @@ class World:
         self.at: dict[str, tuple[str, int]] = {}
         #: Of each thing that is carried, by whom, and the sentence.
         self.carried: dict[str, tuple[str, int]] = {}
-        #: Of each thing, its places, and the sentences they follow from; the journey's is last.
-        self.been: dict[str, list[tuple[str, tuple[int, int]]]] = {x: [] for x in self.things}
+        #: Of each thing, its places.
+        self.been: dict[str, list[Stay]] = {thing: [] for thing in self.things}
 
     def some(self, names: tuple[str, ...], sizes: tuple[int, int]) -> list[str]:
         """Draw names without one twice."""
@@ -107,28 +119,32 @@ class World:
         self.at[person] = place, number
         for thing, (holder, taken) in self.carried.items():
             if holder == person:
-                self.been[thing].append((place, (taken, number)))
+                self.been[thing].append(Stay(place, (taken, number), (taken, number)))
 
     def take(self, thing: str, people: list[str]) -> None:
         """Let somebody take a thing, who is where it lies if that is known."""
         if self.been[thing]:
-            place = self.been[thing][-1][0]
+            place = self.been[thing][-1].place
             people = [person for person in people if self.at[person][0] == place]
         if not people:
             return self.go(self.one(self.people))
         person = self.one(people)
         taken = self.say(TAKES, person, thing)
         self.carried[thing] = person, taken
-        place, journey = self.at[person]
-        self.been[thing][-1:] = [(place, (taken, journey))]
+        self.touch(thing, person, taken)
         return None
 
     def drop(self, thing: str) -> None:
         """Let a thing be put down where its holder is."""
         person, _ = self.carried.pop(thing)
-        number = self.say(DROPS, person, thing)
+        self.touch(thing, person, self.say(DROPS, person, thing))
+
+    def touch(self, thing: str, person: str, number: int) -> None:
+        """Note where a thing is by the person who took it, or put it down, in that sentence."""
         place, journey = self.at[person]
-        self.been[thing][-1] = place, (number, journey)
+        latest = number, journey
+        stays = self.been[thing]
+        stays[-1:] = [Stay(place, stays[-1].arrival if stays else latest, latest)]
 
 
 def ask(world: World, task: int) -> Story | None:
@@ -143,17 +159,19 @@ def ask(world: World, task: int) -> Story | None:
     if not things:
         return None
     thing = world.one(things)
-    places = world.been[thing]
+    stays = world.been[thing]
     if task == 2:
-        place, facts = places[-1]
-        return Story(said, f"Where is the {thing}?", place, tuple(sorted(facts)), facts[-1])
-    turn = int(world.rng.integers(1, len(places)))
-    (before, earlier), (place, later) = places[turn - 1 : turn + 1]
-    if [name for name, _ in places].count(place) > 1:
+        last = stays[-1]
+        facts, where = tuple(sorted(last.latest)), last.latest[1]
+        return Story(said, f"Where is the {thing}?", last.place, facts, where)
+    turn = int(world.rng.integers(1, len(stays)))
+    before, after = stays[turn - 1 : turn + 1]
+    if [stay.place for stay in stays].count(after.place) > 1:
         return None
-    facts = tuple(sorted((later[0], earlier[-1], later[-1])))
+    where = before.latest[1]
     return Story(
-        said, f"Where was the {thing} before the {place}?", before, facts, earlier[-1]
+        said, f"Where was the {thing} before the {after.place}?", before.place,
+        tuple(sorted((where, *after.arrival))), where,
     )  # fmt: skip
 
 
