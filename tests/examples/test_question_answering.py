@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ import pytest
 
 import question_answering as example
 from _models.questions import spans
-from _models.questions.stories import PLACES, Story, stories
+from _models.questions.stories import PLACES, stories
 
 
 def needs(*packages: str) -> None:
