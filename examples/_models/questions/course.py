@@ -1,11 +1,9 @@
-"""What the extractor learns from, how long, and how well it then answers."""
+"""What the extractor learns from, and how long."""
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,20 +13,10 @@ from regard import nn
 from regard.nn.training import Batches
 
 from .extractor import Extractor, Parameters
-from .spans import exact_match, f1
-from .stories import PLACES, Story, stories
+from .stories import Story, stories
 
 BATCH = 16
 RATE = 4e-4
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Per cent of exact answers, mean F1 of their words, per cent with exactly the right facts."""
-
-    exact: float
-    f1: float
-    facts: float
 
 
 def held_out(task: int, count: int, learnt: int, seed: int) -> list[Story]:
@@ -70,16 +58,3 @@ def kept(
         file.parent.mkdir(parents=True, exist_ok=True)
         nn.save_safetensors(parameters, file)
     return parameters
-
-
-def score(model: Extractor, parameters: Parameters, asked: Sequence[Story]) -> Scores:
-    """Answer, and compare."""
-    texts, facts = model.answers(parameters, model.read(asked))
-    answers = [story.answer for story in asked]
-    right = [found == set(story.facts) for found, story in zip(facts, asked, strict=True)]
-    return Scores(exact_match(texts, answers), f1(texts, answers), 100 * sum(right) / len(right))
-
-
-def last_places(asked: Sequence[Story]) -> list[str]:
-    """Answer with the place that is named last, which takes no reading."""
-    return [re.findall("|".join(PLACES), story.passage)[-1] for story in asked]
