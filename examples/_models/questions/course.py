@@ -21,9 +21,7 @@ RATE = 4e-4
 
 def held_out(task: int, count: int, learnt: int, seed: int) -> list[Story]:
     """Draw stories that are not among those that are learnt from."""
-    known = set(stories(task, learnt, seed))
-    drawn = stories(task, 2 * count, seed + 1)
-    return [story for story in drawn if story not in known][:count]
+    return stories(task, count, seed + 1, without=stories(task, learnt, seed))
 
 
 def train(

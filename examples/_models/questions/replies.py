@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from _models.smollm2.caches import regard_caches
-from _models.smollm2.weights import load
+from _models.smollm2.model import Model
+from _models.smollm2.tokenizer import ChatTokenizer
 
 from .stories import Story
 
@@ -23,12 +23,12 @@ class Reader:
 
     Parameters
     ----------
-    file : Path
-        The weights.
+    model : Model
+    tokenizer : ChatTokenizer
     """
 
-    def __init__(self, file: Path) -> None:
-        self.model, self.tokenizer = load(file)
+    def __init__(self, model: Model, tokenizer: ChatTokenizer) -> None:
+        self.model, self.tokenizer = model, tokenizer
         self.caches: list[Any] = []
 
     def begin(self, solved: Sequence[Story]) -> None:

@@ -12,6 +12,7 @@ A story is drawn at random, event by event, until its last question can be asked
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -175,7 +176,7 @@ def ask(world: World, task: int) -> Story | None:
     )  # fmt: skip
 
 
-def stories(task: int, count: int, seed: int) -> list[Story]:
+def stories(task: int, count: int, seed: int, without: Iterable[Story] = ()) -> list[Story]:
     """Draw stories of a task, none twice.
 
     Parameters
@@ -183,8 +184,10 @@ def stories(task: int, count: int, seed: int) -> list[Story]:
     task : {1, 2, 3}
         How many facts an answer takes.
     count, seed : int
+    without : iterable of Story
+        None of these.
     """
-    rng = np.random.default_rng([seed, task])
+    rng, known = np.random.default_rng([seed, task]), set(without)
     found: dict[tuple[str, str], Story] = {}
     while len(found) < count:
         world = World(rng, task)
@@ -193,6 +196,6 @@ def stories(task: int, count: int, seed: int) -> list[Story]:
         while len(world.sentences) < length:
             world.step()
         story = ask(world, task)
-        if story:
+        if story and story not in known:
             found.setdefault((story.passage, story.question), story)
     return list(found.values())
