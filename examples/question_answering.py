@@ -50,7 +50,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=400, help="of training, 16 stories each")
     parser.add_argument("--stories", type=int, default=3000, help="to learn from, of each task")
     parser.add_argument("--questions", type=int, default=300, help="held out, of each task")
-    parser.add_argument("--replies", type=int, default=50, help="written, of each task")
+    parser.add_argument("--replies", type=int, default=30, help="written, of each task")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--weights", type=Path, metavar="FOLDER", help="where to keep trained weights, and look"
