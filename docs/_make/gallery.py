@@ -34,6 +34,7 @@ NAMES = (
     "image_generation",
     "saliency",
     "sentiment",
+    "question_answering",
     "speech",
     "translate",
     "article",

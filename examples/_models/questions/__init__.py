@@ -1,0 +1,1 @@
+"""Questions: made-up stories, spans of a passage, replies, and answers that are looked up."""
