@@ -28,6 +28,7 @@ NAMES = (
     "sentence_similarity",
     "generate",
     "train_char_lm",
+    "fine_tune",
     "hessian_vector",
     "cluster",
     "image_classification",
