@@ -101,7 +101,7 @@ def record(name: str) -> None:
         stdout=subprocess.PIPE,
     )  # fmt: skip
     seconds = time.perf_counter() - start
-    save(f"gallery-{name}", example.draw(done.stdout))
+    save(f"gallery-{name}", example.draw(done.stdout), getattr(example, "PHOTOGRAPHS", False))
     quoted = [f'"{word}"' if " " in word else word for word in example.ARGUMENTS]
     here = describe()
     page = PAGE.format(
