@@ -20,7 +20,7 @@ def number(value: float, unit: str) -> str:
 
 
 def row(name: str, found: dict[str, Any], figure: dict[str, Any]) -> str:
-    """Write one figure; the name of the program is that of its file."""
+    """Write one figure of a program."""
     beside = ", ".join(
         f"{who} {number(value, figure['unit'])}" for who, value in figure["beside"].items()
     )
@@ -30,12 +30,18 @@ def row(name: str, found: dict[str, Any], figure: dict[str, Any]) -> str:
     )
 
 
+def program(file: Path) -> str:
+    """Whose figures they are: what comes before a point, as of sentiment.chinese.json."""
+    return file.name.split(".")[0]
+
+
 def table() -> str:
-    """Return the rows of all applications, in the order of their files."""
+    """Return the rows of all applications, in the order of their programs."""
     lines = ["| Application | What was measured | regard | Beside it |", "|---|---|--:|---|"]
-    for file in sorted((ROOT / "examples" / "figures").glob("*.json")):
+    files = (ROOT / "examples" / "figures").glob("*.json")
+    for file in sorted(files, key=lambda file: (program(file), len(file.name))):
         found = json.loads(file.read_text("utf-8"))
-        lines += [row(file.stem, found, figure) for figure in found["figures"]]
+        lines += [row(program(file), found, figure) for figure in found["figures"]]
     return "\n".join(lines) + "\n"
 
 

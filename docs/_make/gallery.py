@@ -1,11 +1,13 @@
-"""Run the examples and write their pages: python docs/_make/gallery.py [NAME...].
+"""Run the examples and write their pages: python docs/_make/gallery.py [--quiet] [NAME...].
 
 A page has what the example does, the command, what it printed, how long that took and where, a
-picture, and the source. Needs what the examples need (examples/README.md) and matplotlib.
+picture, and the source. Needs what the examples need (examples/README.md) and matplotlib. --quiet
+is for times taken while the machine does nothing else, which the page then says.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -28,6 +30,7 @@ NAMES = (
     "sentence_similarity",
     "generate",
     "train_char_lm",
+    "fine_tune",
     "hessian_vector",
     "cluster",
     "image_classification",
@@ -91,7 +94,7 @@ def command(words: list[str]) -> str:
     return "\n".join(lines)
 
 
-def record(name: str) -> None:
+def record(name: str, quiet: bool) -> None:
     """Run an example, and write its picture and its page; `drawings` has what they say."""
     example = import_module(f"drawings.{name}")
     program = [sys.executable, f"examples/{name}.py", *example.ARGUMENTS]
@@ -101,7 +104,7 @@ def record(name: str) -> None:
         stdout=subprocess.PIPE,
     )  # fmt: skip
     seconds = time.perf_counter() - start
-    save(f"gallery-{name}", example.draw(done.stdout))
+    save(f"gallery-{name}", example.draw(done.stdout), getattr(example, "PHOTOGRAPHS", False))
     quoted = [f'"{word}"' if " " in word else word for word in example.ARGUMENTS]
     here = describe()
     page = PAGE.format(
@@ -109,16 +112,21 @@ def record(name: str) -> None:
         command=command(["python", f"examples/{name}.py", *quoted]),
         printed="\n".join(map(fold, done.stdout.strip("\n").split("\n"))),
         where=fill(f"This run took {seconds:.0f} s, on {date.today()}, on {here['cpu']}, "
-        f"{here['cores']} cores, which did other work as well."),
+        f"{here['cores']} cores, which did {'no' if quiet else 'other'} work "
+        f"{'besides' if quiet else 'as well'}."),
     )  # fmt: skip
     (GALLERY / f"{name}.md").write_text(page, "utf-8")
 
 
-def main(names: list[str]) -> None:
+def main(arguments: list[str]) -> None:
     """Record the examples named, or all."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--quiet", action="store_true", help="the machine does nothing else")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="by default all")
+    given = parser.parse_args(arguments)
     for name in NAMES:
-        if not names or name in names:
-            record(name)
+        if not given.names or name in given.names:
+            record(name, given.quiet)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,13 +38,28 @@ def theme(dark: bool) -> Iterator[str]:
         yield ink
 
 
-def save(name: str, draw: Callable[[str], Any]) -> None:
+def save(name: str, draw: Callable[[str], Any], photographs: bool = False) -> None:
     """Draw a figure twice: ``draw`` gets the colour of text and returns the figure."""
     for dark in (False, True):
         with theme(dark) as ink:
             path = PICTURES / f"{name}{'-dark' if dark else ''}.svg"
             draw(ink).savefig(path, metadata={"Date": None})
+            if photographs:
+                path.write_text(with_jpeg(path.read_text("utf-8")), "utf-8")
             print(path.relative_to(PICTURES.parents[1]))
+
+
+def with_jpeg(svg: str) -> str:
+    """Return a drawing whose images, which are opaque photographs, are JPEG: a tenth of PNG."""
+    from PIL import Image
+
+    def smaller(found: re.Match[str]) -> str:
+        with Image.open(io.BytesIO(base64.b64decode(found[1]))) as image:
+            into = io.BytesIO()
+            image.convert("RGB").save(into, "JPEG", quality=88, optimize=True)
+        return "data:image/jpeg;base64," + base64.b64encode(into.getvalue()).decode()
+
+    return re.sub(r"data:image/png;base64,\s*([A-Za-z0-9+/=\s]+)", smaller, svg)
 
 
 def darkened(svg: str) -> str:

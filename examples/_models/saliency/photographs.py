@@ -16,7 +16,11 @@ Array = NDArray[Any]
 
 
 def packaged() -> list[Path]:
-    """Return the two photographs of scikit-learn, a temple and a flower (CC BY 2.0)."""
+    """Return the two photographs of scikit-learn, a temple and a flower.
+
+    They are by danielbuechele and by vultilion on Flickr, under CC BY 2.0, says the README beside
+    them, whose line of the flower names the first but links to the second.
+    """
     folder = package_folder("sklearn", "pip install scikit-learn") / "datasets" / "images"
     return [folder / "china.jpg", folder / "flower.jpg"]
 

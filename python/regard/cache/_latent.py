@@ -12,7 +12,7 @@ from regard.cache import _check
 from regard.cache._appending import append_rows
 from regard.cache._attending import AttendingRows
 from regard.cache._file import read_layout
-from regard.cache._layout import Layout
+from regard.cache._latent_rows import checked_layout, new_part
 from regard.cache._state import State
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class LatentKVCache(AttendingRows):
         buffer: NDArray[np.uint8] | None = None,
         overflow: str = "raise",
     ) -> None:
-        layout = _layout(
+        layout = checked_layout(
             "LatentKVCache", batch, latent_dim, rope_dim, capacity, dtype, window, sink_tokens
         )
         self._state = State(layout, buffer, "LatentKVCache", overflow)
@@ -137,7 +137,7 @@ class LatentKVCache(AttendingRows):
         """Bytes that a buffer for such a cache needs; arguments as for the cache."""
         call = "LatentKVCache.nbytes_for"
         sizes = batch, latent_dim, rope_dim, capacity, dtype, window, sink_tokens
-        return _layout(call, *sizes).nbytes
+        return checked_layout(call, *sizes).nbytes
 
     @property
     def latent_dim(self) -> int:
@@ -181,8 +181,8 @@ class LatentKVCache(AttendingRows):
         """
         layout = self._state.layout
         parts = [
-            self._new_part(latent, "latent", self.latent_dim),
-            self._new_part(rope_key, "rope_key", self.rope_dim),
+            new_part(latent, "latent", layout.batch, self.latent_dim),
+            new_part(rope_key, "rope_key", layout.batch, self.rope_dim),
         ]
         rows = _check.joined(parts, ["latent", "rope_key"], "append")[:, np.newaxis]
         values = rows[..., : layout.value_dim]  # which are not stored again
@@ -192,18 +192,6 @@ class LatentKVCache(AttendingRows):
             return f"{part} of batch element {at[0]}, token {at[2]}"
 
         append_rows(self._state, rows, values, rope, lengths, name, name)
-
-    def _new_part(self, array: ArrayLike, name: str, dim: int) -> NDArray[Any]:
-        """Check tokens to append: (batch, n, dim)."""
-        rows, batch = _check.rows(array, name), self._state.layout.batch
-        if rows.ndim == 2 and batch == 1:
-            rows = rows[np.newaxis]
-        if rows.ndim != 3 or (rows.shape[0], rows.shape[2]) != (batch, dim):
-            raise ValueError(
-                f"append: {name} has shape {np.shape(array)}.\n  The cache takes (batch={batch}, "
-                f"tokens, {'latent_dim' if name == 'latent' else 'rope_dim'}={dim})."
-            )
-        return rows
 
     @overload
     def attend(
@@ -291,20 +279,3 @@ class LatentKVCache(AttendingRows):
             f"rope_dim={self.rope_dim}, capacity={layout.capacity}, dtype={layout.dtype!r}, "
             f"{more}lengths={self._state.lengths.tolist()})"
         )
-
-
-def _layout(
-    call: str,
-    batch: Any,
-    latent_dim: Any,
-    rope_dim: Any,
-    capacity: Any,
-    dtype: Any,
-    window: Any,
-    sink_tokens: Any,
-) -> Layout:
-    latent_dim = _check.whole(latent_dim, "latent_dim", call, 1)
-    head_dim = latent_dim + _check.whole(rope_dim, "rope_dim", call, 1)
-    return Layout.checked(
-        call, batch, 1, head_dim, capacity, dtype, latent_dim, window, sink_tokens, latent=True
-    )

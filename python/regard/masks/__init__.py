@@ -12,7 +12,8 @@ BlockMask(shape=(5, 5), block_size=128, density=0.36, blocks=1/1, full=0)
 
 from regard.masks._block import BlockMask
 from regard.masks._packed import PackedMask
-from regard.masks._patterns import causal, dilated, documents, prefix_lm, sliding_window_global
+from regard.masks._patterns import causal, documents, prefix_lm
+from regard.masks._windows import dilated, sliding_window_global
 
 from_function = BlockMask.from_function
 

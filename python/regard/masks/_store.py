@@ -208,3 +208,17 @@ def checked_block_size(size: Any) -> int:
     if size <= 0 or size % 16:
         raise ValueError(f"BlockMask: block_size is {size}.\n  Give a multiple of 16.")
     return int(size)
+
+
+def checked_integers(values: ArrayLike, what: str) -> NDArray[np.int64]:
+    """Make numbers an array of int64, or say that they are none."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "iu" and array.size:
+        raise TypeError(f"{what} has dtype {array.dtype}.\n  Give integers.")
+    return array.astype(np.int64)
+
+
+def refuse_negative(value: int, what: str) -> None:
+    """Say what is negative."""
+    if value < 0:
+        raise ValueError(f"{what} is {value}.\n  Give 0 or more.")

@@ -86,6 +86,18 @@ class Tiling:
         return tiled
 
 
+def states(empty: NDArray[np.bool_], full: NDArray[np.bool_]) -> States:
+    """Make states of what is known of tiles."""
+    return np.where(full, FULL, np.where(empty, EMPTY, MIXED)).astype(np.int8)
+
+
+def by_tile(function: np.ufunc, values: NDArray[Any], block_size: int) -> NDArray[Any]:
+    """Reduce the last axis, of keys, over each tile."""
+    first = np.arange(0, values.shape[-1], block_size)
+    reduced: NDArray[Any] = function.reduceat(values, first, axis=-1)
+    return reduced
+
+
 def count_ones(bits: Bits) -> Index:
     """Count the True positions of each tile."""
     ones = np.empty(len(bits), dtype=np.int64)

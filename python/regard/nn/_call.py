@@ -11,6 +11,7 @@ from regard._attention import attention
 from regard._call.options import RESULT
 from regard._varlen import varlen_attention
 from regard.gradients import Vjp, attention_vjp, varlen_attention_vjp
+from regard.nn._packing import as_offsets
 
 if TYPE_CHECKING:
     from regard.positions import Rope
@@ -42,6 +43,21 @@ def check_options(options: dict[str, Any]) -> None:
                 f"MultiHeadAttention: there is no option {name}.\n  The layer decides how its "
                 "arrays lie and what is returned."
             )
+
+
+def cuts(
+    query: Array, key: Array, offsets: ArrayLike | None, of_memory: ArrayLike | None, cross: bool
+) -> tuple[Array, Array] | None:
+    """Offsets of queries and keys, if rows are packed."""
+    if offsets is None and of_memory is None:
+        return None
+    if offsets is None or cross != (of_memory is not None):
+        raise ValueError(
+            "MultiHeadAttention: offsets and memory_offsets are for packed rows, of x and of a "
+            "memory.\n  Give offsets alone without a memory, and both with one."
+        )
+    queries = as_offsets(offsets, "offsets", query)
+    return queries, (queries if of_memory is None else as_offsets(of_memory, "memory_offsets", key))
 
 
 def places(x: Array, offsets: Array | None, positions: ArrayLike | None) -> Array:

@@ -116,3 +116,20 @@ class Piece:
     rows: slice
     bias: Array | None
     bias_rows: slice
+
+
+def by_argument(
+    dinputs: list[Array | None], memory: bool, value: bool
+) -> tuple[Array, Array | None, Array | None]:
+    """Add derivatives by what query, key and value are made of to the arguments they came from."""
+
+    def add(*parts: Array | None) -> Array | None:
+        there = [p for p in parts if p is not None]
+        return sum(there[1:], there[0]) if there else None
+
+    dquery, dkey, dvalue = dinputs
+    of_value = dvalue if value else None
+    of_memory = add(dkey, None if value else dvalue)
+    dx = dquery if memory else add(dquery, of_memory)
+    assert dx is not None
+    return dx, (of_memory if memory else None), of_value
