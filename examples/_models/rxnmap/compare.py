@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from _models.packages import package_folder
 
-from .mapping import Bonds, numbered
+from .bonds import Bonds
+from .mapping import numbered
 from .tokens import Indices, Tokens
 from .weights import Array, packaged_file
 

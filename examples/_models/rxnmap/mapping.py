@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .bonds import Bonds
 from .tokens import Indices, Tokens
 from .weights import Array
-
-Bonds = NDArray[np.bool_]
 
 # How much likelier an atom is beside one that is mapped: what the package takes.
 FAVOUR = 1.75
@@ -85,7 +84,7 @@ def number(reaction: Any, found: Indices) -> Any:
     return reaction
 
 
-def _renumber(molecule: Any, numbers: Any) -> list[int]:
+def _renumber(molecule: Any, numbers: Iterator[int]) -> list[int]:
     new = {old: next(numbers) for old in molecule}
     molecule.remap(new)
     return list(new.values())

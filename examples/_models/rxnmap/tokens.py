@@ -6,7 +6,6 @@ reactants before products. Atoms and hydrogens of SMILES are chython's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,10 +93,3 @@ def tokenize(reaction: Any) -> Tokens:
             roles += [MOLECULE, *(role for _ in molecule.atoms())]
             distances.append(molecule_distances(bonds))
     return Tokens(np.array(atoms), np.array(neighbors), np.array(roles), tuple(distances))
-
-
-def bonds_of(molecules: Sequence[Any]) -> NDArray[np.bool_]:
-    """Tell which atoms of one side are bonded, numbered through its molecules."""
-    from scipy.linalg import block_diag
-
-    return block_diag(*(molecule.adjacency_matrix() for molecule in molecules)).astype(bool)
