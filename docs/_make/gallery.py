@@ -33,6 +33,7 @@ NAMES = (
     "image_classification",
     "image_generation",
     "saliency",
+    "reaction_mapping",
     "sentiment",
     "speech",
     "translate",

@@ -56,9 +56,7 @@ def chython_mapping(reaction: Any) -> Indices:
     return numbered(own)
 
 
-def alike(
-    tokens: Tokens, bonds: tuple[Bonds, Bonds], first: Indices, second: Indices
-) -> bool:
+def alike(tokens: Tokens, bonds: tuple[Bonds, Bonds], first: Indices, second: Indices) -> bool:
     """Tell whether two mappings are one but for atoms that the model cannot tell apart.
 
     Such atoms, as the two beside a substituent of a ring, have equal scores, and which is taken is

@@ -104,7 +104,7 @@ def draw_reaction(axes: Any, reaction: Reaction, found: Indices, ink: str) -> No
 
 
 def draw_scores(axes: Any, reaction: Reaction, weights: Array, found: Indices) -> None:
-    """Draw the scores of atoms of one element, a row for each product atom, the mapping in rings."""
+    """Draw the scores, a row for each product atom, with rings for the mapping."""
     axes.imshow(np.ma.masked_equal(weights, 0), cmap="viridis", aspect="auto")
     rows = np.flatnonzero(found >= 0)
     axes.plot(found[rows], rows, "o", ms=9, mfc="none", mec=CHANGED, mew=1.8)

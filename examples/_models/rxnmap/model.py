@@ -51,7 +51,7 @@ class ReactionModel:
         rows = np.full((len(pieces), longest, longest), APART)
         for padded, piece in zip(rows, pieces, strict=True):
             padded[: len(piece), : len(piece)] = piece
-        return np.moveaxis(self.distances[rows], -1, 1)
+        return np.moveaxis(self.distances.T[:, rows], 0, 1)
 
     def __call__(self, reactions: Sequence[Tokens]) -> list[Array]:
         """Compute the attention (S, S) of each reaction, on packed rows of all.
@@ -77,6 +77,5 @@ class ReactionModel:
         attend = self.across.self_attn
         rows = nn.unpack(x, offsets)
         return [
-            attend.weights(own, mask=see).mean(axis=0)
-            for own, see in zip(rows, seen, strict=True)
+            attend.weights(own, mask=see).mean(axis=0) for own, see in zip(rows, seen, strict=True)
         ]

@@ -34,7 +34,7 @@ class Reaction:
     @cached_property
     def read(self) -> Any:
         """The reaction as chython has it."""
-        for package in ("chython", "scipy"):
+        for package in ("chython", "lazy_object_proxy", "scipy"):
             package_folder(package, INSTALL)
         from chython import ReactionContainer, smiles
 
