@@ -118,6 +118,10 @@ def test_alike_allows_only_what_the_model_cannot_see() -> None:
     assert alike(toluene.tokens, toluene.bonds, same, mirrored)
     assert not alike(toluene.tokens, toluene.bonds, same, crossed)
     assert not alike(toluene.tokens, toluene.bonds, same, np.array([0, 1, 2, 3, 4, 5, -1]))
+    # Both oxygens of acetic acid have one bond, but only one has a hydrogen.
+    ester = reaction(ESTER)
+    keeps, swaps = np.array([0, 1, 2, 4, 5, 6, 3]), np.array([0, 1, 3, 4, 5, 6, 2])
+    assert not alike(ester.tokens, ester.bonds, keeps, swaps)
 
 
 @pytest.fixture(scope="module")

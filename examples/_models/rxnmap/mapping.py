@@ -70,7 +70,7 @@ def assign(weights: Array, reactant_bonds: Bonds, product_bonds: Bonds) -> Indic
 
 
 def number(reaction: Any, found: Indices) -> Any:
-    """Give the atoms of a reaction of chython's numbers, equal ones for one atom before and after."""
+    """Give atoms of a reaction of chython's numbers, equal ones for one atom before and after."""
     reaction = reaction.copy()
     numbers = count(1)
     before = [_renumber(molecule, numbers) for molecule in reaction.reactants]
