@@ -36,6 +36,7 @@ NAMES = (
     "image_classification",
     "image_generation",
     "saliency",
+    "reaction_mapping",
     "sentiment",
     "question_answering",
     "speech",

