@@ -56,9 +56,7 @@ def beside(seed: int, scenes: Scenes, queries: int) -> dict[str, dict[str, float
     learned = of_baselines(seed)
     return {
         "connected components": measure(Components.fit(learned)(scenes.images), scenes, 0),
-        "always the same boxes": measure(
-            always_the_same(learned, queries, len(scenes)), scenes, 0
-        ),
+        "always the same boxes": measure(always_the_same(learned, queries, len(scenes)), scenes, 0),
     }
 
 

@@ -32,6 +32,7 @@ NAMES = (
     "cluster",
     "image_classification",
     "image_generation",
+    "detection",
     "saliency",
     "sentiment",
     "speech",

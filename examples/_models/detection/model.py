@@ -158,4 +158,3 @@ class Detector(nn.Layer):
 
     def _side(self, images: Array) -> int:
         return (images.shape[1] - self.window) // self.stride + 1
-

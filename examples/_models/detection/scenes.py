@@ -76,7 +76,7 @@ def draw(count: int, rng: np.random.Generator) -> Scenes:
 
 
 def _directions(labels: Array, angle: Array) -> Array:
-    """Unit vectors (count, MOST, 4, 2) to the corners; a triangle has the first one twice."""
+    """Point to the corners, (count, MOST, 4, 2); to the first of a triangle twice."""
     corners = np.where(labels == TRIANGLE, 3, 4)[..., np.newaxis]
     turns = angle[..., np.newaxis] + 2 * np.pi * np.arange(4) / corners
     return np.stack([np.cos(turns), np.sin(turns)], axis=-1)
