@@ -204,7 +204,7 @@ def test_a_short_training_beats_always_the_same_boxes() -> None:
     found = Found.of_queries(*model(scenes.images))
     value, label, matched = overlaps(found, scenes)
     same = overlaps(always_the_same(of_baselines(0), 8, len(scenes)), scenes)[0]
-    assert value.mean() > same.mean() + 0.05
+    assert value.mean() > same.mean() + 0.12
     assert (label == matched)[value > 0.5].mean() > 0.4
     assert scenes.labels.shape == (200, MOST)
     assert example.measure(found, scenes, 0.0)["IoU"] == pytest.approx(100 * value.mean())
