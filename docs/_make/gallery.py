@@ -35,6 +35,7 @@ NAMES = (
     "cluster",
     "image_classification",
     "image_generation",
+    "detection",
     "saliency",
     "reaction_mapping",
     "sentiment",

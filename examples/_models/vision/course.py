@@ -51,7 +51,7 @@ class Course:
 SLIGHT = Warp(turn=0.1, stretch=0.1, shear=0.1, move=0.5)
 COURSES = {
     "digits": Course("digits of 8 x 8 pixels", 4, 2, 48, SLIGHT, steps=800),
-    "mnist": Course("MNIST, 28 x 28 pixels", 10, 6, 64, Warp(), steps=3000),
+    "mnist": Course("MNIST, 28 x 28 pixels", 10, 6, 64, Warp(bend=1.0), steps=3000),
 }
 
 
