@@ -1,4 +1,4 @@
-"""Texts to vectors with all-MiniLM-L6-v2: WordPiece tokens, the encoder, the mean over the tokens."""
+"""Texts to vectors with all-MiniLM-L6-v2: its tokens, its encoder, the mean over the tokens."""
 
 from __future__ import annotations
 
