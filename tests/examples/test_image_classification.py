@@ -41,6 +41,16 @@ def test_a_warp_of_nothing_changes_nothing_and_others_keep_the_middle() -> None:
     assert np.abs(turned - images).max() > 0.1
 
 
+def test_bending_moves_neighbours_alike() -> None:
+    pytest.importorskip("scipy")
+    across = np.broadcast_to(np.arange(28, dtype=np.float32), (50, 28, 28))
+    still = Warp(turn=0, stretch=0, shear=0, move=0, bend=1.0)
+    bent = still(across, np.random.default_rng(0))[:, 7:21, 7:21] - across[:, 7:21, 7:21]
+    inside = bent[(bent != 0).all(axis=(1, 2))]  # of this image, a level is how far it came
+    assert 0.5 < inside.std() < 1.1  # places between two move less
+    assert np.abs(np.diff(inside, axis=2)).mean() < 0.25 * inside.std()
+
+
 def test_gradients_of_the_whole_model_are_central_differences() -> None:
     model = Classifier.random(0, window=4, stride=2, features=16, layers=2, dtype=np.float64)
     rng = np.random.default_rng(0)

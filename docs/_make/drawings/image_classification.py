@@ -12,7 +12,8 @@ WORDS = (
     "Two small vision transformers of `regard.nn`, trained from scratch: patches of an image are "
     "tokens with sinusoidal positions in two directions, and a class token says which digit it "
     "is. A fifth of each set is held out. The steps and the rates were chosen with another part "
-    "held out (seed 1)."
+    "held out (seed 1). "
+    "With seeds 1 and 2, which hold out other images, 97.9 and 97.5 % of MNIST's are right."
 )
 CAPTION = (
     "Ten held-out digits of MNIST, and over them what the class token of the last layer attends "

@@ -1,1 +1,1 @@
-"""A model that finds objects by queries for them: drawn scenes, set matching, and its measures."""
+"""A model that finds objects by learned queries: drawn scenes, set matching, measures."""

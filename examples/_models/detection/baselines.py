@@ -68,7 +68,7 @@ def always_the_same(scenes: Scenes, count: int, images: int) -> Found:
 
 def _smooth(images: Array) -> Array:
     """Smooth images, without the plane through their darker half."""
-    smooth = ndimage.gaussian_filter(images, (0, 1, 1))
+    smooth: Array = ndimage.gaussian_filter(images, (0, 1, 1))
     y, x = np.indices((SIDE, SIDE)).reshape(2, -1) / SIDE
     plane = np.column_stack([np.ones_like(x), x, y])
     for image in smooth:  # in place

@@ -45,9 +45,9 @@ def match(logits: Array, boxes: Array, labels: Array, truth: Array) -> tuple[Arr
     cost = DISTANCE * np.abs(found - there).sum(axis=-1) - OVERLAP * giou(found, there)
     cost -= np.take_along_axis(chances, np.broadcast_to(wanted, cost.shape), axis=-1)
     pairs = []
-    for image, number in enumerate((labels >= 0).sum(axis=1)):
-        queries, objects = linear_sum_assignment(cost[image, :, :number])
-        pairs.append((np.full(len(queries), image), queries, objects))
+    for index, number in enumerate((labels >= 0).sum(axis=1)):
+        queries, objects = linear_sum_assignment(cost[index, :, :number])
+        pairs.append((np.full(len(queries), index), queries, objects))
     image, query, object_ = (np.concatenate(part) for part in zip(*pairs, strict=True))
     return image, query, object_
 

@@ -106,6 +106,7 @@ class Detector(nn.Layer):
             dmoves = back_sigmoid(dboxes).x
             by_label, by_box = back_label(dlogits), back_box(dmoves)
             by_decoder = back_decoder(by_label.x + by_box.x)
+            assert by_decoder.memory is not None
             by_encoder = back_encoder(by_decoder.memory)
             parts = {
                 "patch": back_patch(by_encoder.x), "encoder": by_encoder, "decoder": by_decoder,
@@ -141,7 +142,8 @@ class Detector(nn.Layer):
         x = x + last.self_attn(last.norm1(x))
         weights = last.multihead_attn.weights(last.norm2(x), memory).mean(axis=1)
         side = self._side(images)
-        return weights.reshape(*weights.shape[:2], side, side)
+        maps: Array = weights.reshape(*weights.shape[:2], side, side)
+        return maps
 
     def _memory(self, images: Array) -> Array:
         positions = self._positions(images)
@@ -157,4 +159,4 @@ class Detector(nn.Layer):
         return grid_positions(side, side, features).astype(self.patch.weight.dtype)
 
     def _side(self, images: Array) -> int:
-        return (images.shape[1] - self.window) // self.stride + 1
+        return int(images.shape[1] - self.window) // self.stride + 1

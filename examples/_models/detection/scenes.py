@@ -104,7 +104,8 @@ def _cover(labels: Array, middle: Array, size: Array, angle: Array) -> Array:
     from_x, from_y = middle[round_].astype(np.float32).T[..., np.newaxis]
     edge = size[round_].astype(np.float32)[:, np.newaxis]
     distance[round_] = np.hypot(x - from_x, y - from_y) - edge
-    return np.clip(0.5 - distance, 0, 1).reshape(*labels.shape, SIDE, SIDE)
+    cover: Array = np.clip(0.5 - distance, 0, 1).reshape(*labels.shape, SIDE, SIDE)
+    return cover
 
 
 def _ground(count: int, rng: np.random.Generator) -> Array:
@@ -113,7 +114,8 @@ def _ground(count: int, rng: np.random.Generator) -> Array:
     slopes = rng.uniform(-0.1, 0.1, (2, count, 1))
     level = rng.uniform(0.1, 0.3, (count, 1, 1))
     rows, columns = slopes * across
-    return (level + rows[:, :, np.newaxis] + columns[:, np.newaxis]).astype(np.float32)
+    plane: Array = level + rows[:, :, np.newaxis] + columns[:, np.newaxis]
+    return plane.astype(np.float32)
 
 
 def _draw_lines(images: Array, rng: np.random.Generator) -> None:
