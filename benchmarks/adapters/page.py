@@ -14,8 +14,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from benchmarks.adapters.checks import NO, NONE, OWN, PADDINGS, SAME
+from benchmarks.adapters.checks import PADDINGS
 from benchmarks.adapters.tables import between_marks, milliseconds
+from benchmarks.adapters.trials import NO, NONE, OWN, SAME
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "guide" / "transformers.md"
 # Who is compared with whom: what a user runs now.

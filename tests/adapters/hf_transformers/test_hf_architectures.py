@@ -13,7 +13,7 @@ torch: Any = pytest.importorskip("torch")
 pytest.importorskip("transformers.models")
 adapter: Any = pytest.importorskip("regard.transformers")
 from benchmarks.adapters import __main__ as run  # noqa: E402
-from benchmarks.adapters import checks, page  # noqa: E402
+from benchmarks.adapters import checks, page, trials  # noqa: E402
 from benchmarks.adapters.architectures import architectures  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of models with strange sizes; ours are tested
@@ -46,7 +46,7 @@ def check(name: str) -> checks.Verdicts:
 def test_a_sample(name: str) -> None:
     verdicts = check(name)
     if not verdicts.skipped:  # an earlier transformers
-        assert verdicts.found["forward"] == verdicts.found["gradients"] == checks.SAME
+        assert verdicts.found["forward"] == verdicts.found["gradients"] == trials.SAME
 
 
 @pytest.mark.sweep
