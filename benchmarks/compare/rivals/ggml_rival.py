@@ -72,7 +72,8 @@ class LlamaCpp(Rival):
 
         def result() -> Array:
             call()
-            return context.read(node, shape).transpose(0, 2, 1, 3)
+            output: Array = context.read(node, shape).transpose(0, 2, 1, 3)
+            return output
 
         return Prepared(f"flash_attn_ext {kind}", call, result)
 
