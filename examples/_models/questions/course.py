@@ -16,7 +16,7 @@ from .extractor import Extractor, Parameters
 from .stories import Story, stories
 
 BATCH = 16
-RATE = 4e-4
+RATE = 3e-4
 
 
 def held_out(task: int, count: int, learnt: int, seed: int) -> list[Story]:
